@@ -1,0 +1,34 @@
+# make run     an origin and an edge on this machine, playing the demo film
+# make test    everything the project checks itself with
+# make clean   back to a fresh checkout
+#
+# Needs Python 3.11 (other name: make PYTHON=python3.12 run). What else is missing is installed.
+
+PYTHON ?= python3
+VENV ?= .venv
+export PYTHON
+
+.PHONY: run test clean
+
+run: $(VENV)/.installed
+	@exec $(VENV)/bin/python -m restreamer.run_demo $(DEMO)
+
+test: $(VENV)/.installed-dev
+	@sh .ci/packages --optional ffmpeg
+	@exec $(VENV)/bin/python .ci/check.py
+
+$(VENV)/.installed: setup.cfg setup.py pyproject.toml .ci/venv
+	@sh .ci/venv $(VENV)
+	@echo "installing Restreamer into $(VENV)"
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	@echo "installing the development tools into $(VENV)"
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info _trial_temp* .mypy_cache .ruff_cache .hypothesis .import_linter_cache .state
+	find . -name __pycache__ -prune -exec rm -rf {} +
+	rm -f twisted/plugins/dropin.cache

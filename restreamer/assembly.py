@@ -1,0 +1,455 @@
+"""The one file that knows all concrete classes: from a configuration to a tree of services.
+
+L{Core} is what every node has once: clock, registry, gate, playing and publishing, the catalogue. L{Node} is
+the service around it: listeners, configured streams, sources, the reload that touches only what changed.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections.abc import Callable
+from typing import Any
+
+from twisted.application.service import MultiService
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.endpoints import HostnameEndpoint
+from twisted.internet.protocol import ServerFactory
+from twisted.internet.threads import deferToThreadPool
+from typing_extensions import override
+
+from restreamer import __version__
+from restreamer.cluster.catalogue import Catalogue
+from restreamer.cluster.connector import Node as LinkNode
+from restreamer.cluster.connector import Remote
+from restreamer.cluster.link_route import link_route
+from restreamer.cluster.origin import ControlServer, MediaServer
+from restreamer.cluster.relay import Relays
+from restreamer.cluster.remote_streams import RemoteStreams
+from restreamer.cluster.seams import LinkHandler
+from restreamer.cluster.source_service import ClusterSource, MediaPull
+from restreamer.config.difference import Difference, compare
+from restreamer.config.model import Configuration, InputConfig, Listen, SourceConfig, StreamConfig
+from restreamer.config.resolve import resolve_stream
+from restreamer.hls.routes import hls_routes
+from restreamer.http1.reply import Route
+from restreamer.listeners import BoundSocket, bind
+from restreamer.live.feed import FeedLimits
+from restreamer.live.playout import Playout
+from restreamer.live.registry import StreamRegistry, StreamSettings
+from restreamer.live.stream import Stream
+from restreamer.live.utc_clock import UtcClock
+from restreamer.logs import GATE, Logger
+from restreamer.m4f.handshake import derive_key
+from restreamer.m4f.link import Authorised
+from restreamer.mpegts.http_play import mpegts_route
+from restreamer.mpegts.live_muxer import MpegTsFeedMuxer
+from restreamer.mpegts.segment_muxer import mux_segment
+from restreamer.rtmp.play_muxer import RtmpFeedMuxer
+from restreamer.rtmp.service import RtmpFactory
+from restreamer.sources.configured_stream import ConfiguredStream, InputStarter, RunningInput
+from restreamer.sources.file_input import FileInput
+from restreamer.sources.vod_path import vod_opener
+from restreamer.state_file import StateFile
+from restreamer.stats import NodeStats
+from restreamer.viewers.gate import PasswordGate
+from restreamer.viewers.points import IngestMaker, Playing, Publishing
+from restreamer.viewers.waiting import WaitingRoom
+from restreamer.web.api import ServerFacts, StreamApi
+from restreamer.web.service import FrontFactory
+from restreamer.web.site import FrontSite, make_site
+
+_log = Logger()
+
+#: How often the state file is written when something changed, seconds.
+SAVE_EVERY = 1.0
+#: Seconds a stopping node waits for its connections and files.
+STOP_SECONDS = 4.0
+#: Seconds its HTTP clients get to take what they asked for.
+DRAIN_SECONDS = 1.0
+
+
+def _report(what: str, error: BaseException) -> None:
+    _log.error("{what}: {error!r}", what=what, error=error)
+
+
+class Core:
+    """What every node has once.
+
+    @param reactor: the reactor, for time, threads and sockets.
+    @ivar configuration: the one in force.
+    """
+
+    def __init__(self, reactor: Any, configuration: Configuration) -> None:
+        self.reactor = reactor
+        self.configuration = configuration
+        self.state = StateFile(configuration.state_dir, os.urandom)
+        self.utc = UtcClock(reactor.seconds, time.time)
+        self.node_id = self.state.node_id
+        self.registry = StreamRegistry(reactor, self.state.ledger, self._playout, _report)
+        self.gate = PasswordGate(self._password_of)
+        self.waiting = WaitingRoom(self.registry, reactor)
+        self.playing = Playing(self.gate, self.waiting)
+        self.ingests = IngestMaker(
+            self.registry, self.node_id, self.utc.ticks, lambda: random.getrandbits(63) | 1
+        )
+        self.publishing = Publishing(self.gate, self.registry, self.ingests, self._publish_settings)
+        self.catalogue = Catalogue(self.registry, self.node_id)
+        self.relays = Relays()
+        self.remote = RemoteStreams(self.registry, self.node_id, reactor)
+        self.stats = NodeStats(self.registry, self.remote, self.publishing, self._configured, self.utc.ticks)
+        self._keys: dict[str, bytes] = {}
+
+    def key(self, cluster_key: str) -> bytes:
+        """The derived form of a cluster key, computed once."""
+        if cluster_key not in self._keys:
+            self._keys[cluster_key] = derive_key(cluster_key)
+        return self._keys[cluster_key]
+
+    def accepted_keys(self) -> tuple[bytes, ...]:
+        """The derived keys of nodes that may link to this one."""
+        key = self.configuration.cluster_key
+        return (self.key(key),) if key else ()
+
+    def link_node(self) -> LinkNode:
+        """This node, as its own links present it."""
+        return LinkNode(
+            node_id=self.node_id,
+            nonce=lambda: os.urandom(16),
+            uniform=random.uniform,
+            clock=self.reactor,
+            utc=self.utc.ticks,
+        )
+
+    def remote_node(self, host: str, port: int, cluster_key: str) -> Remote:
+        """Another node, ready to be linked to."""
+        shown = f"[{host}]" if ":" in host else host
+        return Remote(
+            address=f"{shown}:{port}",
+            endpoint=HostnameEndpoint(self.reactor, host, port, timeout=5),
+            key=self.key(cluster_key),
+        )
+
+    def settings(self, stream: StreamConfig) -> StreamSettings:
+        """How a stream of the configuration is kept."""
+        return StreamSettings(
+            title=stream.title,
+            segment_duration=stream.segment_ticks,
+            segment_count=stream.segment_count,
+            source_timeout=stream.source_timeout or None,
+        )
+
+    def routes(self) -> list[Route]:
+        """What the HTTP front answers itself."""
+        return [
+            link_route(
+                self.node_id, self.accepted_keys, lambda: os.urandom(16), self._link_handler, self.reactor
+            ),
+            hls_routes(self.playing, mux_segment),
+            mpegts_route(self.playing),
+        ]
+
+    def input_starter(self, config: StreamConfig, source: InputConfig) -> InputStarter:
+        """What starts C{source} as the input of C{config}."""
+        if source.scheme == "file":
+            vods = {name: vod.storages for name, vod in self.configuration.vods.items()}
+            opener = vod_opener(source.url, vods)
+
+            def begin_file(settings: StreamSettings, failed: Callable[[str], None]) -> RunningInput:
+                ingest = self.ingests.ingest(config.name, settings, lambda reason: None)
+                playing = FileInput(opener, ingest, self.reactor, self._in_thread, failed)
+                playing.start()
+                return playing
+
+            return begin_file
+
+        def begin_pull(settings: StreamSettings, failed: Callable[[str], None]) -> RunningInput:
+            key = source.cluster_key or self.configuration.cluster_key
+            remote = self.remote_node(source.host, source.port, key)
+            return MediaPull(self.link_node(), remote, self.registry, source.path, config.name, settings)
+
+        return begin_pull
+
+    def _in_thread(self, call: Callable[..., Any], *args: Any) -> Deferred[Any]:
+        return deferToThreadPool(self.reactor, self.reactor.getThreadPool(), call, *args)
+
+    def _link_handler(self, event: Authorised) -> LinkHandler:
+        if event.purpose == "control":
+            return ControlServer(self.catalogue, self.utc.ticks)
+        return MediaServer(self.waiting, self.relays, self.node_id, self.utc.ticks)
+
+    def _configured(self) -> dict[str, bool]:
+        return {
+            name: stream.static for name, stream in self.configuration.streams.items() if not stream.disabled
+        }
+
+    def _playout(self, stream: Stream) -> Playout:
+        muxers = {"mpegts": MpegTsFeedMuxer, "rtmp": RtmpFeedMuxer}
+        return Playout(stream, self.reactor, muxers, FeedLimits())
+
+    def _password_of(self, name: str) -> str:
+        stream = resolve_stream(self.configuration, name)
+        return stream.password if stream is not None else ""
+
+    def _publish_settings(self, name: str) -> StreamSettings | None:
+        stream = resolve_stream(self.configuration, name)
+        if stream is None or not stream.takes_publisher:
+            return None
+        return self.settings(stream)
+
+
+class Node(MultiService):
+    """A whole node as a service.
+
+    @ivar core: its parts.
+    """
+
+    def __init__(self, reactor: Any, configuration: Configuration) -> None:
+        """Bind every listener; nothing is started.
+
+        @raise restreamer.listeners.ListenError: a port cannot be had; everything bound before is let go.
+        """
+        super().__init__()
+        self._sockets: dict[tuple[str, str, int], BoundSocket] = {}
+        try:
+            for kind, listen in _listeners(configuration):
+                self._sockets[kind, *listen.key] = bind(kind, *listen.key)
+        except BaseException:
+            for bound in self._sockets.values():
+                bound.close()
+            raise
+        self.core = Core(reactor, configuration)
+        self.rtmp = RtmpFactory(self.core.publishing, self.core.playing, reactor)
+        self._routes = self.core.routes()
+        self.fronts: dict[tuple[str, int], FrontFactory] = {}
+        self._streams: dict[str, ConfiguredStream] = {}
+        self._sources: dict[tuple[str, int], ClusterSource] = {}
+        self._saving: Any = None
+        self._started_at = int(self.core.utc.seconds() * 1000)
+
+    @override
+    def startService(self) -> None:
+        """Start streams and sources, then listen."""
+        super().startService()
+        configuration = self.core.configuration
+        GATE.set(configuration.loglevel)
+        self._reserve(configuration)
+        for stream in configuration.streams.values():
+            self._start_stream(stream)
+        for source in configuration.sources:
+            self._start_source(source)
+        for kind, listen in _listeners(configuration):
+            self._serve(kind, listen)
+        self._save_later()
+        _log.info(
+            "node {node} is up: {listeners}",
+            node=self.core.node_id.hex()[:8],
+            listeners=", ".join(f"{kind} {listen}" for kind, listen in _listeners(configuration)),
+        )
+
+    @override
+    def stopService(self) -> Deferred[Any]:
+        """Stop listening, send everybody away, close what is open, keep the state."""
+        waits: list[Deferred[Any]] = []
+        for bound in self._sockets.values():
+            _collect(waits, bound.close())
+        waits.append(self.rtmp.close_all("the node stops"))
+        for stream in self._streams.values():
+            _collect(waits, stream.stop())
+        for source in list(self._sources.values()):
+            _collect(waits, source.disownServiceParent())
+        self.core.remote.close()
+        self.core.registry.close()
+        for front in self.fronts.values():
+            waits.append(front.drain(DRAIN_SECONDS))
+        if self._saving is not None and self._saving.active():
+            self._saving.cancel()
+        self.core.state.save()
+        _collect(waits, super().stopService())
+        done = gatherResults(waits, consumeErrors=True).addErrback(lambda failure: None)
+        return done.addTimeout(STOP_SECONDS, self.core.reactor, onTimeoutCancel=lambda result, seconds: None)
+
+    def apply(self, configuration: Configuration) -> Difference:
+        """Go over to another configuration, touching only what differs.
+
+        @raise restreamer.listeners.ListenError: a new port cannot be had; nothing was changed then.
+        """
+        core = self.core
+        old = core.configuration
+        difference = compare(old, configuration)
+        fresh = {}
+        try:
+            for kind, changes in (("http", difference.http), ("rtmp", difference.rtmp)):
+                for key in changes.added:
+                    fresh[kind, *key] = bind(kind, *key)
+        except BaseException:
+            for bound in fresh.values():
+                bound.close()
+            raise
+        core.configuration = configuration
+        GATE.set(configuration.loglevel)
+        self._reserve(configuration)
+        self._apply_listeners(difference, fresh)
+        self._apply_streams(difference)
+        self._apply_publishers(old)
+        self._apply_sources(difference)
+        if "state_dir" in difference.globals:
+            _log.warn("state_dir changes at the next start")
+        return difference
+
+    # Listeners.
+
+    def _serve(self, kind: str, listen: Listen) -> None:
+        factory: ServerFactory = self.rtmp
+        if kind == "http":
+            factory = self.fronts[listen.key] = FrontFactory(
+                self.core.reactor, self._routes, self._site(listen)
+            )
+        self._sockets[kind, *listen.key].serve(self.core.reactor, factory)
+
+    def _site(self, listen: Listen) -> FrontSite | None:
+        """Pages and API of a listener; None where they are switched off."""
+        if not listen.api:
+            return None
+        core = self.core
+        facts = ServerFacts(
+            version=__version__,
+            started_at=self._started_at,
+            now=core.utc.seconds,
+            ready=lambda: bool(self.running),
+        )
+        return make_site(StreamApi(core.stats, core.reactor.seconds), facts, core.reactor)
+
+    def _apply_listeners(
+        self, difference: Difference, fresh: dict[tuple[str, str, int], BoundSocket]
+    ) -> None:
+        self._sockets.update(fresh)
+        for kind, changes in (("http", difference.http), ("rtmp", difference.rtmp)):
+            for key in changes.removed:
+                self._sockets.pop((kind, *key)).close()
+                if kind == "http":
+                    _ = self.fronts.pop(key).drain(DRAIN_SECONDS)
+        for kind, listen in _listeners(self.core.configuration):
+            if (kind, *listen.key) in fresh:
+                self._serve(kind, listen)
+            elif kind == "http" and listen.key in difference.http.changed:
+                self.fronts[listen.key].site = self._site(listen)
+
+    # Streams.
+
+    def _reserve(self, configuration: Configuration) -> None:
+        self.core.registry.reserve(
+            frozenset(
+                name
+                for name, stream in configuration.streams.items()
+                if stream.takes_publisher and not stream.disabled
+            )
+        )
+
+    def _start_stream(self, config: StreamConfig) -> None:
+        own = [source for source in config.inputs if source.scheme != "publish"]
+        if config.disabled or not own or config.takes_publisher:
+            return
+        core = self.core
+        stream = self._streams[config.name] = ConfiguredStream(
+            name=config.name,
+            settings=core.settings(config),
+            static=config.static,
+            linger=config.clients_timeout,
+            begin=core.input_starter(config, own[0]),
+            registry=core.registry,
+            clock=core.reactor,
+            jitter=random.uniform,
+        )
+        starting = Deferred.fromCoroutine(stream.start())
+        _ = starting.addErrback(
+            lambda failure: _log.failure("stream {name} did not start", failure, name=config.name)
+        )
+
+    def _stop_stream(self, name: str) -> None:
+        stream = self._streams.pop(name, None)
+        if stream is not None:
+            stream.stop()
+            self.core.registry.remove(name, "the configuration changed")
+
+    def _apply_streams(self, difference: Difference) -> None:
+        streams = self.core.configuration.streams
+        for name in difference.streams.removed:
+            self._stop_stream(name)
+        for name, fields in difference.streams.changed.items():
+            held = self._streams.get(name)
+            if held is not None and set(fields) <= {"title", "comment", "segment_count", "password"}:
+                held.retitle(self.core.settings(streams[name]))
+            else:
+                self._stop_stream(name)
+                self._start_stream(streams[name])
+        for name in difference.streams.added:
+            self._start_stream(streams[name])
+
+    def _apply_publishers(self, old: Configuration) -> None:
+        """Send publishers away whose name is no longer taken, or whose media settings changed."""
+        core = self.core
+        for name in core.publishing.publishers():
+            before = resolve_stream(old, name)
+            now = resolve_stream(core.configuration, name)
+            if now is None or not now.takes_publisher:
+                core.publishing.kick(name, "publishing here is no longer configured")
+            elif before is not None and before.segment_duration != now.segment_duration:
+                core.publishing.kick(name, "segment_duration changed")
+            elif before is not None and before.password != now.password:
+                core.publishing.kick(name, "the publish password changed")
+            elif before != now:
+                core.registry.obtain(name, core.settings(now))
+
+    # Sources.
+
+    def _start_source(self, config: SourceConfig) -> None:
+        core = self.core
+        position = [source.key for source in core.configuration.sources].index(config.key)
+        source = self._sources[config.key] = ClusterSource(
+            core.link_node(),
+            core.remote_node(config.host, config.port, config.cluster_key),
+            core.registry,
+            core.remote,
+            config.only,
+            config.except_,
+            StreamSettings(segment_count=config.segment_count, source_timeout=config.source_timeout or None),
+            config.clients_timeout,
+            position,
+        )
+        source.setServiceParent(self)
+
+    def _apply_sources(self, difference: Difference) -> None:
+        for key in (*difference.sources.removed, *difference.sources.changed):
+            self._sources.pop(key).disownServiceParent()
+        for config in self.core.configuration.sources:
+            if config.key not in self._sources:
+                self._start_source(config)
+        if difference.source_order:
+            self.core.remote.reorder(
+                [self._sources[source.key].offer for source in self.core.configuration.sources]
+            )
+
+    # State.
+
+    def _save_later(self) -> None:
+        self._saving = self.core.reactor.callLater(SAVE_EVERY, self._save)
+
+    def _save(self) -> None:
+        try:
+            self.core.state.save()
+        finally:
+            self._save_later()
+
+
+def _listeners(configuration: Configuration) -> list[tuple[str, Listen]]:
+    return [
+        *(("http", listen) for listen in configuration.http),
+        *(("rtmp", listen) for listen in configuration.rtmp),
+    ]
+
+
+def _collect(waits: list[Deferred[Any]], result: object) -> None:
+    if isinstance(result, Deferred):
+        waits.append(result)

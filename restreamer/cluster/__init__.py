@@ -1,0 +1,1 @@
+"""Nodes talking to nodes: catalogue, selection, the origin side and ClusterSource."""

@@ -1,0 +1,102 @@
+"""Persistent links to a source: connect, authorise, and again when the link is lost.
+
+Twisted's ClientService does the life cycle; a connection counts as made only when the link is authorised,
+so a peer that accepts and closes is backed off from like one that is down.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from attrs import frozen
+from twisted.application.internet import ClientService
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
+from twisted.internet.protocol import Factory, Protocol
+from typing_extensions import override
+
+from restreamer.cluster.link_protocol import SOURCE_IDLE_SECONDS, LinkProtocol, UpgradingProtocol
+from restreamer.cluster.seams import LinkHandler
+from restreamer.m4f.link import Link
+
+#: First pause, growth and longest pause between two attempts, seconds.
+FIRST_PAUSE = 0.2
+GROWTH = 1.8
+LONGEST_PAUSE = 15.0
+
+
+def pause_before(attempt: int, uniform: Callable[[float, float], float]) -> float:
+    """Seconds to wait before attempt C{attempt} (0 is the first after a loss): full jitter, bounded."""
+    longest = min(LONGEST_PAUSE, FIRST_PAUSE * GROWTH ** min(attempt, 20))
+    return uniform(min(0.05, longest), longest)
+
+
+@frozen(kw_only=True)
+class Node:
+    """This node, as its links present it.
+
+    @ivar node_id: 16 bytes. @ivar nonce: 16 fresh random bytes per call.
+    @ivar uniform: random.uniform, for jitter. @ivar clock: the reactor's time.
+    @ivar utc: UTC ticks now.
+    """
+
+    node_id: bytes
+    nonce: Callable[[], bytes]
+    uniform: Callable[[float, float], float]
+    clock: IReactorTime
+    utc: Callable[[], int]
+
+
+@frozen(kw_only=True)
+class Remote:
+    """A node to link to.
+
+    @ivar address: C{host:port} for logs and the Host header. @ivar endpoint: how to connect.
+    @ivar key: the derived cluster key.
+    """
+
+    address: str
+    endpoint: IStreamClientEndpoint
+    key: bytes
+
+
+class LinkFactory(Factory):
+    """Makes the client end of links for one handler."""
+
+    noisy = False
+
+    def __init__(self, node: Node, remote: Remote, purpose: str, handler: LinkHandler) -> None:
+        self._node = node
+        self._remote = remote
+        self._purpose = purpose
+        self._handler = handler
+
+    @override
+    def buildProtocol(self, addr: Any) -> Protocol:
+        """A protocol that asks for the upgrade first."""
+        node = self._node
+        link = Link("client", node.node_id, [self._remote.key], node.nonce(), purpose=self._purpose)
+        protocol = LinkProtocol(
+            link, lambda _: self._handler, node.clock, SOURCE_IDLE_SECONDS, self._remote.address, watched=True
+        )
+        return UpgradingProtocol(protocol, self._remote.address, node.clock)
+
+
+def _authorised(protocol: Any) -> Deferred[Any]:
+    up: Deferred[Any] = protocol.up
+    return up
+
+
+def link_service(node: Node, remote: Remote, purpose: str, handler: LinkHandler) -> ClientService:
+    """A service that keeps a link to C{remote} for C{handler} while it runs.
+
+    @param purpose: C{"control"} or C{"media"}.
+    """
+    return ClientService(
+        remote.endpoint,
+        LinkFactory(node, remote, purpose, handler),
+        retryPolicy=lambda attempt: pause_before(attempt, node.uniform),
+        clock=node.clock,
+        prepareConnection=_authorised,
+    )

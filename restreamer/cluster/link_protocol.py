@@ -1,0 +1,312 @@
+"""The Twisted shell of a link: bytes to L{restreamer.m4f.link.Link} and back, deadlines, heartbeats.
+
+A link that says nothing for C{idle} seconds is dead, whatever TCP thinks of it; each end beats every half
+second. A peer that does not read is aborted after L{STALL_SECONDS}.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, cast
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IPushProducer, ITCPTransport
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.python.failure import Failure
+from typing_extensions import override
+from zope.interface import implementer
+
+from restreamer.cluster.seams import LinkHandler
+from restreamer.errors import RemoteProtocolError
+from restreamer.logs import Logger
+from restreamer.m4f.link import Authorised, Link
+from restreamer.m4f.records import Goodbye, Record, encode_record
+from restreamer.m4f.upgrade import UpgradeResponse, upgrade_request
+from restreamer.seams import Clock, Timer, ViewerTransport
+
+_log = Logger()
+
+#: Seconds from the connection to the authorised link.
+AUTHORISE_SECONDS = 5.0
+#: Seconds between two signs of life.
+BEAT_SECONDS = 0.5
+#: A source from which nothing came for so long is lost (DESIGN: 1.8 s); counted from the last byte.
+SOURCE_IDLE_SECONDS = 1.8
+#: A puller from which nothing came for so long is gone.
+PULLER_IDLE_SECONDS = 6.0
+#: A peer that drains nothing for so long is aborted.
+STALL_SECONDS = 10.0
+
+
+@implementer(IPushProducer)
+class LinkProtocol(Protocol):
+    """One end of a link; a L{restreamer.cluster.seams.LinkWriter} once authorised.
+
+    @param link: the sans-IO link. @param handler: makes who speaks on the link, given what the peer is and
+        wants. @param idle: seconds of silence after which the peer is dead.
+    @param watched: somebody waits for L{up} (a client's connector).
+    @ivar up: fires when the link is authorised, fails when it is lost before.
+    """
+
+    noisy = False
+
+    def __init__(
+        self,
+        link: Link,
+        handler: Callable[[Authorised], LinkHandler],
+        clock: Clock,
+        idle: float,
+        peer_name: str = "",
+        watched: bool = False,
+    ) -> None:
+        self._watched = watched
+        self._link = link
+        self._make_handler = handler
+        self._handler: LinkHandler | None = None
+        self._clock = clock
+        self._idle = idle
+        self._peer_name = peer_name
+        self._peer_id = b""
+        self._deadline: Timer | None = None
+        self._beat: Timer | None = None
+        self._heard = 0.0
+        self._paused_at: float | None = None
+        self._reason = ""
+        self._lost = False
+        self._done = False
+        self.up: Deferred[LinkProtocol] = Deferred()
+
+    # LinkWriter.
+
+    @property
+    def peer_id(self) -> bytes:
+        """Node id of the other end."""
+        return self._peer_id
+
+    @property
+    def paused(self) -> bool:
+        """Whether the transport holds more than it should."""
+        return self._paused_at is not None
+
+    def send(self, record: Record) -> None:
+        """Send a record."""
+        self.send_encoded(encode_record(record))
+
+    def send_encoded(self, data: bytes) -> None:
+        """Send encoded records."""
+        if self.transport is not None and not self._lost:
+            self.transport.write(data)
+
+    def close(self, reason: str) -> None:
+        """Say goodbye and close; an unread peer is aborted."""
+        if self._lost or self.transport is None:
+            return
+        self._reason = self._reason or reason
+        self.send(Goodbye(code=0, text=reason[:200]))
+        self._consumer().unregisterProducer()
+        self.transport.loseConnection()
+        self._arm(STALL_SECONDS, "did not read our goodbye")
+
+    def abort(self, reason: str) -> None:
+        """Close now."""
+        self._reason = self._reason or reason
+        if self.transport is not None:
+            abort_connection(self.transport)
+
+    # Twisted.
+
+    @override
+    def connectionMade(self) -> None:
+        """Speak first or listen, as the role has it."""
+        assert self.transport is not None
+        if ITCPTransport.providedBy(self.transport):
+            self.transport.setTcpNoDelay(True)
+            self.transport.setTcpKeepAlive(True)
+        if not self._peer_name:
+            self._peer_name = str(getattr(self.transport.getPeer(), "host", "peer"))
+        self._consumer().registerProducer(self, True)
+        self._heard = self._clock.seconds()
+        self._arm(AUTHORISE_SECONDS, "did not authorise in time")
+        self._flush()
+
+    @override
+    def dataReceived(self, data: bytes) -> None:
+        """Feed the link; anything wrong closes it and nothing else."""
+        self._heard = self._clock.seconds()
+        if self._done:
+            return
+        try:
+            for event in self._link.receive(data):
+                if isinstance(event, Authorised):
+                    self._authorised(event)
+                elif self._handler is not None:
+                    if isinstance(event, Goodbye):
+                        self._reason = self._reason or event.text
+                    self._handler.record(event)
+            self._flush()
+        except RemoteProtocolError as error:
+            self._done = True
+            self._flush()
+            cause = f" ({error.__cause__})" if error.__cause__ is not None else ""
+            _log.warn(
+                "link with {peer} closed: {error}{cause}", peer=self._peer_name, error=error, cause=cause
+            )
+            self._reason = self._reason or str(error)
+            self._fail()
+        except Exception:
+            self._done = True
+            _log.failure("link with {peer} closed by a fault of ours", peer=self._peer_name)
+            self._reason = "internal error"
+            self._fail()
+
+    @override
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Tell the handler, once."""
+        self._lost = True
+        for timer in (self._deadline, self._beat):
+            if timer is not None and timer.active():
+                timer.cancel()
+        text = self._reason or reason.getErrorMessage()
+        handler, self._handler = self._handler, None
+        if handler is not None:
+            handler.link_down(text)
+        if not self.up.called and self._watched:
+            self.up.errback(RemoteProtocolError("link", text))
+
+    # Producer: the transport says when it holds too much.
+
+    def pauseProducing(self) -> None:
+        """The transport's buffer is full."""
+        if self._paused_at is None:
+            self._paused_at = self._clock.seconds()
+
+    def resumeProducing(self) -> None:
+        """The transport's buffer is empty again."""
+        if self._paused_at is not None:
+            self._paused_at = None
+            if self._handler is not None:
+                self._handler.resumed()
+
+    def stopProducing(self) -> None:
+        """The connection is gone; connectionLost follows."""
+
+    # Inside.
+
+    def _consumer(self) -> ViewerTransport:
+        return cast(ViewerTransport, self.transport)
+
+    def _authorised(self, event: Authorised) -> None:
+        self._peer_id = event.peer_node_id
+        if self._deadline is not None and self._deadline.active():
+            self._deadline.cancel()
+        self._handler = self._make_handler(event)
+        self._flush()
+        self._handler.link_up(self)
+        self._schedule_beat()
+        self.up.callback(self)
+
+    def _schedule_beat(self) -> None:
+        self._beat = self._clock.callLater(BEAT_SECONDS, self._on_beat)
+
+    def _on_beat(self) -> None:
+        self._schedule_beat()
+        now = self._clock.seconds()
+        if now - self._heard > self._idle:
+            self.abort(f"silent for {self._idle:.1f} s")
+        elif self._paused_at is not None and now - self._paused_at > STALL_SECONDS:
+            self.abort(f"did not read for {STALL_SECONDS:.0f} s")
+        elif self._handler is not None:
+            self._handler.beat()
+
+    def _arm(self, seconds: float, reason: str) -> None:
+        if self._deadline is not None and self._deadline.active():
+            self._deadline.cancel()
+        self._deadline = self._clock.callLater(seconds, self._expired, reason)
+
+    def _expired(self, reason: str) -> None:
+        _log.warn("link with {peer} closed: {reason}", peer=self._peer_name, reason=reason)
+        self.abort(reason)
+
+    def _flush(self) -> None:
+        data = self._link.data_to_send()
+        if data and self.transport is not None and not self._lost:
+            self.transport.write(data)
+
+    def _fail(self) -> None:
+        """Close after a polite word if there is one to send, at the latest at the deadline."""
+        if self.transport is not None:
+            self._consumer().unregisterProducer()
+            self.transport.loseConnection()
+            self._arm(1.0, "did not close")
+
+
+def abort_connection(transport: object) -> None:
+    """Close a connection now, whatever is queued on it."""
+    cast(ViewerTransport, transport).abortConnection()
+
+
+class UpgradingProtocol(Protocol):
+    """The client's first step: ask the node's HTTP port to speak M4F, then pass everything to the link.
+
+    It stays in front of the link (ClientService watches this protocol's connection).
+
+    @param link: the protocol that speaks after the upgrade. @param host: for the Host header.
+    """
+
+    noisy = False
+
+    def __init__(self, link: LinkProtocol, host: str, clock: Clock) -> None:
+        self._link = link
+        self._host = host
+        self._clock = clock
+        self._response = UpgradeResponse()
+        self._timer: Timer | None = None
+        self._error: str | None = None
+        self._switched = False
+        self.up: Deferred[Any] = link.up
+
+    @override
+    def connectionMade(self) -> None:
+        """Send the request."""
+        assert self.transport is not None
+        self.transport.write(upgrade_request(self._host))
+        self._timer = self._clock.callLater(AUTHORISE_SECONDS, self._expired)
+
+    @override
+    def dataReceived(self, data: bytes) -> None:
+        """Read the response head; the rest belongs to the link."""
+        if self._switched:
+            self._link.dataReceived(data)
+            return
+        if self._error is not None or self.transport is None:
+            return
+        try:
+            if not self._response.receive(data):
+                return
+        except RemoteProtocolError as error:
+            self._error = str(error)
+            abort_connection(self.transport)
+            return
+        self._stop_timer()
+        self._switched = True
+        self._link.makeConnection(self.transport)
+        if self._response.leftover:
+            self._link.dataReceived(self._response.leftover)
+
+    @override
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Lost: the link's business once it began."""
+        self._stop_timer()
+        if self._switched:
+            self._link.connectionLost(reason)
+        elif not self.up.called:
+            self.up.errback(RemoteProtocolError("upgrade", self._error or reason.getErrorMessage()))
+
+    def _expired(self) -> None:
+        self._error = "no answer to the upgrade request"
+        if self.transport is not None:
+            abort_connection(self.transport)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()

@@ -1,0 +1,164 @@
+"""The serving side of links: a control link gets the catalogue, a media link gets the stream it pulls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from twisted.internet.defer import Deferred
+
+from restreamer.cluster.catalogue import Catalogue
+from restreamer.cluster.relay import Relay, Relays
+from restreamer.cluster.seams import LinkWriter
+from restreamer.errors import Reason, Refused, RemoteProtocolError
+from restreamer.live.registry import LiveEntry
+from restreamer.live.stream import Stream
+from restreamer.logs import Logger
+from restreamer.m4f.records import (
+    CatalogueComplete,
+    Goodbye,
+    Heartbeat,
+    Ping,
+    Pull,
+    PullRefused,
+    Record,
+    StreamListed,
+    StreamUnlisted,
+    heartbeats,
+)
+from restreamer.media.names import valid_stream_name
+from restreamer.viewers.waiting import WaitingRoom
+
+_log = Logger()
+
+#: Codes of L{PullRefused}, by reason.
+REFUSAL_CODES = {
+    Reason.BAD_NAME: 400,
+    Reason.DENIED: 403,
+    Reason.NOT_FOUND: 404,
+    Reason.BUSY: 409,
+    Reason.UNSUPPORTED: 415,
+    Reason.NOT_READY: 503,
+    Reason.OVERLOADED: 503,
+}
+
+
+class ControlServer:
+    """A L{restreamer.cluster.seams.LinkHandler}: the catalogue and its changes, and heartbeats."""
+
+    def __init__(self, catalogue: Catalogue, utc: Callable[[], int]) -> None:
+        self._catalogue = catalogue
+        self._utc = utc
+        self._link: LinkWriter | None = None
+
+    def link_up(self, link: LinkWriter) -> None:
+        """Send the whole list, then changes as they come."""
+        self._link = link
+        for entry in self._catalogue.entries():
+            link.send(entry)
+        link.send(CatalogueComplete())
+        self._catalogue.follow(self)
+
+    def catalogue_changed(self, change: StreamListed | StreamUnlisted) -> None:
+        """Push a change at once."""
+        if self._link is not None:
+            self._link.send(change)
+
+    def record(self, record: Record) -> None:
+        """A follower has nothing to tell but that it lives."""
+        if not isinstance(record, (Heartbeat, Ping, Goodbye)):
+            raise RemoteProtocolError("control link", f"unexpected {type(record).__name__}")
+
+    def resumed(self) -> None:
+        """Nothing waits here."""
+
+    def beat(self) -> None:
+        """Tell where every running stream stands."""
+        if self._link is not None and not self._link.paused:
+            for heartbeat in heartbeats(self._utc(), self._catalogue.positions()):
+                self._link.send(heartbeat)
+
+    def link_down(self, reason: str) -> None:
+        """Stop following the catalogue."""
+        self._catalogue.unfollow(self)
+        self._link = None
+
+
+def _is_fed(stream: Stream) -> bool:
+    return stream.running and stream.run is not None
+
+
+class MediaServer:
+    """A L{restreamer.cluster.seams.LinkHandler}: serves one pull."""
+
+    def __init__(self, waiting: WaitingRoom, relays: Relays, node_id: bytes, utc: Callable[[], int]) -> None:
+        self._waiting = waiting
+        self._relays = relays
+        self._node_id = node_id
+        self._utc = utc
+        self._link: LinkWriter | None = None
+        self._relay: Relay | None = None
+        self._asked = False
+        self._starting: Deferred[None] | None = None
+        self._name = ""
+
+    def link_up(self, link: LinkWriter) -> None:
+        """Wait for the pull."""
+        self._link = link
+
+    def record(self, record: Record) -> None:
+        """Take the pull; nothing else but signs of life comes."""
+        if isinstance(record, Pull):
+            if self._asked:
+                raise RemoteProtocolError("media link", "a second pull on one link")
+            if not valid_stream_name(record.name):
+                raise RemoteProtocolError("media link", "a pull of an impossible stream name")
+            self._asked = True
+            self._name = record.name
+            self._starting = Deferred.fromCoroutine(self._serve(record))
+            _ = self._starting.addErrback(self._failed)
+        elif not isinstance(record, (Ping, Heartbeat, Goodbye)):
+            raise RemoteProtocolError("media link", f"unexpected {type(record).__name__}")
+
+    def resumed(self) -> None:
+        """The link drained."""
+        if self._relay is not None and self._link is not None:
+            self._relay.resumed(self._link)
+
+    def beat(self) -> None:
+        """Say that we live, also while no frame comes."""
+        if self._link is not None and not self._link.paused:
+            self._link.send(Ping(sent_at=self._utc()))
+
+    def link_down(self, reason: str) -> None:
+        """The pull is over."""
+        link, self._link = self._link, None
+        if self._starting is not None:
+            self._starting.cancel()
+        if self._relay is not None and link is not None:
+            self._relay.drop(link)
+            self._relays.release(self._relay.stream)
+            self._relay = None
+
+    async def _serve(self, pull: Pull) -> None:
+        try:
+            entry: LiveEntry = await self._waiting.entry(pull.name, _is_fed)
+        except Refused as refusal:
+            if self._link is not None:
+                self._link.send(PullRefused(code=REFUSAL_CODES[refusal.reason], text=refusal.text))
+                self._link.close(refusal.text)
+            return
+        link = self._link
+        if link is None:
+            return
+        run = entry.stream.run
+        if run is not None and link.peer_id in run.path:
+            link.send(PullRefused(code=508, text="the stream came from there: a loop"))
+            link.close("loop")
+            return
+        self._relay = self._relays.of(entry.stream)
+        self._relay.add(link, pull)
+
+    def _failed(self, failure: object) -> None:
+        if self._link is not None:
+            _log.error("pull of {name} failed: {failure}", name=self._name, failure=failure)
+            self._link.abort("internal error")

@@ -1,0 +1,1 @@
+"""The configuration file: grammar, typed model, checks, differences."""

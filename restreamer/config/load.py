@@ -1,0 +1,124 @@
+"""Loading a configuration: the one way in for the program, its reload and its command line.
+
+All or nothing: either a whole L{Configuration} comes back or a ConfigError, never half of a file. A very long
+file takes seconds: a running node loads it in a thread.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator, Sequence
+
+from attrs import frozen
+
+from restreamer.config.build import build
+from restreamer.config.grammar import Statement, read_statements
+from restreamer.config.include import MAX_BYTES, ConfigFileError, FileReader, expanded, no_include
+from restreamer.config.model import Configuration, ConfigWarning, Place
+from restreamer.config.words import EXAMPLE_KEYS, SECRET_WORDS
+
+NEAR = os.path.join("conf", "restreamer.conf")
+FAR = "/etc/restreamer/restreamer.conf"
+
+
+@frozen(kw_only=True)
+class Loaded:
+    """A configuration that can be used.
+
+    @ivar warnings: what was understood but has no effect or weakens the node, by file and line.
+    @ivar files: every file read, the main one first.
+    """
+
+    configuration: Configuration
+    warnings: tuple[ConfigWarning, ...] = ()
+    files: tuple[str, ...] = ()
+
+
+def parse(text: str, path: str = "restreamer.conf") -> Loaded:
+    """A configuration from text alone; no file is opened and C{include} is refused.
+
+    @param path: how places name the text; relative folders begin at its folder.
+    @raise ConfigError: always this, whatever C{text} is.
+    """
+    if len(text) > MAX_BYTES:
+        raise ConfigFileError(path, f"the configuration is longer than {MAX_BYTES} characters")
+    configuration, warnings = build(expanded(read_statements(text, path), no_include))
+    return Loaded(configuration=configuration, warnings=warnings)
+
+
+def load(path: str) -> Loaded:
+    """The configuration in the file C{path} and in what it includes.
+
+    Besides the warnings of the text there is one for each storage folder that does not exist, one for each
+    file with a secret in it that everybody on the machine can read, and one when there is no port at all.
+    @raise ConfigError: always this, whatever is in the files or keeps them from being read.
+    """
+    reader = FileReader()
+    statements = reader.read(path)
+    configuration, warnings = build(statements)
+    try:
+        open_secrets = _open_secrets(statements)
+    except OSError as error:
+        raise ConfigFileError(path, f"went away while it was read: {error.strerror or error}")
+    return Loaded(
+        configuration=configuration,
+        warnings=(*warnings, *open_secrets, *_missing_storages(configuration), *_deaf(configuration, path)),
+        files=tuple(reader.files),
+    )
+
+
+def find_config(explicit: str | None) -> str:
+    """Which file to load: C{explicit}, else the near, else the system one.
+
+    @raise ConfigError: there is none; both places are named.
+    """
+    if explicit is not None:
+        return explicit
+    for path in (NEAR, FAR):
+        if os.path.exists(path):
+            return path
+    raise ConfigFileError(NEAR, f"no such file, and no {FAR} either: name one with --config")
+
+
+def _open_secrets(statements: Sequence[Statement]) -> list[ConfigWarning]:
+    """One warning for each file with a secret in it that everybody on the machine can read."""
+    first: dict[str, Statement] = {}
+    for statement in _with_blocks(statements):
+        known = any(argument.text in EXAMPLE_KEYS for argument in statement.arguments)
+        if statement.word in SECRET_WORDS and not known:
+            first.setdefault(statement.place.path, statement)
+    warnings: list[ConfigWarning] = []
+    for path, statement in first.items():
+        mode = stat.S_IMODE(os.stat(path).st_mode)
+        if mode & stat.S_IROTH:
+            text = (
+                f"it is secret, but everybody on this machine can read {path} (mode {mode:04o}; chmod 640 it)"
+            )
+            warnings.append(_warning(statement.place, statement.word, text))
+    return warnings
+
+
+def _with_blocks(statements: Sequence[Statement]) -> Iterator[Statement]:
+    for statement in statements:
+        yield statement
+        yield from _with_blocks(statement.block or ())
+
+
+def _missing_storages(configuration: Configuration) -> list[ConfigWarning]:
+    return [
+        _warning(vod.place, "storage", f"vod {vod.name}: there is no folder {storage}")
+        for vod in configuration.vods.values()
+        for storage in vod.storages
+        if not os.path.isdir(storage)
+    ]
+
+
+def _deaf(configuration: Configuration, path: str) -> list[ConfigWarning]:
+    if configuration.http or configuration.rtmp:
+        return []
+    return [ConfigWarning(path, 1, 1, "http", "there is no http and no rtmp port, so nobody can connect")]
+
+
+def _warning(place: Place, word: str, text: str) -> ConfigWarning:
+    return ConfigWarning(place.path, place.line, place.column, word, text)

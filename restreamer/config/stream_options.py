@@ -1,0 +1,172 @@
+"""Streams, templates and live locations: their blocks, short forms and inheritance."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from attrs import evolve, field, frozen
+
+from restreamer.config import values
+from restreamer.config.blocks import Once, Warn, options, served
+from restreamer.config.grammar import Argument, Statement
+from restreamer.config.model import InputConfig, StreamConfig, TemplateConfig, VodConfig
+from restreamer.config.urls import read_input, scheme_of
+from restreamer.config.words import INPUT, LIVE, NOT_SERVED, STREAM, TEMPLATE
+
+MAX_INPUTS = 32
+MIN_SEGMENT_DURATION, MAX_SEGMENT_DURATION = 1, 30
+MIN_SEGMENT_COUNT, MAX_SEGMENT_COUNT = 3, 100
+
+
+def segment_count(statement: Statement) -> int:
+    """C{segment_count N;}."""
+    return values.whole(statement, MIN_SEGMENT_COUNT, MAX_SEGMENT_COUNT)
+
+
+def segment_duration(statement: Statement) -> int:
+    """C{segment_duration SECONDS;}."""
+    return values.whole_seconds(statement, MIN_SEGMENT_DURATION, MAX_SEGMENT_DURATION)
+
+
+_READERS: Mapping[str, Callable[[Statement], object]] = {
+    "clients_timeout": values.timeout,
+    "comment": values.text,
+    "disabled": values.flag,
+    "password": values.secret,
+    "segment_count": segment_count,
+    "segment_duration": segment_duration,
+    "source_timeout": values.timeout,
+    "static": values.flag,
+    "title": values.text,
+}
+
+
+@frozen(kw_only=True)
+class Surroundings:
+    """What streams need to know of the rest of the file.
+
+    @ivar cluster_key: the global one, or empty. @ivar vods: the locations C{file://} may name.
+    """
+
+    cluster_key: str = field(repr=False)
+    vods: Mapping[str, VodConfig]
+    warn: Warn
+
+
+@frozen
+class _Given:
+    """The options that were written in one block: model field to value; secrets may be among them."""
+
+    values: dict[str, Any] = field(repr=False)
+    template: Argument | None
+    prefix: str
+    template_statement: Statement | None
+
+
+class _Inputs:
+    """Gathers the inputs of one block."""
+
+    def __init__(self, around: Surroundings, *, in_template: bool) -> None:
+        self._around = around
+        self._in_template = in_template
+        self._once = Once("input of a stream")
+        self.written = False
+        self.inputs: list[InputConfig] = []
+
+    def add(self, statement: Statement, given: Sequence[Argument]) -> None:
+        """Read C{URL [key=value…]} of C{statement}."""
+        url, rest = given[0], given[1:]
+        self.written = True
+        source_timeout: float | None = None
+        for argument, key, value in options(statement, rest, INPUT, self._around.warn):
+            source_timeout = values.parse_timeout(value or "")
+            if source_timeout is None:
+                raise values.wrong(statement, argument, f"{key}={values.TIMEOUT_RULE}")
+        made = read_input(
+            statement,
+            url,
+            in_template=self._in_template,
+            cluster_key=self._around.cluster_key,
+            source_timeout=source_timeout,
+        )
+        self._once.add(url.text, url.place, scheme_of(statement, url)[0] + "://")
+        if made is None:
+            self._around.warn(
+                url.place, scheme_of(statement, url)[0] + "://", f"this kind of input is {NOT_SERVED}"
+            )
+            return
+        if made.scheme == "file" and made.host not in self._around.vods:
+            known = ", ".join(sorted(self._around.vods)) or "none so far"
+            raise values.wrong(statement, url, f"the name of a vod block after file:// ({known})")
+        if len(self.inputs) >= MAX_INPUTS:
+            raise values.wrong(statement, url, f"at most {MAX_INPUTS} inputs")
+        self.inputs.append(made)
+
+
+def _read(statement: Statement, block: str, around: Surroundings, url: Sequence[Argument]) -> _Given:
+    found: dict[str, Any] = {}
+    inputs = _Inputs(around, in_template=block != STREAM)
+    template: Argument | None = None
+    template_statement: Statement | None = None
+    prefix = ""
+    if url:
+        inputs.add(statement, url)
+    for each in served(statement.block or (), block, around.warn):
+        if each.word in ("input", "url"):
+            values.no_block(each)
+            inputs.add(each, values.arguments(each, 1, 1000, f"{each.word} URL;"))
+        elif each.word == "template":
+            template, template_statement = values.one(each, "template NAME;"), each
+            values.name(each, template)
+        elif each.word == "prefix":
+            prefix = values.name(each, values.one(each, "prefix NAME;"))
+        else:
+            found[each.word] = _READERS[each.word](each)
+    if inputs.written:
+        found["inputs"] = tuple(inputs.inputs)
+    return _Given(found, template, prefix, template_statement)
+
+
+def read_template(statement: Statement, around: Surroundings) -> TemplateConfig:
+    """C{template NAME { … }}, or C{live NAME { … }} = the same with C{prefix NAME; input publish://;}."""
+    live = statement.word == "live"
+    argument = values.arguments(statement, 1, 1, f"{statement.word} NAME {{ … }}")[0]
+    name = values.name(statement, argument)
+    given = _read(statement, LIVE if live else TEMPLATE, around, ())
+    stream = StreamConfig(name=name, place=statement.place, **given.values)
+    if live and not stream.takes_publisher:
+        publish = InputConfig(url="publish://", scheme="publish", place=statement.place)
+        stream = evolve(stream, inputs=(publish, *stream.inputs))
+    return TemplateConfig(
+        name=name, prefix=name if live else given.prefix, stream=stream, place=statement.place
+    )
+
+
+def read_stream(
+    statement: Statement,
+    around: Surroundings,
+    templates: Mapping[str, TemplateConfig],
+) -> StreamConfig:
+    """C{stream NAME { … }}, C{stream NAME URL;}, C{ondemand NAME URL;}.
+
+    What the stream's own block says wins over its template; its own inputs replace the template's.
+    """
+    arguments = values.arguments(
+        statement, 1, 1000, f"{statement.word} NAME {{ … }} or {statement.word} NAME URL;"
+    )
+    name = values.name(statement, arguments[0])
+    given = _read(statement, STREAM, around, arguments[1:])
+    base = StreamConfig(name=name, static=statement.word != "ondemand")
+    if given.template is not None and given.template_statement is not None:
+        template = templates.get(given.template.text)
+        if template is None:
+            known = ", ".join(sorted(templates)) or "there are none"
+            raise values.wrong(given.template_statement, given.template, f"the name of a template ({known})")
+        base = template.make(name)
+        if statement.word == "ondemand":
+            base = evolve(base, static=False)
+    stream = evolve(base, place=statement.place, **given.values)
+    if not stream.inputs and not stream.disabled:
+        around.warn(statement.place, statement.word, "it has no input that is served, so nothing can play")
+    return stream

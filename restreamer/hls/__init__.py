@@ -1,0 +1,1 @@
+"""HLS (RFC 8216): playlists, segment names and the routes that serve them."""

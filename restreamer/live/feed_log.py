@@ -1,0 +1,85 @@
+"""The shared log of a feed: immutable entries of muxed bytes, and where viewers may begin.
+
+Every entry boundary is a legal place to stop; joins and skips happen only at key points, which stand
+at the beginning of an entry. Entries are plain C{bytes}: one that was trimmed lives until the last
+viewer that still sends it lets go.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from attrs import define, field, frozen
+
+
+@frozen
+class KeyPoint:
+    """An entry that begins with a random access point.
+
+    @ivar entry: its number; @ivar join: private bytes for a viewer that starts here.
+    @ivar skip: private bytes for a viewer that jumps here from an older place.
+    """
+
+    entry: int
+    join: bytes
+    skip: bytes
+
+
+@define(eq=False)
+class FeedLog:
+    """Entries number C{base} to C{end} - 1.
+
+    @ivar max_bytes, @ivar max_seconds: what is kept beyond the newest key point.
+    @ivar size: bytes held.
+    """
+
+    max_bytes: int
+    max_seconds: float
+    base: int = 0
+    end: int = 0
+    size: int = 0
+    entries: deque[bytes] = field(factory=deque)
+    keys: deque[KeyPoint] = field(factory=deque)
+    _times: deque[float] = field(factory=deque)
+
+    def mark(self, join: bytes, skip: bytes) -> None:
+        """The next entry begins with a random access point."""
+        self.keys.append(KeyPoint(self.end, join, skip))
+
+    def append(self, entry: bytes, now: float) -> None:
+        """Add an entry made at C{now} seconds, and drop what is older than the bounds allow."""
+        self.entries.append(entry)
+        self._times.append(now)
+        self.end += 1
+        self.size += len(entry)
+        newest_key = self.keys[-1].entry if self.keys else self.end
+        while self.base < newest_key and (
+            self.size > self.max_bytes or now - self._times[0] > self.max_seconds
+        ):
+            self._drop()
+        # A keyframe that never comes must not keep everything: twice the bound is the end of it.
+        while self.size > 2 * self.max_bytes and self.base < self.end - 1:
+            self._drop()
+
+    def entry(self, number: int) -> bytes:
+        """Entry C{number}; it must be held."""
+        return self.entries[number - self.base]
+
+    def newest_key(self) -> KeyPoint | None:
+        """The newest key point whose entry is held already."""
+        for key in reversed(self.keys):
+            if key.entry < self.end:
+                return key
+        return None
+
+    def age(self, number: int, now: float) -> float:
+        """Seconds since entry C{number} was made; 0.0 for one not made yet."""
+        index = number - self.base
+        return now - self._times[index] if index < len(self._times) else 0.0
+
+    def _drop(self) -> None:
+        self.size -= len(self.entries.popleft())
+        self._times.popleft()
+        self.base += 1
+        while self.keys and self.keys[0].entry < self.base:
+            self.keys.popleft()

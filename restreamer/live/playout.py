@@ -1,0 +1,82 @@
+"""The viewers of one stream that take endless bytes: its feeds, one per container, made when wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from restreamer.errors import Reason, Refused
+from restreamer.live.feed import Feed, FeedCounters, FeedLimits
+from restreamer.live.stream import Stream
+from restreamer.live.viewer import Viewer
+from restreamer.seams import Clock, FeedMuxer, ViewerTransport
+
+#: Makes the muxer of a container for a stream of that title.
+MuxerFactory = Callable[[str], FeedMuxer]
+
+
+class Playout:
+    """Joins viewers to the feeds of a stream; a L{restreamer.seams.Playable}.
+
+    @ivar stream: the stream. @ivar counters: per container, kept when a feed is gone.
+    """
+
+    def __init__(
+        self, stream: Stream, clock: Clock, muxers: Mapping[str, MuxerFactory], limits: FeedLimits
+    ) -> None:
+        self.stream = stream
+        self.counters: dict[str, FeedCounters] = {}
+        self._clock = clock
+        self._muxers = muxers
+        self._limits = limits
+        self._feeds: dict[str, Feed] = {}
+
+    def join(self, container: str, transport: ViewerTransport, ended: Callable[[str], None]) -> Viewer:
+        """Put a viewer on the feed of C{container} at the newest keyframe.
+
+        @raise Refused: when no such container is served.
+        """
+        feed = self._feeds.get(container)
+        if feed is None:
+            feed = self._open(container)
+        return feed.join(transport, ended)
+
+    @property
+    def viewers(self) -> int:
+        """Viewers of all feeds now."""
+        return sum(len(feed) for feed in self._feeds.values())
+
+    @property
+    def bytes_out(self) -> int:
+        """Bytes sent to viewers of all feeds so far."""
+        gone = sum(c.bytes_out for name, c in self.counters.items() if name not in self._feeds)
+        return gone + sum(feed.bytes_out for feed in self._feeds.values())
+
+    def feeds(self) -> Mapping[str, Feed]:
+        """The feeds that have viewers now, by container."""
+        return self._feeds
+
+    def _open(self, container: str) -> Feed:
+        factory = self._muxers.get(container)
+        if factory is None:
+            raise Refused(Reason.UNSUPPORTED, f"streams are not served as {container} here")
+        stream = self.stream
+        counters = self.counters.setdefault(container, FeedCounters())
+        feed = Feed(
+            factory(stream.title or stream.name),
+            self._clock,
+            self._limits,
+            counters,
+            lambda: self._emptied(container),
+        )
+        if stream.run is not None:
+            tracks, frames = stream.recent()
+            if tracks:
+                feed.begin(stream.run, tracks, frames)
+        self._feeds[container] = feed
+        stream.attach(feed)
+        return feed
+
+    def _emptied(self, container: str) -> None:
+        feed = self._feeds.pop(container, None)
+        if feed is not None:
+            self.stream.detach(feed)

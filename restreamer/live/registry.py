@@ -1,0 +1,283 @@
+"""The registry: every stream of this node by name, who owns a name, and who is told of changes.
+
+Two things are kept apart. A I{claim} says that a name belongs to something local (a publisher, a
+configured stream): it hides a remote stream of the same name from that moment, and gives it back when it
+ends. A I{stream} lives as long as something feeds it, plus C{source_timeout}: its window stays playable
+and its viewers stay connected while a publisher or a source comes back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Protocol
+
+from attrs import define, field, frozen
+
+from restreamer.errors import Reason, Refused
+from restreamer.live.ledger import Ledger
+from restreamer.live.playout import Playout
+from restreamer.live.stream import Faulted, Stream
+from restreamer.live.window import LiveWindow
+from restreamer.media.timebase import TICKS_PER_SECOND
+from restreamer.seams import Clock, Timer
+
+MAX_STREAMS = 20_000
+
+
+@frozen(kw_only=True)
+class StreamSettings:
+    """How a stream is kept, whoever feeds it.
+
+    @ivar segment_duration: D in ticks. @ivar segment_count: segments listed.
+    @ivar source_timeout: seconds a stream lives on without input; None: for ever.
+    """
+
+    title: str = ""
+    segment_duration: int = 5 * TICKS_PER_SECOND
+    segment_count: int = 4
+    source_timeout: float | None = 60.0
+
+
+@frozen
+class Claim:
+    """The ownership of a name by something local. Give it back with L{StreamRegistry.release}."""
+
+    name: str
+    kind: str
+
+
+class RegistryListener(Protocol):
+    """Somebody who is told what happens to names. Calls must not raise."""
+
+    def stream_changed(self, stream: Stream) -> None:
+        """The stream began or ceased to be fed (see L{Stream.running})."""
+        ...
+
+    def stream_removed(self, stream: Stream) -> None:
+        """The stream is gone for good."""
+        ...
+
+    def claim_changed(self, name: str, claimed: bool) -> None:
+        """A local owner took or gave back the name."""
+        ...
+
+    def supply_changed(self, name: str) -> None:
+        """An on-demand supply of the name came or went."""
+        ...
+
+
+class Supply(Protocol):
+    """Something that can feed a name when asked to (an on-demand stream)."""
+
+    @property
+    def title(self) -> str:
+        """The stream's title."""
+        ...
+
+    @property
+    def path(self) -> tuple[bytes, ...]:
+        """Ids of the nodes the stream passes, ingest first, without this node."""
+        ...
+
+    def want(self) -> None:
+        """Somebody asks for the stream now: start it if it does not run, and keep it a while."""
+        ...
+
+
+@define(eq=False)
+class LiveEntry:
+    """A stream and its viewers."""
+
+    stream: Stream
+    playout: Playout
+    settings: StreamSettings
+    expiry: Timer | None = field(default=None)
+
+
+class StreamRegistry:
+    """All streams of a node.
+
+    @ivar ledger: last numbers by name.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        ledger: Ledger,
+        make_playout: Callable[[Stream], Playout],
+        faulted: Faulted,
+        max_streams: int = MAX_STREAMS,
+    ) -> None:
+        self.ledger = ledger
+        self._clock = clock
+        self._make_playout = make_playout
+        self._faulted = faulted
+        self._max_streams = max_streams
+        self._entries: dict[str, LiveEntry] = {}
+        self._claims: dict[str, Claim] = {}
+        self._reserved: frozenset[str] = frozenset()
+        self._supplies: dict[str, Supply] = {}
+        self._listeners: list[RegistryListener] = []
+
+    def __iter__(self) -> Iterator[LiveEntry]:
+        return iter(tuple(self._entries.values()))
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def listen(self, listener: RegistryListener) -> None:
+        """Tell C{listener} of every change from now on."""
+        self._listeners.append(listener)
+
+    def unlisten(self, listener: RegistryListener) -> None:
+        """Stop telling C{listener}."""
+        if listener in self._listeners:
+            self._listeners.remove(listener)
+
+    def find(self, name: str) -> LiveEntry | None:
+        """The stream of that name, fed or waiting for its input to return."""
+        return self._entries.get(name)
+
+    # Names.
+
+    async def claim(self, name: str, kind: str) -> Claim:
+        """Take a name for something local.
+
+        Asynchronous because in a process of several workers the answer comes from the main one.
+        @param kind: C{"publish"} or C{"config"}, for messages.
+        @raise Refused: BUSY when the name has a local owner already, OVERLOADED at the limit of streams.
+        """
+        held = self._claims.get(name)
+        if held is not None:
+            what = "has a publisher already" if held.kind == "publish" else "is fed by the configuration"
+            raise Refused(Reason.BUSY, f"stream {name} {what}")
+        if len(self._claims) >= self._max_streams:
+            raise Refused(Reason.OVERLOADED, "too many streams on this node")
+        claim = self._claims[name] = Claim(name, kind)
+        self._tell(lambda listener: listener.claim_changed(name, True))
+        self._review(name)
+        return claim
+
+    def release(self, claim: Claim) -> None:
+        """Give a name back. Idempotent."""
+        if self._claims.get(claim.name) is claim:
+            del self._claims[claim.name]
+            self._review(claim.name)
+            self._tell(lambda listener: listener.claim_changed(claim.name, self.claimed(claim.name)))
+
+    def reserve(self, names: frozenset[str]) -> None:
+        """Set the configured names that wait for a publisher: remote streams of these names stay hidden."""
+        before, self._reserved = self._reserved, names
+        for name in before ^ names:
+            if name not in self._claims:
+                self._tell(partial(_tell_claim, name=name, claimed=name in names))
+
+    def claimed(self, name: str) -> bool:
+        """Whether the name belongs to something local."""
+        return name in self._claims or name in self._reserved
+
+    # On-demand supplies.
+
+    def offer(self, name: str, supply: Supply) -> None:
+        """C{supply} can feed C{name} from now on."""
+        self._supplies[name] = supply
+        self._tell(lambda listener: listener.supply_changed(name))
+
+    def withdraw(self, name: str, supply: Supply) -> None:
+        """C{supply} no longer feeds C{name}."""
+        if self._supplies.get(name) is supply:
+            del self._supplies[name]
+            self._tell(lambda listener: listener.supply_changed(name))
+
+    def supply(self, name: str) -> Supply | None:
+        """The on-demand supply of the name, if it has one."""
+        return self._supplies.get(name)
+
+    def supplies(self) -> tuple[str, ...]:
+        """Names that can be started on demand."""
+        return tuple(self._supplies)
+
+    def want(self, name: str) -> bool:
+        """Somebody asks for C{name}: start or keep its supply.
+
+        @return: whether the name can be expected to play (it has a stream, an owner or a supply).
+        """
+        supply = self._supplies.get(name)
+        if supply is not None:
+            supply.want()
+            return True
+        return name in self._entries or name in self._claims or name in self._reserved
+
+    # Streams.
+
+    def obtain(self, name: str, settings: StreamSettings) -> Stream:
+        """The stream C{name}, made when there is none.
+
+        @raise Refused: OVERLOADED at the limit of streams.
+        """
+        entry = self._entries.get(name)
+        if entry is None:
+            if len(self._entries) >= self._max_streams:
+                raise Refused(Reason.OVERLOADED, "too many streams on this node")
+            stream = Stream(name, LiveWindow(settings.segment_count), settings.title, faulted=self._faulted)
+            stream.watch_running(self._running_changed)
+            entry = self._entries[name] = LiveEntry(stream, self._make_playout(stream), settings)
+        else:
+            entry.settings = settings
+            entry.stream.window.segment_count = settings.segment_count
+            if settings.title:
+                entry.stream.title = settings.title
+        self._review(name)
+        return entry.stream
+
+    def remove(self, name: str, reason: str) -> None:
+        """End a stream for good, with its viewers."""
+        entry = self._entries.pop(name, None)
+        if entry is None:
+            return
+        if entry.expiry is not None and entry.expiry.active():
+            entry.expiry.cancel()
+        entry.stream.finish(reason)
+        self._tell(lambda listener: listener.stream_removed(entry.stream))
+
+    def close(self) -> None:
+        """End every stream (the node stops)."""
+        for name in list(self._entries):
+            self.remove(name, "the node stops")
+
+    def _running_changed(self, stream: Stream) -> None:
+        self._tell(lambda listener: listener.stream_changed(stream))
+        self._review(stream.name)
+
+    def _review(self, name: str) -> None:
+        """Start or stop the countdown of a stream that nothing feeds."""
+        entry = self._entries.get(name)
+        if entry is None:
+            return
+        wanted = entry.stream.running or name in self._claims or entry.settings.source_timeout is None
+        if entry.expiry is not None and entry.expiry.active():
+            if not wanted:
+                return
+            entry.expiry.cancel()
+        entry.expiry = None
+        if not wanted and entry.settings.source_timeout is not None:
+            entry.expiry = self._clock.callLater(
+                entry.settings.source_timeout, self._expire, name, entry.stream
+            )
+
+    def _expire(self, name: str, stream: Stream) -> None:
+        entry = self._entries.get(name)
+        if entry is not None and entry.stream is stream and not stream.running:
+            self.remove(name, "no input came back in time")
+
+    def _tell(self, call: Callable[[RegistryListener], None]) -> None:
+        for listener in tuple(self._listeners):
+            try:
+                call(listener)
+            except Exception as error:
+                self._faulted("a listener of the registry failed", error)
+
+
+def _tell_claim(listener: RegistryListener, name: str, claimed: bool) -> None:
+    listener.claim_changed(name, claimed)

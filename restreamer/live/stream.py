@@ -1,0 +1,304 @@
+"""A stream: one name, one window of closed segments, one open segment, whoever follows them.
+
+Whatever feeds it (an ingest that cuts segments, a link that carries them) does so through a
+L{StreamWriter}. Beginning a run gives a new writer and makes the one before powerless, so a switch
+of inputs can never mix two of them. Frames are handed to the taps as they come, in ingest order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from attrs import define, field
+
+from restreamer.live.tap import StreamTap
+from restreamer.live.window import LiveWindow, WindowSegment
+from restreamer.m4f.records import RunInfo
+from restreamer.m4f.segment import Segment, SegmentBuilder, SegmentOpening
+from restreamer.media.frame import Frame
+from restreamer.media.timebase import TICKS_PER_SECOND
+from restreamer.media.track import Tracks
+
+#: Told (what, error) when a follower raised: logs it; the follower is dropped, the stream goes on.
+Faulted = Callable[[str, BaseException], None]
+
+
+def _ignore(what: str, error: BaseException) -> None:
+    """Used when nobody wants to hear of faults."""
+
+
+@define(eq=False)
+class Traffic:
+    """Counters of one stream.
+
+    @ivar bytes_in: body bytes of frames taken; @ivar frames_in: frames taken.
+    @ivar segments: segments closed; @ivar runs: runs begun; @ivar refused: segments the window refused.
+    """
+
+    bytes_in: int = 0
+    frames_in: int = 0
+    segments: int = 0
+    runs: int = 0
+    refused: int = 0
+
+
+@define(eq=False)
+class Stream:
+    """One live stream.
+
+    @ivar name: its checked name; @ivar title: for people; @ivar window: closed segments.
+    @ivar segment_duration: D in ticks, of the current run.
+    @ivar open: the segment being filled, or None.
+    @ivar run: the current or last run; @ivar opened_at: UTC ticks of the current run's first segment.
+    @ivar local: the current run is published or configured here (not pulled from a source).
+    """
+
+    name: str
+    window: LiveWindow
+    title: str = ""
+    segment_duration: int = 5 * TICKS_PER_SECOND
+    faulted: Faulted = field(default=_ignore, repr=False)
+    open: SegmentBuilder | None = field(default=None, init=False)
+    run: RunInfo | None = field(default=None, init=False)
+    local: bool = field(default=False, init=False)
+    traffic: Traffic = field(factory=Traffic, init=False)
+    last_dts: int | None = field(default=None, init=False)
+    ended: bool = field(default=False, init=False)
+    _writer: StreamWriter | None = field(default=None, init=False)
+    _taps: list[StreamTap] = field(factory=list, init=False)
+    _on_change: Callable[[Stream], None] | None = field(default=None, init=False)
+    _running: bool = field(default=False, init=False)
+
+    @property
+    def running(self) -> bool:
+        """Whether an input feeds the stream now and has begun a segment."""
+        return self._running
+
+    @property
+    def tracks(self) -> Tracks:
+        """The newest track table, empty before the first segment."""
+        if self.open is not None:
+            return self.open.opening.tracks
+        last = self.window.last
+        return last.segment.tracks if last is not None else ()
+
+    @property
+    def taps(self) -> int:
+        """How many follow the stream."""
+        return len(self._taps)
+
+    def watch_running(self, changed: Callable[[Stream], None]) -> None:
+        """Set who is told when L{running} changes (the registry)."""
+        self._on_change = changed
+
+    def attach(self, tap: StreamTap, first: bool = False) -> None:
+        """Let C{tap} follow from the next event on; C{first}: told before the others (links to nodes)."""
+        if first:
+            self._taps.insert(0, tap)
+        else:
+            self._taps.append(tap)
+
+    def detach(self, tap: StreamTap) -> None:
+        """Stop telling C{tap}. Harmless when it does not follow."""
+        if tap in self._taps:
+            self._taps.remove(tap)
+
+    def begin_run(self, run: RunInfo, segment_duration: int, local: bool) -> StreamWriter:
+        """Let a new input feed the stream; the writer before it loses its power.
+
+        @param segment_duration: D in ticks of the run.
+        @param local: the input is this node's own publisher, file or such.
+        """
+        same = self.run is not None and self.run.run_id == run.run_id
+        self._writer = writer = StreamWriter(self)
+        self.run = run
+        self.local = local
+        self.segment_duration = segment_duration
+        if not same:
+            self.traffic.runs += 1
+            self.open = None
+            self._tell(lambda tap: tap.run_began(run))
+        return writer
+
+    def finish(self, reason: str) -> None:
+        """End the stream for good: every tap is told and dropped."""
+        if self.ended:
+            return
+        self.ended = True
+        self._writer = None
+        self.open = None
+        self._set_running(False)
+        taps, self._taps = self._taps, []
+        for tap in taps:
+            self._call(tap, lambda tap: tap.stream_ended(reason))
+
+    def recent(self) -> tuple[Tracks, list[Frame]]:
+        """The frames since the newest keyframe, with their track table: what a new viewer starts with.
+
+        Empty when there is no keyframe in the open segment or the newest closed one.
+        """
+        tail: list[Frame] = []
+        tracks = self.tracks
+        if self.open is not None:
+            tail = self.open.frames
+            from_key = _from_newest_key(tail, tracks)
+            if from_key is not None:
+                return tracks, from_key
+        last = self.window.last
+        if last is not None and last.segment.tracks == tracks and _follows(last, self.open):
+            from_key = _from_newest_key(last.segment.frames() + tail, tracks)
+            if from_key is not None:
+                return tracks, from_key
+        return tracks, []
+
+    def _set_running(self, running: bool) -> None:
+        if running != self._running:
+            self._running = running
+            if self._on_change is not None:
+                self._on_change(self)
+
+    def _tell(self, call: Callable[[StreamTap], None]) -> None:
+        for tap in tuple(self._taps):
+            self._call(tap, call)
+
+    def _call(self, tap: StreamTap, call: Callable[[StreamTap], None]) -> None:
+        try:
+            call(tap)
+        except Exception as error:
+            self.detach(tap)
+            self.faulted(f"stream {self.name}: a follower failed and was dropped", error)
+
+    # Called by the writer that is in power.
+
+    def _opened(self, opening: SegmentOpening) -> None:
+        self.open = builder = SegmentBuilder(opening)
+        self._tell(lambda tap: tap.segment_opened(builder))
+
+    def _added(self, frames: Sequence[Frame]) -> None:
+        builder = self.open
+        if builder is None or not frames:
+            return
+        builder.extend(frames)
+        self.traffic.frames_in += len(frames)
+        self.traffic.bytes_in += sum(len(frame.data) for frame in frames)
+        self.last_dts = frames[-1].dts
+        if not self._running:
+            self._set_running(True)
+        self._tell(lambda tap: tap.frames_added(builder, frames))
+
+    def _closed(self, segment: Segment, run: RunInfo) -> WindowSegment | None:
+        self.open = None
+        entry = self.window.add(segment, run, self.segment_duration)
+        if entry is None:
+            self.traffic.refused += 1
+            return None
+        self.traffic.segments += 1
+        self._tell(lambda tap: tap.segment_closed(entry))
+        return entry
+
+    def _run_lost(self, writer: StreamWriter, run: RunInfo, reason: str) -> None:
+        if self._writer is writer:
+            self._writer = None
+            self._tell(lambda tap: tap.run_ended(run, reason))
+            self._set_running(False)
+
+
+@define(eq=False)
+class StreamWriter:
+    """The right to feed a stream, until another run begins.
+
+    @ivar stream: the stream it writes to.
+    """
+
+    stream: Stream
+
+    @property
+    def in_power(self) -> bool:
+        """Whether what is written still reaches the stream."""
+        return self.stream._writer is self
+
+    def open(self, opening: SegmentOpening) -> None:
+        """Begin a segment; an unclosed one is void (its number may be used again)."""
+        if self.in_power:
+            self.stream._opened(opening)
+
+    def frames(self, frames: Sequence[Frame]) -> None:
+        """Append frames to the open segment."""
+        if self.in_power:
+            self.stream._added(frames)
+
+    def close(self, duration: int, checksum: int | None = None) -> Segment | None:
+        """End the open segment after C{duration} ticks: the canonical segment, now in the window.
+
+        @param checksum: what the segment's checksum must be (a link carries the ingest's); a segment with
+            another one is thrown away.
+        @return: None when there is no open segment, when this writer has lost its power, and when the
+            checksum differs.
+        """
+        stream = self.stream
+        if not self.in_power or stream.open is None or stream.run is None:
+            return None
+        segment = stream.open.close(duration)
+        if checksum is not None and segment.checksum != checksum:
+            stream.open = None
+            return None
+        stream._closed(segment, stream.run)
+        return segment
+
+    def copy(self, segment: Segment, run: RunInfo) -> None:
+        """Take a whole closed segment (history at a join, or what an interrupted link missed).
+
+        Followers see it as if its frames had come live; frames of it that came before are not repeated.
+        """
+        stream = self.stream
+        if not self.in_power:
+            return
+        last = stream.window.last_number
+        if last is not None and segment.number <= last:
+            stream.traffic.refused += 1
+            stream.window.add(segment, run, stream.segment_duration)
+            return
+        if stream.taps or stream.open is not None:
+            self._replay(segment)
+        stream._closed(segment, run)
+
+    def lose(self, reason: str) -> None:
+        """The input is gone; what is open stays open, in case the same run resumes."""
+        run = self.stream.run
+        if run is not None:
+            self.stream._run_lost(self, run, reason)
+
+    def _replay(self, segment: Segment) -> None:
+        stream = self.stream
+        frames = segment.frames()
+        held = stream.open
+        if held is not None and held.opening.number == segment.number:
+            frames = frames[len(held.frames) :]
+        else:
+            stream._opened(
+                SegmentOpening(
+                    number=segment.number,
+                    start=segment.start,
+                    discontinuity=segment.discontinuity,
+                    independent=segment.independent,
+                    discontinuity_sequence=segment.discontinuity_sequence,
+                    tracks=segment.tracks,
+                )
+            )
+        stream._added(frames)
+
+
+def _from_newest_key(frames: list[Frame], tracks: Tracks) -> list[Frame] | None:
+    """The tail of C{frames} from the newest random access point, or None."""
+    video = {track.track_id for track in tracks if track.kind == 1}
+    for index in range(len(frames) - 1, -1, -1):
+        frame = frames[index]
+        if frame.key and (not video or frame.track_id in video):
+            return frames[index:] if video else frames[max(0, index - 50) :]
+    return None
+
+
+def _follows(last: WindowSegment, builder: SegmentBuilder | None) -> bool:
+    if builder is None:
+        return True
+    return builder.opening.number == last.number + 1 and not builder.opening.discontinuity

@@ -1,0 +1,133 @@
+"""One viewer of a feed: a socket and a position in the shared log.
+
+A viewer is I{live} while all it was given went into the kernel: a flush then costs it one C{send}. When
+the kernel takes less than an entry, the rest of that one entry goes to the transport's own buffer and the
+viewer is I{parked}: it registers as a pull producer, and the transport's call says that the rest is gone.
+So private memory is at most one entry, packets are never torn, and only public Twisted interfaces are used.
+
+The order rule: the socket is written directly only while the transport's buffer is empty. A new viewer is
+therefore parked first, behind whatever its protocol wrote before (a response head, RTMP status messages).
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from restreamer.seams import ViewerTransport
+
+if TYPE_CHECKING:
+    from restreamer.live.feed import Feed
+
+
+def _never_ready(data: bytes) -> int:
+    """The C{send} of a transport with no plain socket: everything goes through the transport's buffer."""
+    raise BlockingIOError
+
+
+def direct_send(transport: ViewerTransport) -> Callable[[bytes], int]:
+    """The C{send} of the transport's own non-blocking socket.
+
+    A TLS transport's handle is not a plain socket and an in-memory transport has none: bytes for those go
+    through C{transport.write}, one entry at a time, paced by the pull producer signal.
+    """
+    get_handle = getattr(transport, "getHandle", None)
+    if get_handle is None or getattr(transport, "TLS", False):
+        return _never_ready
+    handle = get_handle()
+    return handle.send if type(handle) is socket.socket else _never_ready
+
+
+class Viewer:
+    """A viewer of a L{Feed}.
+
+    @ivar position: number of the next entry to send. @ivar bytes_sent: bytes handed over so far.
+    @ivar parked_at: when it was parked, seconds. @ivar skips: times of its jumps to a newer keyframe.
+    """
+
+    __slots__ = (
+        "_ended",
+        "_feed",
+        "_first_call",
+        "bytes_sent",
+        "gone",
+        "parked",
+        "parked_at",
+        "position",
+        "send",
+        "skips",
+        "transport",
+    )
+
+    def __init__(self, feed: Feed, transport: ViewerTransport, ended: Callable[[str], None]) -> None:
+        self._feed = feed
+        self.transport = transport
+        self._ended = ended
+        self.send = direct_send(transport)
+        self.position = 0
+        self.bytes_sent = 0
+        self.parked = False
+        self.parked_at = 0.0
+        self.gone = False
+        self.skips: list[float] = []
+        self._first_call = False
+
+    def park(self, rest: bytes, now: float) -> None:
+        """Leave C{rest} to the transport and wait until it is gone."""
+        self.parked = True
+        self.parked_at = now
+        self.transport.write(rest)
+        self._first_call = True
+        self.transport.registerProducer(self, False)
+        self._first_call = False
+
+    def resumeProducing(self) -> None:
+        """The transport's buffer is empty (Twisted also calls this once while registering)."""
+        if self._first_call or self.gone or not self.parked:
+            return
+        self.parked = False
+        self.transport.unregisterProducer()
+        self._feed.drained(self)
+
+    def stopProducing(self) -> None:
+        """The connection is gone."""
+        self.leave()
+
+    def leave(self) -> None:
+        """Stop sending to this viewer. Idempotent."""
+        if not self.gone:
+            self._release()
+            self._feed.left(self)
+
+    def write_aside(self, data: bytes) -> None:
+        """Send control bytes in order with the media."""
+        if self.gone:
+            return
+        if self.parked:
+            self.transport.write(data)
+            return
+        try:
+            sent = self.send(data)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            return
+        if sent < len(data):
+            self._feed.stop_live(self)
+            self.park(data[sent:], self._feed.now())
+
+    def end(self, reason: str, abort: bool) -> None:
+        """The feed is over for this viewer; its protocol is told."""
+        if self.gone:
+            return
+        self._release()
+        if abort:
+            self.transport.abortConnection()
+        self._ended(reason)
+
+    def _release(self) -> None:
+        self.gone = True
+        if self.parked:
+            self.parked = False
+            self.transport.unregisterProducer()

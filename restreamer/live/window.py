@@ -1,0 +1,180 @@
+"""The live window of a stream: its newest closed segments, and the numbers that are missing between them.
+
+Entries are ordered by segment number, without holes: a number nobody closed is a L{WindowGap}. The
+playlists list the newest C{segment_count} entries; a few older segments stay retained, unlisted, for
+players that are late (RFC 8216 section 6.2.2).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+from attrs import define, field, frozen
+
+from restreamer.m4f.records import RunInfo
+from restreamer.m4f.segment import Segment
+from restreamer.media.timebase import TICKS_PER_SECOND
+
+#: Closed segments kept beyond the listed ones.
+HIDDEN_SEGMENTS = 2
+#: What a segment may last beyond segment_duration: EXT-X-TARGETDURATION = segment_duration + this, seconds.
+TARGET_MARGIN = 2
+
+
+@frozen
+class WindowGap:
+    """A number that nobody closed (an outage): EXT-X-GAP in playlists.
+
+    @ivar number: the missing number; @ivar start, @ivar duration: its share of the outage, in ticks.
+    @ivar discontinuity_sequence: that of the segment before.
+    """
+
+    number: int
+    start: int
+    duration: int
+    discontinuity_sequence: int
+
+
+@define(eq=False)
+class WindowSegment:
+    """A closed segment and what was packaged from it so far.
+
+    @ivar segment: the canonical segment; @ivar run: the run it belongs to.
+    """
+
+    segment: Segment
+    run: RunInfo
+    target: int
+    _packages: dict[str, bytes] = field(factory=dict, init=False)
+
+    @property
+    def number(self) -> int:
+        """The segment's number."""
+        return self.segment.number
+
+    @property
+    def start(self) -> int:
+        """The segment's start in ticks."""
+        return self.segment.start
+
+    @property
+    def duration(self) -> int:
+        """The segment's duration in ticks."""
+        return self.segment.duration
+
+    @property
+    def discontinuity_sequence(self) -> int:
+        """The segment's discontinuity sequence number."""
+        return self.segment.discontinuity_sequence
+
+    def packaged(self, container: str, make: Callable[[Segment], bytes]) -> bytes:
+        """The segment in C{container}, made by C{make} at the first request and shared after that."""
+        packed = self._packages.get(container)
+        if packed is None:
+            packed = self._packages[container] = make(self.segment)
+        return packed
+
+
+WindowEntry = WindowSegment | WindowGap
+
+
+@define(eq=False)
+class LiveWindow:
+    """The newest closed segments of one stream.
+
+    @ivar segment_count: how many entries playlists list.
+    @ivar version: rises at every change; the key for rendered playlists.
+    @ivar repeats: segments refused because their number was already closed (first wins).
+    @ivar mismatches: those among them whose bytes differed.
+    """
+
+    segment_count: int
+    version: int = field(default=0, init=False)
+    repeats: int = field(default=0, init=False)
+    mismatches: int = field(default=0, init=False)
+    entries: tuple[WindowEntry, ...] = field(default=(), init=False)
+    _all: deque[WindowEntry] = field(factory=deque, init=False)
+    _by_number: dict[int, WindowSegment] = field(factory=dict, init=False)
+
+    @property
+    def target_duration(self) -> int:
+        """Seconds for EXT-X-TARGETDURATION: the largest of the segments held."""
+        return max((entry.target for entry in self._by_number.values()), default=0)
+
+    @property
+    def last(self) -> WindowSegment | None:
+        """The newest closed segment."""
+        newest = self._all[-1] if self._all else None
+        return newest if isinstance(newest, WindowSegment) else None
+
+    @property
+    def last_number(self) -> int | None:
+        """Number of the newest closed segment."""
+        return self._all[-1].number if self._all else None
+
+    @property
+    def retained(self) -> tuple[WindowSegment, ...]:
+        """Every closed segment held, listed or not, oldest first."""
+        return tuple(entry for entry in self._all if isinstance(entry, WindowSegment))
+
+    def find(self, number: int) -> WindowSegment | None:
+        """The closed segment of that number, if it is still held."""
+        return self._by_number.get(number)
+
+    def add(self, segment: Segment, run: RunInfo, segment_duration: int) -> WindowSegment | None:
+        """Take a newly closed segment.
+
+        @param segment_duration: the stream's D in ticks, which fixes the target duration.
+        @return: its entry, or None when its number is not above the newest one (first wins; counted).
+        """
+        last = self._all[-1] if self._all else None
+        if last is not None and segment.number <= last.number:
+            self.repeats += 1
+            held = self._by_number.get(segment.number)
+            if held is not None and held.segment.checksum != segment.checksum:
+                self.mismatches += 1
+            return None
+        if last is not None and segment.number > last.number + 1:
+            self._bridge(last, segment)
+        target = -(-segment_duration // TICKS_PER_SECOND) + TARGET_MARGIN
+        entry = WindowSegment(segment, run, target)
+        self._all.append(entry)
+        self._by_number[segment.number] = entry
+        self._trim()
+        return entry
+
+    def clear(self) -> None:
+        """Forget everything (the stream's content was replaced by an unrelated one)."""
+        self._all.clear()
+        self._by_number.clear()
+        self._trim()
+
+    def _bridge(self, last: WindowEntry, segment: Segment) -> None:
+        """List the numbers missing between C{last} and C{segment}, as many as the window can hold."""
+        missing = segment.number - last.number - 1
+        lost_from = last.start + last.duration
+        share = max(0, segment.start - lost_from) // missing
+        longest = max(last.duration, TICKS_PER_SECOND)
+        for index in range(max(0, missing - self.segment_count), missing):
+            self._all.append(
+                WindowGap(
+                    last.number + 1 + index,
+                    lost_from + index * share,
+                    min(share, longest) or longest,
+                    last.discontinuity_sequence,
+                )
+            )
+
+    def _trim(self) -> None:
+        keep = self.segment_count + HIDDEN_SEGMENTS
+        while len(self._all) > keep:
+            gone = self._all.popleft()
+            self._by_number.pop(gone.number, None)
+        while self._all and isinstance(self._all[0], WindowGap):
+            self._all.popleft()
+        listed = list(self._all)[-self.segment_count :]
+        while listed and isinstance(listed[0], WindowGap):
+            del listed[0]
+        self.entries = tuple(listed)
+        self.version += 1

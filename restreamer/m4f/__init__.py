@@ -1,0 +1,1 @@
+"""M4F: the canonical segment bytes and the records of a link between two nodes (pure)."""

@@ -1,0 +1,124 @@
+"""The payloads of a link's records, field by field, as construct descriptions (docs/m4f.md).
+
+All numbers are big-endian. A reader ignores what follows the fields it knows, so that a later minor version
+may add to the end of any payload and of any structure that carries its own size.
+"""
+
+from __future__ import annotations
+
+import enum
+
+from construct import (
+    Bytes,
+    GreedyBytes,
+    Int8ub,
+    Int16ub,
+    Int32ub,
+    Int64sb,
+    Int64ub,
+    Prefixed,
+    PrefixedArray,
+    Struct,
+    this,
+)
+
+from restreamer.m4f.layout import FRAME_ROW, Table, row_struct
+from restreamer.m4f.record_values import NODE_ID_SIZE
+
+KIB = 1024
+#: Largest payload of a control record, of all catalogue records before CatalogueComplete, of a media record.
+MAX_CONTROL = 64 * KIB
+MAX_CATALOGUE = 4 * KIB * KIB
+MAX_MEDIA = 33 * KIB * KIB
+#: Most streams a catalogue may list.
+MAX_LISTED = 10_000
+#: Longest title, reason or text, bytes of UTF-8; the writer cuts.
+MAX_TEXT = 1024
+
+
+class RecordType(enum.IntEnum):
+    """The type octet of each record; those below 16 belong to the handshake."""
+
+    HELLO = 1
+    CHALLENGE = 2
+    CLIENT_PROOF = 3
+    SERVER_PROOF = 4
+    REFUSAL = 5
+
+    STREAM_LISTED = 16
+    STREAM_UNLISTED = 17
+    CATALOGUE_COMPLETE = 18
+    HEARTBEAT = 19
+    GOODBYE = 20
+
+    PULL = 32
+    PULL_ACCEPTED = 33
+    PULL_REFUSED = 34
+    SEGMENT_COPY = 35
+    SEGMENT_OPEN = 36
+    FRAMES = 37
+    PART_CLOSE = 38
+    SEGMENT_CLOSE = 39
+    RUN_END = 40
+    PING = 41
+
+
+#: What stands before every payload. C{flags} is written 0 and ignored.
+RECORD_HEAD = Struct("type" / Int8ub, "flags" / Int8ub, "length" / Int32ub)
+
+NODE_ID = Bytes(NODE_ID_SIZE)
+NAME = Prefixed(Int8ub, GreedyBytes)
+TEXT = Prefixed(Int16ub, GreedyBytes)
+PATH = PrefixedArray(Int8ub, NODE_ID)
+
+RUN_INFO = Prefixed(
+    Int16ub,
+    Struct("run_id" / Int64ub, "run_start" / Int64sb, "ingest_node" / NODE_ID, "path" / PATH),
+)
+
+STREAM_LISTED = Struct(
+    "name" / NAME,
+    "state" / Int8ub,
+    "flags" / Int8ub,  # 1: shows its backup
+    "title" / TEXT,
+    "path" / PATH,
+)
+STREAM_UNLISTED = Struct("name" / NAME)
+HEARTBEAT_HEAD = Struct("sent_at" / Int64sb, "count" / Int16ub)
+#: Each position is a 16-bit size, the name, then this.
+POSITION_TAIL = Struct(
+    "run_id" / Int64ub,
+    "number" / Int64ub,
+    "frame_index" / Int32ub,
+    "flags" / Int8ub,  # 1: shows its backup
+)
+POSITION = Prefixed(Int16ub, Struct("name" / NAME, "tail" / POSITION_TAIL))
+HEARTBEAT = Struct("head" / HEARTBEAT_HEAD, "positions" / POSITION[this.head.count])
+#: Goodbye and PullRefused.
+ENDING = Struct("code" / Int16ub, "text" / TEXT)
+PULL = Struct("name" / NAME, "run_id" / Int64ub, "number" / Int64ub, "frame_index" / Int32ub)
+PULL_ACCEPTED = Struct("name" / NAME, "run" / RUN_INFO, "title" / TEXT, "segment_duration" / Int32ub)
+SEGMENT_COPY = Struct("run" / RUN_INFO, "segment" / Prefixed(Int32ub, GreedyBytes))
+#: Follows the run in SegmentOpen; C{track_count} entries of the canonical track table follow it.
+OPENING = Struct(
+    "number" / Int64ub,
+    "start" / Int64sb,
+    "flags" / Int8ub,  # as in the canonical head
+    "discontinuity_sequence" / Int32ub,
+    "track_count" / Int8ub,
+)
+FRAMES_HEAD = Struct("start" / Int64sb, "count" / Int32ub)
+#: Then the bodies, back to back.
+FRAMES = Struct("head" / FRAMES_HEAD, "rows" / Table(this.head.count, FRAME_ROW))
+PART_CLOSE = Struct(
+    "first_frame" / Int32ub,
+    "frame_count" / Int32ub,
+    "duration" / Int32ub,
+    "flags" / Int8ub,
+)
+SEGMENT_CLOSE = Struct("number" / Int64ub, "duration" / Int32ub, "checksum" / Int32ub)
+RUN_END = Struct("run_id" / Int64ub, "reason" / TEXT)
+PING = Struct("sent_at" / Int64sb)
+
+RECORD_HEAD_STRUCT = row_struct(RECORD_HEAD)
+RECORD_HEAD_SIZE = RECORD_HEAD_STRUCT.size

@@ -1,0 +1,206 @@
+"""What two linked nodes tell each other, as values. Times are UTC ticks of 90 kHz, node ids 16 bytes."""
+
+from __future__ import annotations
+
+import enum
+
+from attrs import field, frozen
+
+from restreamer.m4f.segment import SegmentOpening
+from restreamer.media.frame import Frame
+
+NODE_ID_SIZE = 16
+#: Most nodes a stream may pass.
+MAX_PATH = 16
+
+
+class StreamState(enum.IntEnum):
+    """What a catalogue entry promises; the value is its number on the wire."""
+
+    RUNNING = 1
+    ONDEMAND = 2
+
+
+@frozen
+class RunInfo:
+    """The envelope of a run: true of a link, not of the segment, so outside its canonical bytes.
+
+    @ivar run_id: drawn by the ingest node for each run (unsigned, 64 bits).
+    @ivar run_start: UTC ticks of the run's first frame, the zero of the RTMP and FLV clock.
+    @ivar ingest_node: id of the node that ingests. @ivar path: ids of the nodes passed, ingest first.
+    """
+
+    run_id: int
+    run_start: int
+    ingest_node: bytes
+    path: tuple[bytes, ...]
+
+
+@frozen
+class StreamListed:
+    """Control: a stream can be had here, or its entry changed.
+
+    @ivar path: ids of the nodes it passed so far, ingest first, the sender last; who finds itself in it
+        drops the entry.
+    @ivar backup: it shows its backup input at the moment.
+    """
+
+    name: str
+    state: StreamState
+    title: str = ""
+    path: tuple[bytes, ...] = ()
+    backup: bool = False
+
+
+@frozen
+class StreamUnlisted:
+    """Control: the stream cannot be had here any more."""
+
+    name: str
+
+
+@frozen
+class CatalogueComplete:
+    """Control: every stream was listed once; what follows are changes."""
+
+
+@frozen
+class Position:
+    """How far a running stream is: the newest frame is C{frame_index} of segment C{number} of C{run_id}."""
+
+    name: str
+    run_id: int
+    number: int
+    frame_index: int
+    backup: bool = False
+
+
+@frozen
+class Heartbeat:
+    """Control: the sender lives, and where its running streams are.
+
+    @ivar positions: may be spread over several heartbeats (L{restreamer.m4f.records.heartbeats}).
+    """
+
+    sent_at: int
+    positions: tuple[Position, ...] = ()
+
+
+@frozen
+class Goodbye:
+    """The sender closes the link on purpose; C{code} and C{text} say why."""
+
+    code: int
+    text: str = ""
+
+
+@frozen
+class Pull:
+    """Media: send this stream, now and on.
+
+    All numbers 0: nothing is held. Otherwise the asker holds every closed segment of the window below
+    C{number} of run C{run_id}, and the first C{frame_index} frames of C{number}.
+    """
+
+    name: str
+    run_id: int = 0
+    number: int = 0
+    frame_index: int = 0
+
+
+@frozen
+class PullAccepted:
+    """Media: the answer to L{Pull}; segments follow. @ivar segment_duration: target, ticks."""
+
+    name: str
+    run: RunInfo
+    title: str
+    segment_duration: int
+
+
+@frozen
+class PullRefused:
+    """Media: the other answer to L{Pull}."""
+
+    code: int
+    text: str = ""
+
+
+@frozen
+class SegmentCopy:
+    """Media: a closed segment. @ivar encoded: the canonical bytes, not verified by the record reader."""
+
+    run: RunInfo
+    encoded: bytes = field(repr=False)
+
+
+@frozen
+class SegmentOpen:
+    """Media: a segment begins; frames follow in the turn they arrive."""
+
+    run: RunInfo
+    opening: SegmentOpening
+
+
+@frozen
+class Frames:
+    """Media: the next frames of the open segment, in ingest order, with absolute DTS.
+
+    @ivar start: the open segment's start: the wire carries each DTS as an offset from it.
+    """
+
+    frames: list[Frame]
+    start: int
+
+
+@frozen
+class PartClose:
+    """Media: a low-latency part of the open segment ends (fields of L{restreamer.m4f.segment.Part})."""
+
+    first_frame: int
+    frame_count: int
+    duration: int
+    independent: bool
+
+
+@frozen
+class SegmentClose:
+    """Media: the open segment ends; with this checksum the receiver proves its copy."""
+
+    number: int
+    duration: int
+    checksum: int
+
+
+@frozen
+class RunEnd:
+    """Media: the run is over, no segment of it will follow."""
+
+    run_id: int
+    reason: str = ""
+
+
+@frozen
+class Ping:
+    """The sender lives although it has no frames to send."""
+
+    sent_at: int
+
+
+Record = (
+    StreamListed
+    | StreamUnlisted
+    | CatalogueComplete
+    | Heartbeat
+    | Goodbye
+    | Pull
+    | PullAccepted
+    | PullRefused
+    | SegmentCopy
+    | SegmentOpen
+    | Frames
+    | PartClose
+    | SegmentClose
+    | RunEnd
+    | Ping
+)

@@ -1,0 +1,1 @@
+"""Values every layer shares: frames, tracks, times, names and the facts of each codec (pure)."""

@@ -1,0 +1,72 @@
+"""What a decoder and a packager must know of one elementary stream."""
+
+from __future__ import annotations
+
+import enum
+
+from attrs import frozen
+
+
+class TrackKind(enum.IntEnum):
+    """The kind of a track; the value is its number in M4F."""
+
+    VIDEO = 1
+    AUDIO = 2
+
+
+#: FourCC of each codec, as in Enhanced RTMP and ISO/IEC 14496-12 sample entries.
+H264 = "avc1"
+AAC = "mp4a"
+MP3 = ".mp3"
+
+
+@frozen(kw_only=True)
+class Track:
+    """One track of a stream.
+
+    @ivar track_id: 1..255, unique within the stream; video tracks first, then audio.
+    @ivar codec: FourCC, 4 ASCII characters (L{H264}, L{AAC}, L{MP3}).
+    @ivar config: codec configuration: AVCDecoderConfigurationRecord (lengthSizeMinusOne is 3) for
+        H.264 (ISO/IEC 14496-15 section 5.3.3.1), AudioSpecificConfig for AAC (14496-3 section 1.6.2), empty for MP3.
+    @ivar timescale: the source's natural clock in Hz (90000 for video, the sample rate for audio); a hint only.
+    @ivar language: ISO 639-2/T, 3 letters, C{"und"} when unknown.
+    @ivar width, height: pixels, 0 when unknown or audio.
+    @ivar frame_rate: frames/s times 1000, 0 when unknown (25 fps = 25000).
+    @ivar sample_rate: Hz, 0 for video; @ivar channels: 0 for video.
+    @ivar bandwidth: bits/s as the ingest node measured it, 0 when not known yet; carried, so equal on all nodes.
+    """
+
+    track_id: int
+    kind: TrackKind
+    codec: str
+    config: bytes = b""
+    timescale: int = 90_000
+    language: str = "und"
+    width: int = 0
+    height: int = 0
+    frame_rate: int = 0
+    sample_rate: int = 0
+    channels: int = 0
+    bandwidth: int = 0
+
+    def same_media(self, other: Track) -> bool:
+        """Whether a decoder can go from one to the other with no new configuration."""
+        return (
+            self.track_id == other.track_id
+            and self.kind == other.kind
+            and self.codec == other.codec
+            and self.config == other.config
+        )
+
+
+Tracks = tuple[Track, ...]
+
+
+def same_tracks(one: Tracks, other: Tracks) -> bool:
+    """Whether two track tables differ at most in hints such as bandwidth."""
+    return len(one) == len(other) and all(a.same_media(b) for a, b in zip(one, other, strict=True))
+
+
+def has_video(tracks: Tracks) -> bool:
+    """Whether the table holds a video track (the segment cutter then waits for keyframes)."""
+    return any(track.kind is TrackKind.VIDEO for track in tracks)

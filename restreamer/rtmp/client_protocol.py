@@ -1,0 +1,169 @@
+"""L{ClientConnection} on a Twisted transport."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Protocol as Interface
+from typing import cast
+
+from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime, ITCPTransport
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from typing_extensions import override
+from zope.interface import implementer
+
+from restreamer.errors import RemoteProtocolError
+from restreamer.media.frame import Frame
+from restreamer.media.track import Tracks
+from restreamer.rtmp.client import Action, ClientConnection, ClientEvent, Ended, Ready
+from restreamer.rtmp.handshake import NONCE
+from restreamer.rtmp.url import RtmpUrl
+from restreamer.seams import ViewerTransport
+
+_log = Logger()
+
+#: Default time from the connection to the grant, in seconds.
+READY_SECONDS = 10.0
+
+
+class ClientOwner(Interface):
+    """Who a client works for."""
+
+    def ready(self, client: RtmpClientProtocol) -> None:
+        """The server granted the publish or play."""
+        ...
+
+    def received(self, events: list[ClientEvent]) -> None:
+        """What one read brought: media of a play, a request to reconnect."""
+        ...
+
+    def ended(self, reason: str) -> None:
+        """The connection is over: called once, whatever happened before."""
+        ...
+
+
+@implementer(IPushProducer)
+class RtmpClientProtocol(Protocol):
+    """Publishes or plays one stream.
+
+    @ivar blocked: the transport's buffer is full: a publisher had better drop frames up to a keyframe.
+    """
+
+    def __init__(
+        self,
+        url: RtmpUrl,
+        action: Action,
+        owner: ClientOwner,
+        clock: IReactorTime,
+        random: Callable[[int], bytes],
+        ready_seconds: float = READY_SECONDS,
+    ) -> None:
+        """Ask for C{url} as soon as there is a connection; give up after C{ready_seconds} without a grant."""
+        self._connection = ClientConnection(url, action, random(NONCE))
+        self._owner = owner
+        self._clock = clock
+        self._ready_seconds = ready_seconds
+        self._wire: ViewerTransport | None = None
+        self._deadline: IDelayedCall | None = None
+        self._why = ""
+        self._over = False
+        self.blocked = False
+
+    @override
+    def connectionMade(self) -> None:
+        """Begin the handshake."""
+        transport = self.transport
+        assert transport is not None
+        if ITCPTransport.providedBy(transport):
+            transport.setTcpNoDelay(True)
+        self._wire = cast(ViewerTransport, transport)
+        self._wire.registerProducer(self, True)
+        self._deadline = self._clock.callLater(self._ready_seconds, self._too_late)
+        self._flush()
+
+    @override
+    def dataReceived(self, data: bytes) -> None:
+        """Feed the machine."""
+        if self._why:
+            return
+        try:
+            events = self._connection.receive(data)
+            self._flush()
+            rest: list[ClientEvent] = []
+            for event in events:
+                if type(event) is Ready:
+                    self._cancel_deadline()
+                    self._owner.ready(self)
+                elif type(event) is Ended:
+                    self._close(f"{event.code}: {event.text}")
+                else:
+                    rest.append(event)
+            if rest:
+                self._owner.received(rest)
+        except RemoteProtocolError as error:
+            self._close(f"protocol error: {error}")
+        except Exception:
+            _log.failure("RTMP client failed")
+            self._close("internal error")
+
+    @override
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Tell the owner."""
+        self._cancel_deadline()
+        if not self._over:
+            self._over = True
+            self._owner.ended(self._why or f"connection lost ({reason.getErrorMessage()})")
+
+    def configure(self, tracks: Tracks, title: str = "") -> None:
+        """Announce C{tracks} (see L{ClientConnection.configure})."""
+        self._connection.configure(tracks, title)
+        self._flush()
+
+    def send_frames(self, frames: Iterable[Frame]) -> None:
+        """Publish frames in one write."""
+        for frame in frames:
+            self._connection.send(frame)
+        self._flush()
+
+    def close(self, reason: str = "closed by us") -> None:
+        """Say goodbye and close."""
+        if not self._why:
+            self._connection.close()
+            self._close(reason)
+
+    def pauseProducing(self) -> None:
+        """The transport's buffer is full."""
+        self.blocked = True
+
+    def resumeProducing(self) -> None:
+        """The transport's buffer has drained."""
+        self.blocked = False
+
+    def stopProducing(self) -> None:
+        """The connection is gone; L{connectionLost} tells the owner."""
+        self.blocked = True
+
+    def _flush(self) -> None:
+        data = self._connection.data_to_send()
+        if data and self._wire is not None:
+            self._wire.write(data)
+
+    def _too_late(self) -> None:
+        self._deadline = None
+        self._close("the server did not answer in time")
+
+    def _cancel_deadline(self) -> None:
+        if self._deadline is not None and self._deadline.active():
+            self._deadline.cancel()
+        self._deadline = None
+
+    def _close(self, why: str) -> None:
+        if self._why:
+            return
+        self._why = why
+        self._cancel_deadline()
+        if self._wire is not None:
+            self._flush()
+            self._wire.unregisterProducer()
+            self._wire.loseConnection()

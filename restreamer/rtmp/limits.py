@@ -1,0 +1,57 @@
+"""Every bound of the RTMP side, with its reason; nothing here grows without one."""
+
+from __future__ import annotations
+
+from attrs import frozen
+
+KIB = 1024
+MIB = 1024 * 1024
+
+
+@frozen(kw_only=True)
+class WireLimits:
+    """What a peer may ask the parsers and the state machine to hold.
+
+    @ivar message_bytes: longest message; an 8 MiB access unit is already four times any real keyframe.
+    @ivar chunk_size: largest chunk size a peer may announce.
+    @ivar chunk_streams: chunk streams one connection may open (publishers use 3 to 6).
+    @ivar partial_bytes: sum of the unfinished messages of one connection.
+    @ivar control_bytes: longest command, control or AMF message that is read; a longer command ends the
+        connection, a longer data message is skipped.
+    @ivar held_bytes: media a publisher may send before its publish is granted.
+    @ivar message_streams: message streams (createStream) one connection may hold.
+    """
+
+    message_bytes: int = 8 * MIB
+    chunk_size: int = MIB
+    chunk_streams: int = 64
+    partial_bytes: int = 16 * MIB
+    control_bytes: int = 64 * KIB
+    held_bytes: int = 4 * MIB
+    message_streams: int = 8
+
+
+@frozen(kw_only=True)
+class ServiceLimits:
+    """What the listening side grants, in connections and seconds.
+
+    @ivar connections: connections in all; @ivar per_address: from one peer address.
+    @ivar handshake_seconds: from accept to the end of the handshake.
+    @ivar request_seconds: from the handshake to a publish or play command, and between two of them.
+    @ivar idle_seconds: a publisher that sends no byte for so long is lost.
+    @ivar ping_seconds: time between two pings.
+    @ivar close_seconds: time a closing connection gets to drain before it is aborted.
+    @ivar commands: commands and control messages one connection may send between two pings.
+    @ivar failures: refused publishes one address may collect in C{failure_window} seconds.
+    """
+
+    connections: int = 20_000
+    per_address: int = 200
+    handshake_seconds: float = 5.0
+    request_seconds: float = 10.0
+    idle_seconds: float = 30.0
+    ping_seconds: float = 20.0
+    close_seconds: float = 5.0
+    commands: int = 1_000
+    failures: int = 10
+    failure_window: float = 60.0

@@ -1,0 +1,159 @@
+"""The listening side of RTMP: a factory with connection limits, and a service that stops it politely."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IAddress, IListeningPort, IReactorTime, IStreamServerEndpoint
+from twisted.internet.protocol import ServerFactory
+from twisted.logger import Logger
+from typing_extensions import override
+
+from restreamer.rtmp.failures import FailureWindow
+from restreamer.rtmp.limits import ServiceLimits, WireLimits
+from restreamer.rtmp.parts import RtmpCounters, ServerParts
+from restreamer.rtmp.protocol import RtmpServerProtocol
+from restreamer.seams import PlayPoint, PublishPoint
+
+_log = Logger()
+
+
+class RtmpFactory(ServerFactory):
+    """Makes the connections of one or more RTMP listeners and knows them all.
+
+    @ivar counters: what happened since the start.
+    """
+
+    noisy = False
+
+    def __init__(
+        self,
+        publish_point: PublishPoint,
+        play_point: PlayPoint,
+        clock: IReactorTime,
+        limits: ServiceLimits | None = None,
+        wire: WireLimits | None = None,
+        random: Callable[[int], bytes] = os.urandom,
+    ) -> None:
+        """Serve publishers into C{publish_point} and players out of C{play_point}.
+
+        @param clock: the reactor's time, for every deadline.
+        @param random: gives that many random bytes, for the handshake.
+        """
+        self._limits = limits or ServiceLimits()
+        self.counters = RtmpCounters()
+        self._parts = ServerParts(
+            publish_point=publish_point,
+            play_point=play_point,
+            clock=clock,
+            random=random,
+            failed=FailureWindow(self._limits.failures, self._limits.failure_window),
+            wire=wire or WireLimits(),
+            limits=self._limits,
+            counters=self.counters,
+        )
+        self._connections: dict[RtmpServerProtocol, str] = {}
+        self._per_address: Counter[str] = Counter()
+        self._emptied: list[Deferred[None]] = []
+
+    @property
+    def connections(self) -> int:
+        """Connections that are open now."""
+        return len(self._connections)
+
+    @override
+    def buildProtocol(self, addr: IAddress | None) -> RtmpServerProtocol | None:
+        """A protocol for a new connection, or None (Twisted then closes it) when there are too many."""
+        host = getattr(addr, "host", "local")
+        if len(self._connections) >= self._limits.connections:
+            self._turn_away(host, f"{self._limits.connections} connections are open")
+            return None
+        if self._per_address[host] >= self._limits.per_address:
+            self._turn_away(host, f"{self._limits.per_address} connections of this address are open")
+            return None
+        self.counters.accepted += 1
+        protocol = RtmpServerProtocol(self._parts, self._lost)
+        self._connections[protocol] = host
+        self._per_address[host] += 1
+        return protocol
+
+    def _turn_away(self, host: str, why: str) -> None:
+        self.counters.turned_away += 1
+        if not self._per_address[host]:
+            del self._per_address[host]
+        _log.info("RTMP {peer}: connection turned away: {why}", peer=host, why=why)
+
+    def _lost(self, protocol: RtmpServerProtocol) -> None:
+        host = self._connections.pop(protocol, None)
+        if host is not None:
+            self._per_address[host] -= 1
+            if not self._per_address[host]:
+                del self._per_address[host]
+        if not self._connections:
+            waiting, self._emptied = self._emptied, []
+            for deferred in waiting:
+                deferred.callback(None)
+
+    def request_reconnect(self, tc_url: str = "") -> None:
+        """Ask every peer to connect again, to C{tc_url} or here (Enhanced RTMP)."""
+        for protocol in list(self._connections):
+            protocol.request_reconnect(tc_url)
+
+    def close_all(self, reason: str) -> Deferred[None]:
+        """Close every connection politely.
+
+        @return: fires when all are gone.
+        """
+        done: Deferred[None] = Deferred()
+        if not self._connections:
+            done.callback(None)
+            return done
+        self._emptied.append(done)
+        for protocol in list(self._connections):
+            protocol.stop(reason)
+        return done
+
+
+class RtmpService(Service):
+    """Listens on an endpoint while it runs; stopping it sends everybody away and waits for the last."""
+
+    def __init__(self, endpoint: IStreamServerEndpoint, factory: RtmpFactory) -> None:
+        """Serve C{factory} on C{endpoint}."""
+        self._endpoint = endpoint
+        self.factory = factory
+        self.port: IListeningPort | None = None
+
+    @override
+    def startService(self) -> None:
+        """Listen. A port that cannot be had is logged."""
+        super().startService()
+        _ = self.start_listening().addErrback(lambda failure: _log.failure("RTMP: cannot listen", failure))
+
+    def start_listening(self) -> Deferred[None]:
+        """Listen.
+
+        @return: fires when the port is open; fails as the endpoint does.
+        """
+        return Deferred.fromCoroutine(self._listen())
+
+    async def _listen(self) -> None:
+        self.port = await self._endpoint.listen(self.factory)
+
+    @override
+    def stopService(self) -> Deferred[None]:
+        """Stop listening, ask everybody to reconnect, close, and wait for the last one."""
+        super().stopService()
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        port, self.port = self.port, None
+        if port is not None:
+            closed = port.stopListening()
+            if closed is not None:
+                await closed
+        self.factory.request_reconnect()
+        await self.factory.close_all("the server is stopping")

@@ -1,0 +1,211 @@
+"""The seams between layers: small typed protocols, implemented below or above, wired in assembly.
+
+Two directions cross here. Frames come in through a L{FrameSink} that a L{PublishPoint} grants; muxed
+bytes go out through a feed that a L{PlayPoint} opens. Nothing in this module imports Twisted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol
+
+from attrs import field, frozen
+
+from restreamer.media.frame import Frame
+from restreamer.media.track import Tracks
+
+
+class Timer(Protocol):
+    """A call that will be made later."""
+
+    def cancel(self) -> None:
+        """Do not make it."""
+        ...
+
+    def active(self) -> bool:
+        """Whether it is still to be made."""
+        ...
+
+
+class Clock(Protocol):
+    """Time as the core needs it: Twisted's IReactorTime, or a simulator's."""
+
+    def seconds(self) -> float:
+        """Monotonic seconds."""
+        ...
+
+    def callLater(self, delay: float, callable: Callable[..., object], *args: object) -> Timer:  # noqa: N802
+        """Call C{callable(*args)} after C{delay} seconds."""
+        ...
+
+
+@frozen(kw_only=True)
+class OpenRequest:
+    """What somebody wants: one value for every protocol and for play and publish alike.
+
+    @ivar name: a checked stream name (L{restreamer.media.names.check_stream_name}).
+    @ivar action: C{"play"} or C{"publish"}.
+    @ivar proto: protocol word: C{rtmp}, C{hls}, C{tshttp}, C{api}…
+    @ivar peer: the address the connection comes from, without port.
+    @ivar token: viewer token from C{?token=}, or empty. Never logged.
+    @ivar password: publish password from C{?password=}, or empty. Never logged.
+    @ivar query: the query string as received (may hold secrets: never logged).
+    @ivar user_agent: as sent by the peer, cut to 256 characters; @ivar referer: likewise.
+    """
+
+    name: str
+    action: str
+    proto: str
+    peer: str
+    token: str = field(default="", repr=False)
+    password: str = field(default="", repr=False)
+    query: str = field(default="", repr=False)
+    user_agent: str = ""
+    referer: str = ""
+
+
+@frozen(kw_only=True)
+class Grant:
+    """Permission for one L{OpenRequest}. (Sessions will hang their identity and duration here.)"""
+
+    request: OpenRequest
+
+
+class Gate(Protocol):
+    """The one place that says who may play and publish."""
+
+    def open(self, request: OpenRequest) -> Awaitable[Grant]:
+        """Decide on C{request}.
+
+        @raise restreamer.errors.Refused: (from the awaitable) when it is not granted.
+        """
+        ...
+
+
+class FrameSink(Protocol):
+    """Where a publisher's frames go. All times are of the publisher's own clock, in ticks, unwrapped."""
+
+    def configure(self, tracks: Tracks) -> None:
+        """Announce the tracks, before the first frame and whenever they change."""
+        ...
+
+    def push(self, frames: Sequence[Frame]) -> float:
+        """Take frames in the order they arrived.
+
+        @return: seconds the publisher should not be read from, because it runs ahead of real time;
+            0.0 almost always.
+        """
+        ...
+
+    def end(self, reason: str) -> None:
+        """The publisher left or was lost: nothing more will come. Idempotent."""
+        ...
+
+
+class PublishPoint(Protocol):
+    """Grants publishers their sink: passes the gate, claims the name, opens the run."""
+
+    def publish(self, request: OpenRequest, kick: Callable[[str], None]) -> Awaitable[FrameSink]:
+        """Ask to publish C{request.name}.
+
+        @param kick: called with a reason when the core wants the publisher gone (reload, stop); the
+            protocol closes the connection and then calls L{FrameSink.end}.
+        @raise restreamer.errors.Refused: BUSY when the name has a publisher, NOT_FOUND when no stream or
+            template takes it, DENIED by the gate.
+        """
+        ...
+
+
+class FeedMuxer(Protocol):
+    """A container's live form: frames in, container bytes out, shared by all viewers of the feed."""
+
+    def configure(self, tracks: Tracks, run_start: int, discontinuity: bool) -> None:
+        """(Re)set the tracks; called before the first frame and at each new run or track change.
+
+        @param run_start: UTC ticks of the run's first frame (zero of the RTMP/FLV clock).
+        @param discontinuity: timestamps or tracks break here: say so in the container's own way.
+        """
+        ...
+
+    def mux(self, frame: Frame) -> bytes:
+        """Container bytes of C{frame}, with whatever must stand before it (PSI, sequence headers)."""
+        ...
+
+    def join_prefix(self) -> bytes:
+        """Private bytes for a viewer whose first entry is the keyframe that will be muxed next."""
+        ...
+
+    def skip_prefix(self) -> bytes:
+        """Private bytes for a viewer that jumps forward to the keyframe that will be muxed next."""
+        ...
+
+
+class ViewerTransport(Protocol):
+    """What a feed needs of a connection (a Twisted TCP or TLS transport satisfies it)."""
+
+    def write(self, data: bytes) -> None:
+        """Queue bytes."""
+        ...
+
+    def registerProducer(self, producer: object, streaming: bool) -> None:  # noqa: N802
+        """Twisted's IConsumer.registerProducer."""
+        ...
+
+    def unregisterProducer(self) -> None:  # noqa: N802
+        """Twisted's IConsumer.unregisterProducer."""
+        ...
+
+    def loseConnection(self) -> None:  # noqa: N802
+        """Close after what is queued."""
+        ...
+
+    def abortConnection(self) -> None:  # noqa: N802
+        """Close now."""
+        ...
+
+
+class FeedViewer(Protocol):
+    """One viewer of a feed, as its protocol sees it."""
+
+    def leave(self) -> None:
+        """Stop sending; the connection stays open and its producer is unregistered. Idempotent."""
+        ...
+
+    def write_aside(self, data: bytes) -> None:
+        """Send control bytes (a ping, a status) in order with the media."""
+        ...
+
+    @property
+    def bytes_sent(self) -> int:
+        """Media bytes handed to the kernel or the transport so far."""
+        ...
+
+
+class Playable(Protocol):
+    """A stream somebody was granted to play."""
+
+    def join(
+        self,
+        container: str,
+        transport: ViewerTransport,
+        ended: Callable[[str], None],
+    ) -> FeedViewer:
+        """Put a viewer on the feed of C{container} (C{"mpegts"} or C{"rtmp"}) at the newest keyframe.
+
+        Whatever the protocol wrote to C{transport} before is sent first. The transport's producer slot
+        belongs to the feed until L{FeedViewer.leave}.
+        @param ended: called once with a reason when the stream ends for good or the viewer is dropped for
+            being too slow (the connection is then already aborted); not called after C{leave}.
+        """
+        ...
+
+
+class PlayPoint(Protocol):
+    """Grants viewers their stream: passes the gate, finds or starts the stream, waits until it can play."""
+
+    def play(self, request: OpenRequest) -> Awaitable[Playable]:
+        """Ask to play C{request.name}; answers when the stream has tracks and a keyframe (bounded wait).
+
+        @raise restreamer.errors.Refused: NOT_FOUND, NOT_READY after the wait, DENIED, OVERLOADED.
+        """
+        ...

@@ -1,0 +1,1 @@
+"""Inputs of a stream other than a publisher: files, pulls."""

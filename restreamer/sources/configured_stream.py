@@ -1,0 +1,128 @@
+"""A stream of the configuration: owns its name and keeps its input running, for ever or on demand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from attrs import define, field
+
+from restreamer.errors import Refused
+from restreamer.live.demand import OnDemand
+from restreamer.live.registry import Claim, StreamRegistry, StreamSettings
+from restreamer.logs import Logger
+from restreamer.seams import Clock, Timer
+
+_log = Logger()
+
+#: First and longest pause before an input that failed is started again, seconds.
+FIRST_PAUSE = 1.0
+LONGEST_PAUSE = 30.0
+#: An input that ran so long counts as having worked: its next pause is the first again.
+STEADY_SECONDS = 60.0
+
+
+class RunningInput(Protocol):
+    """An input that was started."""
+
+    def stop(self) -> Any:
+        """End it; gives None or a Deferred that fires when it is closed."""
+        ...
+
+
+#: Starts an input for a stream; it calls the given function once when it fails.
+InputStarter = Callable[[StreamSettings, Callable[[str], None]], RunningInput]
+
+
+@define(eq=False)
+class ConfiguredStream:
+    """One stream of the configuration with an input of its own (a file, another node).
+
+    @ivar static: run for ever; otherwise from the first viewer to C{linger} seconds after the last.
+    @ivar jitter: random.uniform.
+    """
+
+    name: str
+    settings: StreamSettings
+    static: bool
+    linger: float
+    begin: InputStarter
+    registry: StreamRegistry
+    clock: Clock
+    jitter: Callable[[float, float], float]
+    failures: int = field(default=0, init=False)
+    _claim: Claim | None = field(default=None, init=False)
+    _input: RunningInput | None = field(default=None, init=False)
+    _began: float = field(default=0.0, init=False)
+    _pause: float = field(default=FIRST_PAUSE, init=False)
+    _retry: Timer | None = field(default=None, init=False)
+    _demand: OnDemand | None = field(default=None, init=False)
+
+    async def start(self) -> None:
+        """Take the name and start the input, now or when somebody wants it."""
+        try:
+            self._claim = await self.registry.claim(self.name, "config")
+        except Refused as refusal:
+            _log.error("configured stream {name} does not start: {why}", name=self.name, why=refusal)
+            return
+        if self.static:
+            self._run()
+            return
+        self._demand = OnDemand(
+            clock=self.clock,
+            start=self._run,
+            stop=self._halt,
+            busy=self._busy,
+            linger=self.linger,
+            title=self.settings.title,
+        )
+        self.registry.offer(self.name, self._demand)
+
+    def stop(self) -> Any:
+        """Stop the input and give the name back; gives None or a Deferred."""
+        if self._demand is not None:
+            self.registry.withdraw(self.name, self._demand)
+            self._demand.close()
+            self._demand = None
+        closing = self._halt()
+        if self._claim is not None:
+            self.registry.release(self._claim)
+            self._claim = None
+        return closing
+
+    def retitle(self, settings: StreamSettings) -> None:
+        """Take settings that change nothing of the media."""
+        self.settings = settings
+        if self.registry.find(self.name) is not None:
+            self.registry.obtain(self.name, settings)
+
+    def _run(self) -> None:
+        self._retry = None
+        self._began = self.clock.seconds()
+        self._input = self.begin(self.settings, self._failed)
+
+    def _halt(self) -> Any:
+        if self._retry is not None and self._retry.active():
+            self._retry.cancel()
+        self._retry = None
+        running, self._input = self._input, None
+        return running.stop() if running is not None else None
+
+    def _failed(self, reason: str) -> None:
+        self.failures += 1
+        self._input = None
+        if self.clock.seconds() - self._began > STEADY_SECONDS:
+            self._pause = FIRST_PAUSE
+        pause = self.jitter(self._pause / 2, self._pause)
+        self._pause = min(LONGEST_PAUSE, self._pause * 2)
+        _log.error(
+            "input of stream {name} failed: {reason}; next try in {pause:.1f} s",
+            name=self.name,
+            reason=reason,
+            pause=pause,
+        )
+        self._retry = self.clock.callLater(pause, self._run)
+
+    def _busy(self) -> bool:
+        entry = self.registry.find(self.name)
+        return entry is not None and entry.stream.taps > 0

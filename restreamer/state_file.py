@@ -1,0 +1,63 @@
+"""What a node keeps on disk between starts: its id and the last numbers of its streams."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+
+from restreamer.live.ledger import Ledger
+from restreamer.logs import Logger
+
+_log = Logger()
+
+FILE_NAME = "node.json"
+NODE_ID_SIZE = 16
+
+
+class StateFile:
+    """C{node.json} in the state folder: replaced whole, so it is never half written.
+
+    @param folder: the state folder, made when it is missing; empty: nothing is kept.
+    @param fresh_id: makes a node id when there is none.
+    @ivar node_id: this node's 16 bytes. @ivar ledger: the last numbers.
+    """
+
+    def __init__(self, folder: str, fresh_id: Callable[[int], bytes]) -> None:
+        self.ledger = Ledger()
+        self.node_id = b""
+        self._path = os.path.join(folder, FILE_NAME) if folder else ""
+        if folder:
+            self._load(folder)
+        if len(self.node_id) != NODE_ID_SIZE:
+            self.node_id = fresh_id(NODE_ID_SIZE)
+            self.ledger.changed = True
+            self.save()
+
+    def save(self) -> None:
+        """Write what changed since the last call."""
+        if not self._path or not self.ledger.changed:
+            return
+        text = json.dumps({"node_id": self.node_id.hex(), "streams": self.ledger.rows()})
+        part = self._path + ".new"
+        try:
+            with open(part, "w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(part, self._path)
+            self.ledger.changed = False
+        except OSError as error:
+            _log.error("state is not kept: {path}: {error}", path=self._path, error=error)
+
+    def _load(self, folder: str) -> None:
+        try:
+            os.makedirs(folder, mode=0o750, exist_ok=True)
+            with open(self._path, encoding="utf-8") as file:
+                state = json.load(file)
+            self.node_id = bytes.fromhex(state["node_id"])
+            self.ledger.restore(state["streams"])
+        except FileNotFoundError:
+            return
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+            _log.error("{path} cannot be used, beginning anew: {error}", path=self._path, error=error)

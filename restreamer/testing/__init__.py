@@ -1,0 +1,1 @@
+"""In-memory doubles and frame makers that tests (ours and users') share."""

@@ -1,0 +1,1 @@
+"""The gate every play and publish passes."""

@@ -1,0 +1,131 @@
+"""Where publishers and viewers of every protocol arrive: gate first, then the registry."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from restreamer.errors import Reason, Refused
+from restreamer.live.ingest import Ingest
+from restreamer.live.playout import Playout
+from restreamer.live.registry import Claim, StreamRegistry, StreamSettings
+from restreamer.live.stream import Stream
+from restreamer.seams import Gate, OpenRequest
+from restreamer.viewers.waiting import WaitingRoom
+
+Kick = Callable[[str], None]
+
+
+class IngestMaker:
+    """Makes the L{Ingest} of a run: knows the node's identity, clock and ledger.
+
+    @param node_id: 16 bytes. @param utc: UTC ticks now. @param run_id: a fresh 64-bit number per call.
+    """
+
+    def __init__(
+        self,
+        registry: StreamRegistry,
+        node_id: bytes,
+        utc: Callable[[], int],
+        run_id: Callable[[], int],
+    ) -> None:
+        self._registry = registry
+        self._node_id = node_id
+        self._utc = utc
+        self._run_id = run_id
+
+    def ingest(self, name: str, settings: StreamSettings, ended: Callable[[str], None]) -> Ingest:
+        """An ingest into stream C{name}, which is made when there is none."""
+        stream = self._registry.obtain(name, settings)
+        return Ingest(
+            stream=stream,
+            run_id=self._run_id(),
+            node_id=self._node_id,
+            segment_duration=settings.segment_duration,
+            now=self._utc,
+            ledger=self._registry.ledger,
+            ended=ended,
+        )
+
+
+class Publishing:
+    """A L{restreamer.seams.PublishPoint}.
+
+    @param settings_of: the settings of a name somebody wants to publish; None when nothing takes it.
+    """
+
+    def __init__(
+        self,
+        gate: Gate,
+        registry: StreamRegistry,
+        ingests: IngestMaker,
+        settings_of: Callable[[str], StreamSettings | None],
+    ) -> None:
+        self._gate = gate
+        self._registry = registry
+        self._ingests = ingests
+        self._settings_of = settings_of
+        self._kicks: dict[str, Kick] = {}
+
+    async def publish(self, request: OpenRequest, kick: Kick) -> Ingest:
+        """Grant a publisher its sink.
+
+        @raise Refused: DENIED by the gate, NOT_FOUND when no stream or template takes the name, BUSY.
+        """
+        await self._gate.open(request)
+        settings = self._settings_of(request.name)
+        if settings is None:
+            raise Refused(Reason.NOT_FOUND, f"publishing to {request.name} is not configured here")
+        claim = await self._registry.claim(request.name, "publish")
+        try:
+            ingest = self._ingests.ingest(request.name, settings, lambda reason: self._ended(claim))
+        except Refused:
+            self._registry.release(claim)
+            raise
+        self._kicks[request.name] = kick
+        return ingest
+
+    def publishers(self) -> tuple[str, ...]:
+        """Names that have a publisher now."""
+        return tuple(self._kicks)
+
+    def kick(self, name: str, reason: str) -> None:
+        """Send the publisher of C{name} away."""
+        kick = self._kicks.get(name)
+        if kick is not None:
+            kick(reason)
+
+    def _ended(self, claim: Claim) -> None:
+        self._kicks.pop(claim.name, None)
+        self._registry.release(claim)
+
+
+def _has_keyframe(stream: Stream) -> bool:
+    return bool(stream.recent()[1])
+
+
+def _has_segment(stream: Stream) -> bool:
+    return bool(stream.window.entries)
+
+
+class Playing:
+    """A L{restreamer.seams.PlayPoint}, and the way to a stream's window for HLS."""
+
+    def __init__(self, gate: Gate, waiting: WaitingRoom) -> None:
+        self._gate = gate
+        self._waiting = waiting
+
+    async def play(self, request: OpenRequest) -> Playout:
+        """The stream's playout, as soon as it has a keyframe.
+
+        @raise Refused: as L{WaitingRoom.entry}, and DENIED by the gate.
+        """
+        await self._gate.open(request)
+        return (await self._waiting.entry(request.name, _has_keyframe)).playout
+
+    async def watch(self, request: OpenRequest) -> Stream:
+        """The stream, as soon as its window lists a segment.
+
+        @raise Refused: as L{play}.
+        """
+        await self._gate.open(request)
+        return (await self._waiting.entry(request.name, _has_segment)).stream

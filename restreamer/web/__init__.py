@@ -1,0 +1,1 @@
+"""The HTTP front that carries media, and the pages and API behind it."""

@@ -1,0 +1,218 @@
+"""The listening side of the HTTP front: limits, counters and the factory of its connections."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from attrs import define, frozen
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime
+from twisted.internet.protocol import Protocol, ServerFactory
+from twisted.python.failure import Failure
+from twisted.web.server import Site
+from typing_extensions import override
+
+from restreamer.http1.head import CLOSE, render_full
+from restreamer.http1.reply import FullReply, HttpRequest, Route
+from restreamer.web.front import FrontProtocol
+from restreamer.web.wire import peer_host
+
+#: Told (peer, method, path, status, body bytes) for each answer of the front; never a query.
+AccessLog = Callable[[str, str, str, int, int], None]
+
+#: Seconds a connection that was refused at accept may take to fetch its answer.
+REFUSAL_TIMEOUT: Final = 5.0
+
+
+@frozen(kw_only=True)
+class FrontLimits:
+    """What one listener lets its clients take; times in seconds.
+
+    @ivar connections: open connections at once; @ivar per_address: of one address (0 = no limit).
+    @ivar head_timeout: from the first byte of a head to its last, absolute.
+    @ivar idle_timeout: between requests; @ivar handshake_timeout: for the TLS handshake.
+    @ivar wait_timeout: for a route to decide (a route has its own, shorter, bounded waits).
+    @ivar stall_timeout: without a byte of the answer leaving for the client.
+    @ivar close_timeout: for a closing connection to be really closed.
+    @ivar site_timeout: for a connection handed over to the site, as a whole.
+    @ivar requests: answers per connection; @ivar requests_per_turn: pipelined requests in one turn.
+    @ivar buffered: bytes of later requests read while one is in work.
+    @ivar body: bytes of a request body that may go to the site.
+    """
+
+    connections: int = 20_000
+    per_address: int = 200
+    head_timeout: float = 10.0
+    idle_timeout: float = 30.0
+    handshake_timeout: float = 5.0
+    wait_timeout: float = 30.0
+    stall_timeout: float = 10.0
+    close_timeout: float = 5.0
+    site_timeout: float = 300.0
+    requests: int = 1000
+    requests_per_turn: int = 16
+    buffered: int = 32 * 1024
+    body: int = 64 * 1024
+
+
+@define(eq=False)
+class FrontCounters:
+    """What one front did since it started.
+
+    @ivar accepted, refused: connections; @ivar requests: heads answered by the front's own routes.
+    @ivar bytes_sent: head and body bytes of full answers; @ivar errors: answers of status 500 and more.
+    @ivar bad_heads: connections closed for a bad head; @ivar head_timeouts: for a slow one.
+    @ivar wait_timeouts: requests no route decided in time; @ivar stalled: readers that were aborted.
+    @ivar handed_over: connections given to the site; @ivar upgraded: given to another protocol.
+    @ivar endless: endless answers begun; @ivar failures: exceptions of routes (each one a bug).
+    """
+
+    accepted: int = 0
+    refused: int = 0
+    requests: int = 0
+    bytes_sent: int = 0
+    errors: int = 0
+    bad_heads: int = 0
+    head_timeouts: int = 0
+    wait_timeouts: int = 0
+    stalled: int = 0
+    handed_over: int = 0
+    upgraded: int = 0
+    endless: int = 0
+    failures: int = 0
+
+
+_BUSY: Final = FullReply(
+    status=503,
+    headers=b"Content-Type: text/plain; charset=utf-8\r\nCache-Control: no-store\r\nRetry-After: 5\r\n",
+    body=b"Too many connections\n",
+)
+_BUSY_ANSWER: Final = b"".join(render_full(HttpRequest(method="GET", path="/"), _BUSY, CLOSE))
+
+
+class RefusingProtocol(Protocol):
+    """Says 503 to a connection over the limit, and closes it."""
+
+    def __init__(self, clock: IReactorTime) -> None:
+        self._clock = clock
+        self._timer: IDelayedCall | None = None
+
+    @override
+    def connectionMade(self) -> None:
+        transport = self.transport
+        assert transport is not None
+        self._timer = self._clock.callLater(REFUSAL_TIMEOUT, self._abort)
+        transport.write(_BUSY_ANSWER)
+        transport.loseConnection()
+
+    @override
+    def dataReceived(self, data: bytes) -> None:
+        pass
+
+    @override
+    def connectionLost(self, reason: Failure | None = None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _abort(self) -> None:
+        self._timer = None
+        abort = getattr(self.transport, "abortConnection", None)
+        if abort is not None:
+            abort()
+
+
+class FrontFactory(ServerFactory):
+    """Makes the front's connections and keeps count of them.
+
+    @ivar routes: asked in order; the first that does not give None answers.
+    @ivar site: takes the connections whose request no route wants; None means 404.
+    @ivar counters: what happened so far.
+    """
+
+    noisy = False
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        routes: Sequence[Route],
+        site: Site | None = None,
+        limits: FrontLimits | None = None,
+        access_log: AccessLog | None = None,
+    ) -> None:
+        self.clock = clock
+        self.routes = tuple(routes)
+        self.site = site
+        self.limits = limits if limits is not None else FrontLimits()
+        self.access_log = access_log
+        self.counters = FrontCounters()
+        self.draining = False
+        self._open: dict[FrontProtocol, str] = {}
+        self._per_address: dict[str, int] = {}
+        self._drained: Deferred[None] | None = None
+        self._drain_timer: IDelayedCall | None = None
+
+    @property
+    def connections(self) -> int:
+        """Connections open now, those handed over included."""
+        return len(self._open)
+
+    @override
+    def buildProtocol(self, addr: IAddress | None) -> Protocol | None:
+        if self.draining:
+            return None
+        host = peer_host(addr)
+        limits = self.limits
+        mine = self._per_address.get(host, 0)
+        if len(self._open) >= limits.connections or (limits.per_address and mine >= limits.per_address):
+            self.counters.refused += 1
+            return RefusingProtocol(self.clock)
+        self.counters.accepted += 1
+        self._per_address[host] = mine + 1
+        protocol = FrontProtocol(self, host)
+        self._open[protocol] = host
+        return protocol
+
+    def forget(self, protocol: FrontProtocol) -> None:
+        """Called by a connection when it is lost."""
+        host = self._open.pop(protocol, None)
+        if host is None:
+            return
+        left = self._per_address[host] - 1
+        if left:
+            self._per_address[host] = left
+        else:
+            del self._per_address[host]
+        if self._drained is not None and not self._open:
+            self._finish_draining()
+
+    def drain(self, grace: float) -> Deferred[None]:
+        """Take no more requests; fires when every connection is closed.
+
+        Idle connections close now, answers in work are finished, endless ones are cut after C{grace} seconds.
+        """
+        if self._drained is not None:
+            raise RuntimeError("already draining")
+        self.draining = True
+        done = self._drained = Deferred[None]()
+        for protocol in tuple(self._open):
+            protocol.drain()
+        if not self._open:
+            self._finish_draining()
+        else:
+            self._drain_timer = self.clock.callLater(grace, self._cut)
+        return done
+
+    def _cut(self) -> None:
+        self._drain_timer = None
+        for protocol in tuple(self._open):
+            protocol.abort()
+
+    def _finish_draining(self) -> None:
+        if self._drain_timer is not None:
+            self._drain_timer.cancel()
+            self._drain_timer = None
+        done, self._drained = self._drained, None
+        if done is not None:
+            done.callback(None)

@@ -1,0 +1,298 @@
+"""Pages and API on twisted.web: what the HTTP front hands over.
+
+A handed-over connection serves one request and closes, so players' connections stay on the front. Nothing
+here logs a query string or a referer, and no answer shows a traceback.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from io import BytesIO
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import parse_qsl, unquote_to_bytes
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.web import http
+from twisted.web.resource import IResource, Resource
+from twisted.web.server import Request, Site
+from typing_extensions import override
+
+from restreamer.media.names import valid_stream_name
+from restreamer.web.api import ApiError, ServerFacts, StreamApi, to_json
+
+#: Bytes a request body may have. The front checks first; this is for what it cannot know.
+MAX_BODY: Final = 64 * 1024
+#: Seconds without a byte from the client.
+IDLE_TIMEOUT: Final = 30
+
+#: Told (peer, method, path, status, body bytes) for each answer; never a query.
+AccessLog = Callable[[str, str, str, int, int], None]
+
+_PAGES: Final = Path(__file__).with_name("pages")
+_TYPES: Final = {
+    ".html": b"text/html; charset=utf-8",
+    ".js": b"text/javascript; charset=utf-8",
+    ".css": b"text/css; charset=utf-8",
+    ".txt": b"text/plain; charset=utf-8",
+}
+_POLICY: Final = (
+    b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    b"media-src 'self' blob:; worker-src 'self' blob:; base-uri 'none'; form-action 'none'; frame-ancestors "
+)
+
+
+class SiteRequest(Request):
+    """A request that keeps its secrets out of logs and its body within bounds."""
+
+    _body_size = 0
+
+    @override
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} at 0x{id(self):x}>"
+
+    @override
+    def gotLength(self, length: int | None) -> None:
+        """Keep the body, if it is to be kept at all, in memory: no temporary files."""
+        self._body_size = length or 0
+        self.content = BytesIO()
+
+    @override
+    def handleContentChunk(self, data: bytes) -> None:
+        assert self.content is not None
+        self._body_size = max(self._body_size, self.content.tell() + len(data))
+        if self._body_size <= MAX_BODY:
+            self.content.write(data)
+
+    @override
+    def process(self) -> None:
+        self.responseHeaders.removeHeader(b"Server")
+        path = unquote_to_bytes(self.path)
+        if self._body_size > MAX_BODY:
+            self._refuse(413, b"Content Too Large\n")
+        elif b"\0" in path or b"\\" in path or not self.path.startswith(b"/"):
+            self._refuse(400, b"Bad Request\n")
+        else:
+            super().process()
+
+    def _refuse(self, status: int, body: bytes) -> None:
+        self.setResponseCode(status)
+        self.setHeader(b"Content-Type", b"text/plain; charset=utf-8")
+        self.setHeader(b"Content-Length", b"%d" % len(body))
+        self.write(body)
+        self.finish()
+
+
+class SiteChannel(http.HTTPChannel):
+    """A channel for one request."""
+
+    @override
+    def checkPersistence(self, request: http.Request, version: bytes) -> bool:
+        request.responseHeaders.setRawHeaders(b"Connection", [b"close"])
+        return False
+
+
+class FrontSite(Site):
+    """The site behind the front; its channels are made by the front, it is never listened with."""
+
+    protocol = SiteChannel  # type: ignore[assignment]  # Twisted types it as its private proxy
+
+    def __init__(self, root: IResource, clock: IReactorTime, access_log: AccessLog | None = None) -> None:
+        super().__init__(
+            root, SiteRequest, reactor=clock, timeout=IDLE_TIMEOUT, parsePOSTFormSubmission=False
+        )
+        self._access_log = access_log
+
+    @override
+    def log(self, request: http.Request) -> None:
+        if self._access_log is not None:
+            path = request.path.decode("utf-8", "replace")
+            method = request.method.decode("ascii", "replace")
+            peer = getattr(request.getClientAddress(), "host", "") or "unix"
+            self._access_log(peer, method, path, request.code, request.sentLength)
+
+
+def _answer(request: Request, status: int, content_type: bytes, body: bytes) -> bytes:
+    """Set what every answer has; gives what C{render} is to return."""
+    request.setResponseCode(status)
+    request.setHeader(b"Content-Type", content_type)
+    request.setHeader(b"X-Content-Type-Options", b"nosniff")
+    request.responseHeaders.removeHeader(b"Server")
+    if request.method == b"HEAD":
+        request.setHeader(b"Content-Length", b"%d" % len(body))
+        return b""
+    return body
+
+
+class Leaf(Resource):
+    """A resource without children that only answers GET and HEAD."""
+
+    isLeaf = True
+
+    def answer(self, request: Request) -> bytes:
+        """Answer GET or HEAD."""
+        raise NotImplementedError
+
+    @override
+    def render(self, request: Request) -> bytes:
+        if request.method not in (b"GET", b"HEAD"):
+            request.setHeader(b"Allow", b"GET, HEAD")
+            return _answer(request, 405, b"text/plain; charset=utf-8", b"Method Not Allowed\n")
+        return self.answer(request)
+
+
+class NotFound(Leaf):
+    """There is nothing here."""
+
+    @override
+    def answer(self, request: Request) -> bytes:
+        request.setHeader(b"Cache-Control", b"no-store")
+        return _answer(request, 404, b"text/plain; charset=utf-8", b"Not Found\n")
+
+
+class Page(Leaf):
+    """A file of the package, read once.
+
+    @ivar framed: whether other sites may show it in a frame.
+    """
+
+    def __init__(self, name: str, framed: bool = False, max_age: int = 0) -> None:
+        super().__init__()
+        file = _PAGES / name
+        self._body = file.read_bytes()
+        self._type = _TYPES[file.suffix]
+        self._etag = b'"%s"' % hashlib.sha256(self._body).hexdigest()[:32].encode()
+        self._cache = b"public, max-age=%d" % max_age if max_age else b"no-cache"
+        self._policy = _POLICY + (b"*" if framed else b"'none'")
+
+    @override
+    def answer(self, request: Request) -> bytes:
+        request.setHeader(b"Cache-Control", self._cache)
+        request.setHeader(b"Content-Security-Policy", self._policy)
+        request.setHeader(b"Referrer-Policy", b"no-referrer")
+        if request.setETag(self._etag) is http.CACHED:
+            return b""
+        return _answer(request, 200, self._type, self._body)
+
+
+class Api(Leaf):
+    """The JSON API below C{/streamer/api/v3}."""
+
+    def __init__(self, streams: StreamApi, facts: ServerFacts) -> None:
+        super().__init__()
+        self._streams = streams
+        self._facts = facts
+
+    @override
+    def render(self, request: Request) -> bytes:
+        request.setHeader(b"Cache-Control", b"no-store")
+        try:
+            if request.method not in (b"GET", b"HEAD"):
+                raise ApiError(405, "method_not_allowed", "this resource can only be read", "GET, HEAD")
+            status, value = self._find(request)
+        except ApiError as error:
+            status, value = error.status, error.body()
+            if error.allow:
+                request.setHeader(b"Allow", error.allow.encode("ascii"))
+        return _answer(request, status, b"application/json; charset=utf-8", to_json(value))
+
+    def _find(self, request: Request) -> tuple[int, Mapping[str, Any]]:
+        path = [part.decode("utf-8", "replace") for part in request.postpath or []]
+        if path == ["streams"] or path == ["streams", ""]:
+            return 200, self._streams.list(_query(request))
+        if path[:1] == ["streams"]:
+            return 200, self._streams.item("/".join(path[1:]))
+        if path[:1] == ["monitoring"] and len(path) == 2:
+            return probe(self._facts, path[1])
+        raise ApiError(404, "not_found", "there is no such resource")
+
+
+class Monitoring(Api):
+    """The probes alone, at C{/monitoring}."""
+
+    @override
+    def _find(self, request: Request) -> tuple[int, Mapping[str, Any]]:
+        path = [part.decode("utf-8", "replace") for part in request.postpath or []]
+        return probe(self._facts, path[0] if len(path) == 1 else "")
+
+
+def probe(facts: ServerFacts, name: str) -> tuple[int, Mapping[str, Any]]:
+    """Status and body of the probe C{liveness} or C{readiness}.
+
+    @raise ApiError: 404 for another name.
+    """
+    if name == "liveness":
+        return 200, facts.health()
+    if name == "readiness":
+        return (200 if facts.ready() else 503), facts.health()
+    raise ApiError(404, "not_found", "there is no such probe")
+
+
+def _query(request: Request) -> dict[str, str]:
+    """The query's parameters; of a repeated one the first counts."""
+    raw = request.uri.partition(b"?")[2].decode("latin-1")
+    values: dict[str, str] = {}
+    try:
+        for key, value in parse_qsl(raw, keep_blank_values=True, max_num_fields=50):
+            values.setdefault(key, value)
+    except ValueError:
+        raise ApiError(400, "bad_query", "too many parameters") from None
+    return values
+
+
+class Root(Resource):
+    """The whole site.
+
+    C{/} the status page, C{/NAME/embed.html} the player, C{/-/FILE} what they load (no stream's name begins
+    with C{-}), C{/streamer/api/v3/…} the API, C{/monitoring/…} the probes.
+    """
+
+    def __init__(self, streams: StreamApi, facts: ServerFacts) -> None:
+        super().__init__()
+        self._player = Page("embed.html", framed=True)
+        self._none = NotFound()
+        self.putChild(b"", Page("status.html"))
+        files = Resource()
+        for name in ("status.js", "embed.js", "style.css"):
+            files.putChild(name.encode(), Page(name))
+        for name in ("hls.light.min.js", "hls.LICENSE.txt", "Apache-2.0.txt"):
+            files.putChild(name.encode(), Page(name, max_age=86400))
+        self.putChild(b"-", _Folder(files))
+        version, api = Resource(), Resource()
+        version.putChild(b"v3", Api(streams, facts))
+        api.putChild(b"api", _Folder(version))
+        self.putChild(b"streamer", _Folder(api))
+        self.putChild(b"monitoring", Monitoring(streams, facts))
+
+    @override
+    def getChild(self, path: bytes, request: Request) -> IResource:
+        parts = [path, *(request.postpath or [])]
+        # Stop the walk here: a stream's name may have several parts.
+        request.postpath = []
+        if parts[-1] == b"embed.html" and valid_stream_name(b"/".join(parts[:-1]).decode("latin-1")):
+            return self._player
+        return self._none
+
+
+class _Folder(Resource):
+    """Named children, and our own 404 for others."""
+
+    def __init__(self, children: Resource) -> None:
+        super().__init__()
+        self.children = children.children
+
+    @override
+    def getChild(self, path: bytes, request: Request) -> IResource:
+        return NotFound()
+
+    @override
+    def render(self, request: Request) -> bytes:
+        return NotFound().render(request)
+
+
+def make_site(
+    streams: StreamApi, facts: ServerFacts, clock: IReactorTime, access_log: AccessLog | None = None
+) -> FrontSite:
+    """The site of a node."""
+    return FrontSite(Root(streams, facts), clock, access_log)

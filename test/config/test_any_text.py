@@ -1,0 +1,197 @@
+"""Whatever the text, a configuration or a ConfigError; and what is written is read back the same."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from restreamer.config.excerpt import describe
+from restreamer.config.include import decode
+from restreamer.config.load import Loaded, parse
+from restreamer.config.model import (
+    Configuration,
+    InputConfig,
+    Listen,
+    SourceConfig,
+    StreamConfig,
+    TemplateConfig,
+    VodConfig,
+)
+from restreamer.config.words import KNOWN, SERVED
+from restreamer.errors import ConfigError
+
+MODEST = settings(deadline=None, max_examples=300, derandomize=True, database=None)
+
+_WORDS = sorted({word for words in (*SERVED.values(), *KNOWN.values()) for word in words})
+_PIECES = st.one_of(
+    st.sampled_from(_WORDS),
+    st.sampled_from(["publish://", "file://v/x"]),
+    st.sampled_from(
+        [
+            ";",
+            ";",
+            "{",
+            "}",
+            "\n",
+            " ",
+            '"',
+            "\\",
+            "#",
+            "publish://",
+            "file://v/x",
+            "m4f://h/x",
+            "m4f://[::1]/%s",
+        ]
+    ),
+    st.sampled_from(["80", "false", "[::1]:80", "a/*", "name", "source_timeout=3", "priority=", '"a b"']),
+    st.text(max_size=4),
+)
+_TEXTS = st.lists(st.tuples(_PIECES, st.sampled_from(["", " ", " ", " "])), max_size=25).map(
+    lambda pairs: "".join(piece + space for piece, space in pairs)
+)
+
+_PART = st.text("abcXYZ019_", min_size=1, max_size=5)
+_NAME = st.lists(_PART, min_size=1, max_size=3).map("/".join)
+_TEXT = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs", "Zl", "Zp"]), max_size=12)
+_SECRET = _TEXT.filter(bool)
+_SECONDS = st.sampled_from([0.0, 0.1, 1.5, 10.0, 86400.0])
+_HOST = st.sampled_from(["origin", "a.b-c", "192.0.2.7", "::1", "2001:db8::2"])
+_INPUTS = st.lists(
+    st.one_of(
+        st.builds(
+            lambda t: InputConfig(url="publish://", scheme="publish", source_timeout=t), st.none() | _SECONDS
+        ),
+        st.builds(lambda p: InputConfig(url=f"file://v/{p}", scheme="file", host="v", path=p), _NAME),
+    ),
+    max_size=3,
+    unique_by=lambda each: each.url,
+).map(tuple)
+_STREAM = st.builds(
+    StreamConfig,
+    name=_NAME,
+    title=_TEXT,
+    comment=_TEXT,
+    inputs=_INPUTS,
+    static=st.booleans(),
+    segment_duration=st.integers(1, 30),
+    segment_count=st.integers(3, 100),
+    source_timeout=_SECONDS,
+    clients_timeout=_SECONDS,
+    password=st.just("") | _SECRET,
+    disabled=st.booleans(),
+)
+_PATTERNS = st.lists(_NAME | _NAME.map(lambda each: each + "/*"), max_size=3, unique=True).map(tuple)
+_SOURCE = st.builds(
+    SourceConfig,
+    host=_HOST,
+    port=st.integers(1, 65535),
+    cluster_key=_SECRET,
+    only=st.none() | _PATTERNS,
+    except_=_PATTERNS,
+    segment_count=st.integers(3, 100),
+    source_timeout=_SECONDS,
+    clients_timeout=_SECONDS,
+)
+_CONFIGURATION = st.builds(
+    lambda streams, templates, sources, **rest: Configuration(
+        streams={each.name: each for each in streams},
+        templates={
+            each.name: TemplateConfig(name=each.name, prefix=each.name, stream=each) for each in templates
+        },
+        vods={"v": VodConfig(name="v", storages=("/srv/a b", "/srv/c"))},
+        sources=tuple(sources),
+        **rest,
+    ),
+    streams=st.lists(_STREAM, max_size=3, unique_by=lambda each: each.name),
+    templates=st.lists(_STREAM, max_size=2, unique_by=lambda each: each.name),
+    sources=st.lists(_SOURCE, max_size=2, unique_by=lambda each: each.key),
+    http=st.just((Listen(port=80), Listen(address="::1", port=81, api=False))),
+    rtmp=st.just((Listen(address="127.0.0.1", port=1935),)),
+    cluster_key=st.just("") | _SECRET,
+    loglevel=st.sampled_from(["none", "debug", "alert"]),
+    state_dir=st.sampled_from(["", "/var/lib/x y"]),
+)
+
+
+def quoted(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def render_stream(word: str, stream: StreamConfig, extra: str = "") -> str:
+    lines = [f"{word} {stream.name} {{ {extra}"]
+    for each in stream.inputs:
+        option = "" if each.source_timeout is None else f" source_timeout={each.source_timeout}"
+        lines.append(f"  input {each.url}{option};")
+    for name in ("title", "comment", "password"):
+        if getattr(stream, name):
+            lines.append(f"  {name} {quoted(getattr(stream, name))};")
+    for name in ("segment_duration", "segment_count", "source_timeout", "clients_timeout"):
+        lines.append(f"  {name} {getattr(stream, name)};")
+    lines.append(f"  static {str(stream.static).lower()}; disabled {str(stream.disabled).lower()}; }}")
+    return "\n".join(lines)
+
+
+def render(configuration: Configuration) -> str:
+    lines = [f"http {each} {{ api {str(each.api).lower()}; }}" for each in configuration.http]
+    lines += [f"rtmp {each};" for each in configuration.rtmp]
+    lines.append(f"loglevel {configuration.loglevel};")
+    for name in ("cluster_key", "state_dir"):
+        if getattr(configuration, name):
+            lines.append(f"{name} {quoted(getattr(configuration, name))};")
+    for vod in configuration.vods.values():
+        lines.append(f"vod {vod.name} {{ {' '.join(f'storage {quoted(each)};' for each in vod.storages)} }}")
+    lines += [render_stream("stream", each) for each in configuration.streams.values()]
+    for template in configuration.templates.values():
+        lines.append(render_stream("template", template.stream, f"prefix {template.prefix};"))
+    for source in configuration.sources:
+        lines.append(f"source {source} {{ cluster_key {quoted(source.cluster_key)};")
+        if source.only is not None:
+            lines.append(f"  only {' '.join(source.only)};")
+        lines += [f"  except {each};" for each in source.except_]
+        for name in ("segment_count", "source_timeout", "clients_timeout"):
+            lines.append(f"  {name} {getattr(source, name)};")
+        lines.append("}")
+    return "\n".join(lines)
+
+
+class AnyTextTests(SynchronousTestCase):
+    def check(self, text: str) -> None:
+        try:
+            found = parse(text)
+        except ConfigError as error:
+            self.assertTrue(0 <= error.line <= text.count("\n") + 1)
+            self.assertTrue(error.column >= 0 and bool(error.expected))
+            self.assertIn(error.path, describe(error, text))
+        else:
+            self.assertIsInstance(found, Loaded)
+
+    @MODEST
+    @given(st.text(max_size=60))
+    def test_text(self, text: str) -> None:
+        self.check(text)
+
+    @MODEST
+    @given(_TEXTS)
+    def test_words(self, text: str) -> None:
+        self.check(text)
+
+    @MODEST
+    @given(st.binary(max_size=60))
+    def test_bytes(self, data: bytes) -> None:
+        try:
+            self.check(decode(data, "f"))
+        except ConfigError as error:
+            self.assertTrue(error.found.startswith("byte 0x"))
+
+    def test_every_cut_of_a_right_text(self) -> None:
+        text = 'http 80;\nstream "a" { input publish:// source_timeout=1; title "a\\"b"; } # c\nlive l { }\n'
+        parse(text)
+        for end in range(len(text)):
+            self.check(text[:end])
+            self.check(text[end:])
+
+    @settings(MODEST, max_examples=100)
+    @given(_CONFIGURATION)
+    def test_written_is_read_back(self, configuration: Configuration) -> None:
+        self.assertEqual(parse(render(configuration)).configuration, configuration)

@@ -1,0 +1,131 @@
+"""What a source has is on its edges at once, and what it lost is gone at once, with nobody asking."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import ClassVar
+
+from typing_extensions import override
+
+from test.e2e.nodes import Node, wait_until
+from test.e2e.players import decode, first_media
+from test.e2e.rtmp_wire import PacedPublisher, WireClient, looped, read_flv
+from test.e2e.samples import BFRAMES, make
+from test.e2e.shared import Stage, StageCase
+
+#: Seconds from the first keyframe on the origin to the first media an edge can send.
+PLAYABLE_SECONDS = 0.3
+#: Seconds from the publisher's end to the stream's absence from an edge's list.
+GONE_SECONDS = 0.5
+
+
+class Publishing(threading.Thread):
+    """A publisher in a thread of its own, whose first keyframe is timed."""
+
+    def __init__(self, node: Node, stream: str) -> None:
+        super().__init__(daemon=True)
+        app, _, key = stream.rpartition("/")
+        self.client = WireClient.connect(node.rtmp, app)
+        self.client.publish(key)
+        self.paced = PacedPublisher(self.client, looped(read_flv(make(BFRAMES))))
+        self.over = threading.Event()
+
+    @override
+    def run(self) -> None:
+        while not self.over.is_set():
+            self.paced.run_for(0.1)
+
+    def first_key(self) -> float:
+        """The moment the first keyframe was sent."""
+        return wait_until(lambda: self.paced.first_key, 5.0, "the publisher sent a keyframe")
+
+    def end(self) -> float:
+        """Stop and hang up; the moment of it."""
+        self.over.set()
+        self.join(5)
+        self.client.close()
+        return time.monotonic()
+
+
+class Discovery(StageCase):
+    """An origin and an edge; streams come and go."""
+
+    origin: ClassVar[Node]
+    edge: ClassVar[Node]
+
+    @override
+    @classmethod
+    def build(cls, stage: Stage) -> None:
+        cls.origin = stage.node("origin")
+        cls.edge = stage.edge("edge", cls.origin)
+        # The link between the nodes is older than any stream of these tests.
+        with stage.publish(cls.origin, "live/first"):
+            cls.edge.wait_alive("live/first")
+
+    def publishing(self, stream: str) -> Publishing:
+        """Start to publish C{stream} on the origin."""
+        publishing = Publishing(self.origin, stream)
+        self.addCleanup(publishing.end)
+        publishing.start()
+        return publishing
+
+    def test_playable_over_http_at_once(self) -> None:
+        """HTTP-TS on the edge gives media within 300 ms of the first keyframe; nobody asked for the stream
+        before it."""
+        publishing = self.publishing("live/soon-http")
+        began = publishing.first_key()
+        took = first_media(self.edge.http, "live/soon-http", 5.0) - began
+        self.assertLess(took, PLAYABLE_SECONDS)
+
+    def test_playable_over_rtmp_at_once(self) -> None:
+        """RTMP on the edge gives media within 300 ms of the first keyframe; nobody asked for the stream
+        before it."""
+        publishing = self.publishing("live/soon-rtmp")
+        began = publishing.first_key()
+
+        def attempt() -> float | None:
+            client = WireClient.connect(self.edge.rtmp, "live")
+            try:
+                client.play("soon-rtmp")
+                got = bytearray()
+                while len(got) < 4000:
+                    piece = client.sock.recv(65_536)
+                    got += piece
+                    if (
+                        not piece
+                        or b"NetStream.Play.StreamNotFound" in got
+                        or b"NetStream.Play.Failed" in got
+                    ):
+                        return None
+                return time.monotonic()
+            finally:
+                client.close()
+
+        took = wait_until(attempt, 5.0, "the stream plays over RTMP") - began
+        self.assertLess(took, PLAYABLE_SECONDS)
+
+    def test_listed_without_a_request(self) -> None:
+        """The edge's API lists a stream as alive although nobody ever asked for it."""
+        self.publishing("live/listed")
+        self.edge.wait_alive("live/listed", 2.0)
+
+    def test_ended_stream_leaves_the_list(self) -> None:
+        """500 ms after the publisher hung up, the edge lists the stream no more, or no more as alive."""
+        publishing = self.publishing("live/ends")
+        self.edge.wait_alive("live/ends")
+        ended = publishing.end()
+        wait_until(lambda: not self.edge.alive("live/ends"), 5.0, "the ended stream is gone from the edge")
+        self.assertLess(time.monotonic() - ended, GONE_SECONDS)
+
+    def test_comes_back(self) -> None:
+        """A stream that ended and is published again plays again on the edge."""
+        publishing = self.publishing("live/again")
+        self.edge.wait_alive("live/again")
+        publishing.end()
+        wait_until(lambda: not self.edge.alive("live/again"), 5.0, "the ended stream is gone from the edge")
+        self.publishing("live/again")
+        self.edge.wait_alive("live/again", 5.0)
+        result = decode(self.edge.url("live/again", "tshttp"), 2.0)
+        self.assertEqual(result.complaints, "")
+        self.assertGreater(result.frames, 40)

@@ -1,0 +1,109 @@
+"""The harness itself: what it would let pass, no test could find."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from test.e2e.nodes import ALARMS, LateError, wait_until
+from test.e2e.playlists import check_reload, parse
+from test.e2e.rtmp_wire import AUDIO, VIDEO, Tag, amf0, looped, message
+
+GOOD = """#EXTM3U
+#EXT-X-VERSION:3
+#EXT-X-TARGETDURATION:4
+#EXT-X-MEDIA-SEQUENCE:10
+#EXT-X-PROGRAM-DATE-TIME:2026-11-22T13:00:00.000Z
+#EXTINF:2.000,
+10.ts
+#EXT-X-PROGRAM-DATE-TIME:2026-11-22T13:00:02.000Z
+#EXTINF:2.000,
+11.ts
+"""
+
+
+class Playlists(SynchronousTestCase):
+    """The strict reader."""
+
+    def test_good(self) -> None:
+        """A right playlist is read."""
+        playlist = parse(GOOD)
+        self.assertEqual(playlist.numbers, [10, 11])
+        self.assertEqual(playlist.segments[1].uri, "11.ts")
+
+    def test_broken(self) -> None:
+        """Each of these breaks a rule."""
+        changes = [
+            ("#EXTM3U\n", ""),
+            ("#EXTINF:2.000,\n11", "11"),
+            ("TARGETDURATION:4", "TARGETDURATION:1"),
+            ("#EXT-X-VERSION:3", "#EXT-X-NONSENSE"),
+            ("13:00:02.000", "13:00:03.000"),
+            ("\n#EXT-X-MEDIA-SEQUENCE:10", ""),
+            ("11.ts\n", "11.ts\r\n"),
+        ]
+        for right, wrong in changes:
+            self.assertIn(right, GOOD)
+            with self.assertRaises(AssertionError, msg=wrong):
+                parse(GOOD.replace(right, wrong))
+
+    def test_reloads(self) -> None:
+        """A playlist may move on; it may not fall back, nor give a number another URI."""
+        old = parse(GOOD)
+        check_reload(old, parse(GOOD))
+        later = GOOD.replace("SEQUENCE:10", "SEQUENCE:11").replace("11.ts", "12.ts").replace("10.ts", "11.ts")
+        check_reload(old, parse(later))
+        for bad in (GOOD.replace("SEQUENCE:10", "SEQUENCE:9"), GOOD.replace("11.ts", "12.ts")):
+            with self.assertRaises(AssertionError):
+                check_reload(old, parse(bad))
+
+
+class Wire(SynchronousTestCase):
+    """The little RTMP client."""
+
+    def test_chunks(self) -> None:
+        """A message longer than a chunk goes on after type 3 headers; the extended timestamp is repeated."""
+        data = message(VIDEO, b"a" * 300, 5, 1, 6, size=128)
+        self.assertEqual(data[:12], bytes.fromhex("06 000005 00012c 09 01000000"))
+        self.assertEqual(data[12 + 128], 0xC6)
+        self.assertEqual(len(data), 12 + 300 + 2)
+        extended = message(VIDEO, b"a" * 200, 0x2000000, 1, 6, size=128)
+        self.assertEqual(extended.count(b"\x02\x00\x00\x00"), 2)
+
+    def test_amf0(self) -> None:
+        """Values as in the AMF 0 specification."""
+        self.assertEqual(amf0("a", 1, None, True), bytes.fromhex("02 0001 61 00 3ff0000000000000 05 01 01"))
+        self.assertEqual(amf0({"k": "v"}), bytes.fromhex("03 0001 6b 02 0001 76 000009"))
+
+    def test_loops(self) -> None:
+        """A looped file goes on without a jump, and its headers come once."""
+        header = Tag(VIDEO, 0, b"\x17\x00")
+        tags = [
+            header,
+            Tag(VIDEO, 0, b"\x17\x01a"),
+            Tag(AUDIO, 20, b"\xaf\x01"),
+            Tag(VIDEO, 40, b"\x27\x01b"),
+        ]
+        rounds = looped(tags)
+        times = [next(rounds).timestamp for _ in range(8)]
+        self.assertEqual(times, [0, 0, 20, 40, 80, 100, 120, 160])
+
+
+class Waiting(SynchronousTestCase):
+    """Waiting and listening."""
+
+    def test_late(self) -> None:
+        """What does not come true in time is told with its name."""
+        error = self.assertRaises(LateError, wait_until, lambda: False, 0.05, "pigs fly")
+        self.assertIn("pigs fly", str(error))
+
+    def test_alarms(self) -> None:
+        """What counts as an alarm in a log."""
+        for line in (
+            "[x#error] bad",
+            "Traceback (most recent call last):",
+            "Unhandled Error",
+            "[x#critical] worse",
+        ):
+            self.assertTrue(ALARMS.search(line), line)
+        for line in ("[x#info] all well", "[x#warn] so so", "12 errors counted"):
+            self.assertFalse(ALARMS.search(line), line)

@@ -1,0 +1,77 @@
+"""Many viewers and one that stops reading: the others notice nothing, the server keeps its size."""
+
+from __future__ import annotations
+
+import time
+from typing import ClassVar
+
+from typing_extensions import override
+
+from bench.viewers import Audience, Target
+from test.e2e.canary import Canary
+from test.e2e.nodes import Node, wait_until
+from test.e2e.players import HttpStream
+from test.e2e.rtmp_wire import WireClient
+from test.e2e.samples import BFRAMES, byte_rate
+from test.e2e.shared import Stage, StageCase
+
+STREAM = "live/crowd"
+VIEWERS = 50
+#: Memory one hanging viewer may cost, bytes.
+GROWTH = 12 << 20
+
+
+class Viewers(StageCase):
+    """One node, one stream."""
+
+    node: ClassVar[Node]
+
+    @override
+    @classmethod
+    def build(cls, stage: Stage) -> None:
+        cls.node = stage.node("node")
+        stage.publish(cls.node, STREAM)
+        cls.node.wait_alive(STREAM)
+
+    def target(self, proto: str) -> Target:
+        """Where to watch by C{proto}."""
+        if proto == "tshttp":
+            return Target(proto=proto, host="127.0.0.1", port=self.node.http, path=f"/{STREAM}/mpegts")
+        return Target(proto=proto, host="127.0.0.1", port=self.node.rtmp, path=STREAM)
+
+    def crowd(self, proto: str, seconds: float) -> None:
+        """Fifty viewers watch for C{seconds}, all of them well."""
+        with Audience(self.target(proto), VIEWERS, processes=2) as audience:
+            time.sleep(2.0)
+            audience.mark()
+            time.sleep(seconds)
+            window = audience.report()
+        self.assertEqual(window.closed, 0, window.describe())
+        self.assertEqual(window.ok(0.9 * byte_rate(BFRAMES)), VIEWERS, window.describe())
+        self.assertLess(max(window.gaps), 0.7, window.describe())
+        self.assertEqual(len(window.first), VIEWERS)
+        self.assertLess(max(window.first), 1.0, window.describe())
+
+    def test_fifty_http(self) -> None:
+        """Fifty viewers over HTTP-TS."""
+        self.crowd("tshttp", 5.0)
+
+    def test_fifty_rtmp(self) -> None:
+        """Fifty viewers over RTMP."""
+        self.crowd("rtmp", 5.0)
+
+    def test_viewer_that_stops_reading(self) -> None:
+        """HTTP-TS and RTMP viewers that stop reading: memory stays, the others lose nothing, the dead ones
+        are let go."""
+        before = self.node.rss()
+        descriptors = self.node.descriptors()
+        stopped = HttpStream(self.node.http, f"/{STREAM}/mpegts", rcvbuf=4096)
+        self.addCleanup(stopped.close)
+        player = WireClient.connect(self.node.rtmp, "live")
+        self.addCleanup(player.close)
+        player.sock.setsockopt(1, 8, 4096)
+        player.play(STREAM.rpartition("/")[2])
+        with Canary(self.node, STREAM, self.stage.folder):
+            self.crowd("tshttp", 8.0)
+        self.assertLess(self.node.rss() - before, GROWTH + 2 * (1 << 20), "after 10 s of hanging viewers")
+        wait_until(lambda: self.node.descriptors() <= descriptors, 60.0, "the hanging viewers are dropped")
