@@ -7,7 +7,6 @@ them, waits until the edge plays, says where to look, and ends them.
 from __future__ import annotations
 
 import argparse
-import os
 import signal
 import socket
 import subprocess
@@ -33,6 +32,7 @@ STOP_LIMIT = 10.0
 _ROOT = Path(__file__).resolve().parent.parent
 _BODY_LIMIT = 1 << 24
 _TAIL_LINES = 15
+_ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class DemoError(RestreamerError):
@@ -242,11 +242,13 @@ def run(origin_config: Path, edge_config: Path, logs: Path, once: bool = False) 
         if not once:
             watch(nodes)
     except DemoError as error:
-        print(f"The demo cannot run: {error}", file=sys.stderr, flush=True)
+        print(f"The demo failed: {error}", file=sys.stderr, flush=True)
         return 1
     except KeyboardInterrupt:
         print("\nstopping ...", flush=True)
     finally:
+        for number in _ENDINGS:
+            signal.signal(number, signal.SIG_IGN)
         # The edge first, so that it does not report its origin as lost.
         for node in reversed(nodes):
             node.stop()
@@ -268,8 +270,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--logs", type=Path, default=_ROOT / ".state", help="folder for the logs")
     parser.add_argument("--once", action="store_true", help="end as soon as the edge plays")
     arguments = parser.parse_args(argv)
-    signal.signal(signal.SIGTERM, _interrupt)
-    os.environ.setdefault("PYTHONUNBUFFERED", "1")
+    for number in _ENDINGS:
+        signal.signal(number, _interrupt)
     return run(
         arguments.origin.absolute(), arguments.edge.absolute(), arguments.logs.absolute(), arguments.once
     )

@@ -10,6 +10,7 @@ from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
+from twisted.internet.threads import deferToThreadPool
 from twisted.python import usage
 from typing_extensions import override
 
@@ -72,13 +73,14 @@ class RunningNode(Service):
             self._reloading.cancel()
         return self.node.stopService()
 
-    def reload(self) -> bool:
+    async def reload(self) -> bool:
         """Load the file again and go over to it; a bad file changes nothing.
 
+        The file is read in a thread: a very long one takes seconds.
         @return: whether the new configuration is in force.
         """
         try:
-            loaded = load(self.path)
+            loaded = await deferToThreadPool(self._reactor, self._reactor.getThreadPool(), load, self.path)
             difference = self.node.apply(loaded.configuration)
         except (ConfigError, ListenError) as error:
             _log.error("reload failed, the old configuration stays in force: {error}", error=error)
@@ -96,7 +98,10 @@ class RunningNode(Service):
     def _soon(self) -> None:
         """Several signals in a row are one reload."""
         if self.running and (self._reloading is None or not self._reloading.active()):
-            self._reloading = self._reactor.callLater(0.1, self.reload)
+            self._reloading = self._reactor.callLater(0.1, self._reload_now)
+
+    def _reload_now(self) -> None:
+        _ = Deferred.fromCoroutine(self.reload())
 
 
 def makeService(options: Options) -> Service:

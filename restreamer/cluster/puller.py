@@ -15,7 +15,9 @@ from restreamer.cluster.seams import LinkWriter
 from restreamer.errors import RemoteProtocolError
 from restreamer.live.stream import Stream, StreamWriter
 from restreamer.logs import Logger
+from restreamer.m4f.live_form import LiveFormCheck, part_of
 from restreamer.m4f.records import (
+    MAX_PATH,
     Frames,
     Goodbye,
     Heartbeat,
@@ -67,6 +69,7 @@ class Puller:
         self._writer: StreamWriter | None = None
         self._run_id: int | None = None
         self._skip = 0
+        self._check = LiveFormCheck()
 
     @property
     def linked(self) -> bool:
@@ -84,6 +87,7 @@ class Puller:
     def link_up(self, link: LinkWriter) -> None:
         """Ask for the stream, from where we stand."""
         self._link = link
+        self._check = LiveFormCheck()
         held = self._stream
         if held is None or held.ended or held.run is None or held.run.run_id != self._run_id:
             link.send(Pull(name=self.remote_name))
@@ -97,6 +101,7 @@ class Puller:
 
     def record(self, record: Record) -> None:
         """Take what the source sends."""
+        self._check.take(record)
         if isinstance(record, Frames):
             self._frames(record)
         elif isinstance(record, SegmentOpen):
@@ -111,7 +116,9 @@ class Puller:
             self.stop(f"the source lost its input: {record.reason}")
         elif isinstance(record, PullRefused):
             self._refused(record.code, record.text)
-        elif not isinstance(record, (Ping, Heartbeat, Goodbye, PartClose)):
+        elif isinstance(record, PartClose):
+            self._part(record)
+        elif not isinstance(record, (Ping, Heartbeat, Goodbye)):
             raise RemoteProtocolError("media link", f"unexpected {type(record).__name__}")
 
     def resumed(self) -> None:
@@ -137,6 +144,8 @@ class Puller:
         self._begin(record.run, record.segment_duration, record.title)
 
     def _begin(self, run: RunInfo, segment_duration: int, title: str) -> None:
+        if len(run.path) >= MAX_PATH:
+            raise RemoteProtocolError("media link", f"the stream passed {len(run.path)} nodes already")
         if self._node_id in run.path:
             raise RemoteProtocolError("media link", "the stream passed this node before: a loop")
         self._stream = stream = self._stream_of()
@@ -190,6 +199,13 @@ class Puller:
         self.frames += len(frames)
         self.bytes += sum(len(frame.data) for frame in frames)
         self.lag = self._utc() - frames[-1].dts
+
+    def _part(self, record: PartClose) -> None:
+        held = self._writing().stream.open
+        part = part_of(record)
+        # A part that ends within the frames held from an earlier link was closed then.
+        if held is not None and not (held.parts and held.parts[-1].first_frame >= part.first_frame):
+            held.close_part(part)
 
     def _close(self, record: SegmentClose) -> None:
         writer = self._writing()

@@ -19,7 +19,6 @@ from restreamer.m4f.records import (
     Frames,
     Pull,
     PullAccepted,
-    Record,
     RunEnd,
     RunInfo,
     SegmentClose,
@@ -115,8 +114,13 @@ class Relay(IdleTap):
         """Pass frames on, at once."""
         encoded = encode_record(Frames(frames=list(frames), start=builder.opening.start))
         count = len(builder.frames)
-        for pulled in self._live(encoded):
-            pulled.sent = count
+        for pulled in list(self._pulled.values()):
+            if pulled.live and pulled.open_number == builder.opening.number:
+                if self._write(pulled, encoded):
+                    pulled.sent = count
+            elif not pulled.link.paused:
+                # The input returned with the segment it was lost in: this link knows it as void.
+                self._catch_up(pulled)
 
     @override
     def segment_closed(self, entry: WindowSegment) -> None:
@@ -136,7 +140,8 @@ class Relay(IdleTap):
     @override
     def run_ended(self, run: RunInfo, reason: str) -> None:
         """The input was lost here."""
-        self._send_all(RunEnd(run_id=run.run_id, reason=reason))
+        for pulled in self._live(encode_record(RunEnd(run_id=run.run_id, reason=reason))):
+            pulled.open_number = None
 
     @override
     def stream_ended(self, reason: str) -> None:
@@ -146,9 +151,6 @@ class Relay(IdleTap):
         self._pulled.clear()
 
     # Sending.
-
-    def _send_all(self, record: Record) -> None:
-        list(self._live(encode_record(record)))
 
     def _live(self, encoded: bytes) -> list[PulledLink]:
         """Write to every live link; gives those that took it."""

@@ -239,6 +239,8 @@ class HeadParser:
         @raise HeadError: the bytes are no request we accept; the parser is of no use after that.
         """
         buffer, start = self._buffer, self._start
+        if start == len(buffer):
+            return None
         if buffer.startswith(b"\r\n", start):
             # RFC 9112 section 2.2: one empty line before a request is forgiven.
             start += 2

@@ -181,6 +181,8 @@ def decode_open(payload: bytes) -> SegmentOpen:
 def encode_frames(record: Frames) -> list[bytes]:
     """Payload of L{Frames}, in pieces."""
     frames = record.frames
+    if not frames:
+        raise LocalProtocolError("a frames record holds at least one frame")
     start = record.start
     pack = FRAME_STRUCT.pack
     pieces = [_FRAMES.pack(start, len(frames))]
@@ -194,7 +196,7 @@ def decode_frames(payload: bytes) -> Frames:
     start, count = _FRAMES.unpack_from(payload)
     check_time(start)
     at = _FRAMES.size + count * FRAME_SIZE
-    if count > MAX_FRAMES or at > len(payload):
+    if not 0 < count <= MAX_FRAMES or at > len(payload):
         raise RemoteProtocolError("M4F frames", f"{count} frames do not fit the record")
     frames = []
     for track_id, flags, dts, cts, size in FRAME_STRUCT.iter_unpack(payload[_FRAMES.size : at]):

@@ -28,9 +28,7 @@ from restreamer.m4f.record_layout import (
 from restreamer.m4f.record_values import Record
 
 #: Type, value, encoder (one payload, or its pieces), decoder, largest payload.
-_Codec = tuple[
-    RecordType, type[Any], Callable[[Any], bytes | list[bytes]], Callable[[bytes], Record], int
-]
+_Codec = tuple[RecordType, type[Any], Callable[[Any], bytes | list[bytes]], Callable[[bytes], Record], int]
 
 _CODECS: tuple[_Codec, ...] = (
     (

@@ -144,7 +144,7 @@ class SegmentOpen:
 
 @frozen
 class Frames:
-    """Media: the next frames of the open segment, in ingest order, with absolute DTS.
+    """Media: the next frames of the open segment, one at least, in ingest order, with absolute DTS.
 
     @ivar start: the open segment's start: the wire carries each DTS as an offset from it.
     """

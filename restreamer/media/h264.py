@@ -252,9 +252,9 @@ def split_nals(data: bytes) -> list[tuple[int, int]]:
         if not 1 <= size <= end - at:
             raise MediaError(f"NAL unit of {size} bytes with {end - at} left")
         found.append((at, size))
+        if len(found) > MAX_NALS:
+            raise MediaError(f"more than {MAX_NALS} NAL units in one access unit")
         at += size
-    if len(found) > MAX_NALS:
-        raise MediaError(f"{len(found)} NAL units in one access unit, at most {MAX_NALS}")
     return found
 
 
@@ -271,13 +271,14 @@ def annexb(data: bytes) -> tuple[bytearray, int, int]:
 
     @return: the byte stream; the offset past a leading access unit delimiter (0 without one); and the set
         of NAL unit types seen, as bits C{1 << nal_unit_type}.
-    @raise MediaError: when the lengths do not fill C{data} exactly, or a NAL unit is empty.
+    @raise MediaError: as L{split_nals}.
     """
     stream = bytearray(data)
-    at = begin = types = 0
+    at = begin = types = count = 0
     end = len(data)
     last = end - 5
-    while at <= last:
+    while at <= last and count <= MAX_NALS:
+        count += 1
         size = _LENGTH(data, at)[0]
         stream[at : at + 4] = START_CODE
         kind = data[at + 4] & 0x1F
@@ -287,6 +288,6 @@ def annexb(data: bytes) -> tuple[bytearray, int, int]:
         at += 4 + size
         if not size:
             break
-    if at != end or begin > end:
+    if at != end or count > MAX_NALS:
         raise MediaError(f"NAL units of {at} bytes in an access unit of {end}")
     return stream, begin, types

@@ -69,9 +69,9 @@ def mux_segment(
     writer = ProgramWriter(program)
     if discontinuity:
         writer.broken.update(writer.by_pid)
-    slots = _slots(program, writer, frames)
+    slots, end = _slots(program, writer, frames)
     _round_up(slots, writer)
-    places = _table_places([slot.time for slot in slots]) if slots else [0] * _CYCLE
+    places = _table_places([slot.time for slot in slots], end) if slots else [0] * _CYCLE
     service_every = len(places) // _CYCLE
     parts: list[bytes] = []
     done = 0
@@ -83,8 +83,11 @@ def mux_segment(
     return b"".join(parts)
 
 
-def _slots(program: Program, writer: ProgramWriter, frames: Sequence[Frame]) -> list[_Slot]:
-    """Access units in the order they are written, and clock packets where the PCR would be too far apart."""
+def _slots(program: Program, writer: ProgramWriter, frames: Sequence[Frame]) -> tuple[list[_Slot], int]:
+    """Access units in the order they are written, and clock packets where the PCR would be too far apart.
+
+    @return: the slots, and the time at which the next segment will begin if the frames go on as they did.
+    """
     slots: list[_Slot] = []
     now = clock = 0
     frame_time = _LONE_FRAME
@@ -112,8 +115,9 @@ def _slots(program: Program, writer: ProgramWriter, frames: Sequence[Frame]) -> 
             clock = now
         else:
             clock = filled
-    _fill(slots, writer, clock, clock + min(frame_time, MAX_PAUSE))
-    return slots
+    end = max(now, clock + min(frame_time, MAX_PAUSE))
+    _fill(slots, writer, clock, end)
+    return slots, end
 
 
 def _dts(frame: Frame) -> int:
@@ -165,7 +169,7 @@ def _spread(slot: _Slot, count: int, packets: PacketWriter) -> None:
     slot.packets = packets.write_spread(head + body[at:], _header_size(slot), count, slot.field)
 
 
-def _table_places(times: Sequence[int]) -> list[int]:
+def _table_places(times: Sequence[int], end: int) -> list[int]:
     """Slots before which PAT and PMT go: a multiple of 16, evenly, near enough to each other if possible."""
     clocks = []
     now = times[0]
@@ -173,7 +177,7 @@ def _table_places(times: Sequence[int]) -> list[int]:
         now = max(now, time)
         clocks.append(now)
     begin = clocks[0]
-    length = clocks[-1] - begin + _LONE_FRAME
+    length = max(end - begin, 1)
     rounds = min(-(-length // (_CYCLE * MAX_SPACING)), _MAX_TABLES // _CYCLE)
     places: list[int] = []
     for more in range(_MORE_TABLES):
@@ -181,7 +185,7 @@ def _table_places(times: Sequence[int]) -> list[int]:
         places = [0]
         places += [bisect_right(clocks, begin + k * length // count) - 1 for k in range(1, count)]
         marks = [clocks[place] for place in places]
-        marks.append(begin + length)
+        marks.append(end)
         if all(late - early <= MAX_SPACING for early, late in pairwise(marks)):
             break
     return places

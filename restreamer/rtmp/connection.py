@@ -355,6 +355,11 @@ class ServerConnection:
 
     def _delete_stream(self, command: Command, events: list[Event]) -> None:
         number = command.argument(0)
+        if isinstance(number, str):
+            # GStreamer 1.22 sends the stream's name: it means the one it uses.
+            for stream_id in self._streams:
+                self._close(stream_id, events)
+            return
         stream_id = int(number) if isinstance(number, int | float) and 0 < number < 65536 else 0
         if stream_id in self._streams:
             self._close(stream_id, events)

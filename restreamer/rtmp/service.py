@@ -13,6 +13,7 @@ from twisted.internet.protocol import ServerFactory
 from twisted.logger import Logger
 from typing_extensions import override
 
+from restreamer.addresses import is_loopback
 from restreamer.rtmp.failures import FailureWindow
 from restreamer.rtmp.limits import ServiceLimits, WireLimits
 from restreamer.rtmp.parts import RtmpCounters, ServerParts
@@ -72,7 +73,7 @@ class RtmpFactory(ServerFactory):
         if len(self._connections) >= self._limits.connections:
             self._turn_away(host, f"{self._limits.connections} connections are open")
             return None
-        if self._per_address[host] >= self._limits.per_address:
+        if self._per_address[host] >= self._limits.per_address and not is_loopback(host):
             self._turn_away(host, f"{self._limits.per_address} connections of this address are open")
             return None
         self.counters.accepted += 1

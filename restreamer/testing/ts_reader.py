@@ -5,6 +5,7 @@ It shares no code with the muxers it judges.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from typing import Final
 
 from attrs import define, field, frozen
@@ -128,10 +129,11 @@ class TsReader:
         discontinuity = bool(flags & 0x80)
         if discontinuity:
             self.marks.append(pid)
+            self._new_clock = self._new_clock or pid == self.pcr_pid
         if self._is_repeated(pid, packet, has_payload, discontinuity):
             return
         if pcr >= 0:
-            self._clock(pid, pcr, discontinuity)
+            self._clock(pid, pcr)
         if not has_payload:
             return
         self.payload_packets[pid] = self.payload_packets.get(pid, 0) + 1
@@ -188,11 +190,10 @@ class TsReader:
             self._reference = value
         return ((value - self._reference + _HALF) & _MASK) - _HALF + self._reference
 
-    def _clock(self, pid: int, pcr: int, discontinuity: bool) -> None:
+    def _clock(self, pid: int, pcr: int) -> None:
         if pid != self.pcr_pid:
             raise self._fail(f"PCR on PID {pid:#x}, the map says {self.pcr_pid:#x}")
         time = self._unwrapped(pcr)
-        self._new_clock = self._new_clock or discontinuity
         if self.pcrs and not self._new_clock:
             step = time - self.pcrs[-1][1]
             if not 0 <= step <= self.max_pcr_spacing:
@@ -293,8 +294,8 @@ class TsReader:
         if dts > pts:
             raise self._fail(f"DTS {dts} after PTS {pts}")
         if self.pcr_lead_required:
-            clock = [time for at, time in self.pcrs if at <= unit.at]
-            if not clock or clock[-1] > dts:
+            before = bisect_right(self.pcrs, unit.at, key=_packet_number)
+            if not before or self.pcrs[before - 1][1] > dts:
                 raise self._fail(f"PID {pid:#x}: DTS {dts} without a PCR or behind it")
         self.pes.append(
             TsPes(
@@ -322,6 +323,10 @@ def read_ts(data: bytes, *, max_pcr_spacing: int = 9000, pcr_lead_required: bool
     """
     reader = TsReader(max_pcr_spacing=max_pcr_spacing, pcr_lead_required=pcr_lead_required)
     return reader.feed(data).finish()
+
+
+def _packet_number(pcr: tuple[int, int]) -> int:
+    return pcr[0]
 
 
 def _crc(data: bytes) -> int:

@@ -40,6 +40,7 @@ from restreamer.http1.head import CLOSE, KEEP_ALIVE, PERSISTS, plain_reply, rend
 from restreamer.http1.parse import HeadError, HeadParser, RequestHead
 from restreamer.http1.refusal import refusal_reply
 from restreamer.http1.reply import EndlessReply, FullReply, Reply, UpgradeReply
+from restreamer.web.eager import Paused, carried_on, first_step
 from restreamer.web.wire import plain_socket, unacknowledged
 
 if TYPE_CHECKING:
@@ -285,10 +286,22 @@ class FrontProtocol(Protocol):
         return plain_reply(413)
 
     def _wait_for(self, outcome: Awaitable[Reply]) -> None:
+        if isinstance(outcome, CoroutineType):
+            try:
+                reply = first_step(outcome)
+            except Refused as refused:
+                self._send_full(refusal_reply(refused))
+                return
+            except Exception:
+                self._send_full(self._failed())
+                return
+            if isinstance(reply, FullReply):
+                self._send_full(reply)
+                return
+            outcome = carried_on(reply) if isinstance(reply, Paused) else _given(reply)
         self._state = _WAITING
         self._serial = serial = self._serial + 1
-        work = outcome if isinstance(outcome, CoroutineType) else _awaited(outcome)
-        waiting: Deferred[Any] = Deferred.fromCoroutine(work)
+        waiting: Deferred[Any] = Deferred.fromCoroutine(_awaited(outcome))
         self._waiting = waiting
         _ = waiting.addCallbacks(self._answered, self._refused, callbackArgs=(serial,), errbackArgs=(serial,))
         _ = waiting.addErrback(self._broken)
@@ -569,3 +582,7 @@ class FrontProtocol(Protocol):
 
 async def _awaited(outcome: Awaitable[Reply]) -> Reply:
     return await outcome
+
+
+async def _given(reply: Reply) -> Reply:
+    return reply

@@ -13,6 +13,7 @@ from twisted.python.failure import Failure
 from twisted.web.server import Site
 from typing_extensions import override
 
+from restreamer.addresses import is_loopback
 from restreamer.http1.head import CLOSE, render_full
 from restreamer.http1.reply import FullReply, HttpRequest, Route
 from restreamer.web.front import FrontProtocol
@@ -165,7 +166,8 @@ class FrontFactory(ServerFactory):
         host = peer_host(addr)
         limits = self.limits
         mine = self._per_address.get(host, 0)
-        if len(self._open) >= limits.connections or (limits.per_address and mine >= limits.per_address):
+        crowded = limits.per_address and mine >= limits.per_address and not is_loopback(host)
+        if len(self._open) >= limits.connections or crowded:
             self.counters.refused += 1
             return RefusingProtocol(self.clock)
         self.counters.accepted += 1

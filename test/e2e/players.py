@@ -4,6 +4,7 @@ bytes."""
 from __future__ import annotations
 
 import http.client
+import itertools
 import json
 import re
 import socket
@@ -19,6 +20,8 @@ from test.e2e.nodes import wait_until
 from test.e2e.samples import FFMPEG, FFPROBE
 
 _MICRO = 1_000_000
+#: Ticks of 90 kHz.
+MILLISECOND = 90
 
 
 @frozen(kw_only=True)
@@ -79,6 +82,18 @@ def packet_of(entry: dict[str, Any]) -> Packet:
         size=int(entry["size"]),
         digest=entry["data_hash"],
     )
+
+
+def assert_unbroken(packets: Sequence[Packet]) -> None:
+    """Fail when a picture is missing from MPEG-TS C{packets} of 25 frames/s.
+
+    Where the sample begins again its tracks are not equally long: that step may be longer, not by a picture.
+    """
+    times = [packet.dts for packet in packets if packet.kind == "video"]
+    steps = [later - earlier for earlier, later in itertools.pairwise(times)]
+    odd = [step for step in steps if abs(step - 3600) > MILLISECOND]
+    if not steps or len(odd) > 1 + len(steps) // 400 or any(not 3600 < step < 5400 for step in odd):
+        raise AssertionError(f"frames are missing: {len(steps)} steps, some of {odd[:10]} ticks and not 3600")
 
 
 @frozen(kw_only=True)

@@ -38,7 +38,7 @@ class Sample:
     seconds: int = 20
     size: str = "640x360"
     rate: int = 25
-    gop: int = 50
+    gop: int = 25
     bframes: int = 3
     video_kbps: int = 500
     audio: str = "aac"
@@ -69,15 +69,17 @@ class Sample:
         return [*command, "-f", "flv", "-flvflags", "no_duration_filesize", path]
 
 
-#: What most tests publish: B-frames, a keyframe every 2 s, stereo AAC.
+#: What most tests publish: B-frames, a keyframe every second, stereo AAC.
 BFRAMES = Sample()
+#: A keyframe as often as most tests' nodes cut segments, and no oftener.
+SPARSE_KEYS = Sample(gop=50, audio="", video_kbps=200, size="320x180")
 #: Another size, for a change of parameter sets on a running name.
 SMALLER = Sample(size="320x180", video_kbps=250, bframes=2)
 AUDIO_ONLY = Sample(video_kbps=0)
 VIDEO_ONLY = Sample(audio="")
 MP3 = Sample(audio="mp3", sample_rate=44_100)
 #: About 1 Mbit/s on the wire, as in published comparisons of media servers.
-MEGABIT = Sample(seconds=60, size="854x480", bframes=0, video_kbps=910)
+MEGABIT = Sample(seconds=60, size="854x480", gop=50, bframes=0, video_kbps=910)
 
 
 def cache_folder() -> Path:

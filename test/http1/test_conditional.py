@@ -71,9 +71,7 @@ class Rendering(SynchronousTestCase):
 
     def render(self, method: str = "GET", **headers: str) -> tuple[bytes, bytes]:
         fields = {name.replace("_", "-"): value for name, value in headers.items()}
-        head, body = render_full(
-            HttpRequest(method=method, path="/", headers=fields), self.reply, PERSISTS
-        )
+        head, body = render_full(HttpRequest(method=method, path="/", headers=fields), self.reply, PERSISTS)
         return head, bytes(body)
 
     def test_whole(self) -> None:

@@ -145,7 +145,7 @@ openings = st.builds(SegmentOpening, numbers, times, st.booleans(), st.booleans(
 
 
 @st.composite
-def frame_lists(draw: st.DrawFn, start: int, ids: list[int], most: int = 12) -> list[Frame]:
+def frame_lists(draw: st.DrawFn, start: int, ids: list[int], least: int = 0) -> list[Frame]:
     """Frames of the given tracks around C{start}."""
     if not ids:
         return []
@@ -157,7 +157,7 @@ def frame_lists(draw: st.DrawFn, start: int, ids: list[int], most: int = 12) -> 
         st.booleans(),
         st.binary(max_size=30),
     )
-    return draw(st.lists(made, max_size=most))
+    return draw(st.lists(made, min_size=least, max_size=12))
 
 
 @st.composite
@@ -179,7 +179,7 @@ def segments(draw: st.DrawFn) -> tuple[SegmentBuilder, Segment]:
 def frames_records(draw: st.DrawFn) -> Frames:
     """Frames records."""
     start = draw(times)
-    return Frames(draw(frame_lists(start, [1, 2, 255])), start)
+    return Frames(draw(frame_lists(start, [1, 2, 255], least=1)), start)
 
 
 positions = st.builds(Position, names, u64, numbers, u32, st.booleans())

@@ -233,6 +233,7 @@ class HostileTests(SynchronousTestCase):
         count = b"\xff\xff\xff\xff"
         for record_type, payload in (
             (RecordType.FRAMES, bytes(8) + count),
+            (RecordType.FRAMES, bytes(12)),
             (RecordType.FRAMES, bytes(8) + b"\0\0\0\1" + b"\1\0" + bytes(8) + count),
             (RecordType.FRAMES, bytes(8) + (100_001).to_bytes(4, "big") + bytes(14 * 100_001)),
             (RecordType.HEARTBEAT, bytes(8) + b"\xff\xff"),
@@ -368,6 +369,7 @@ class LocalTests(SynchronousTestCase):
             SegmentCopy(RUN, bytes(32 * 1024 * 1024 + 1)),
             SegmentOpen(RUN, SegmentOpening(-1, 0, True, True, 0, ())),
             Frames([Frame(1, START + (1 << 31), 0, True, b"")], START),
+            Frames([], START),
             Frames([Frame(256, START, 0, True, b"")], START),
             Frames([Frame(1, START, 0, True, bytes(MAX_MEDIA))], START),
             PartClose(-1, 0, 0, True),

@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred, succeed
 
 from restreamer.errors import Reason, Refused
 from restreamer.media.frame import Frame
-from restreamer.media.track import Tracks, TrackKind
+from restreamer.media.track import TrackKind, Tracks
 from restreamer.rtmp.play_muxer import RtmpFeedMuxer
 from restreamer.seams import OpenRequest, ViewerTransport
 
@@ -92,9 +92,7 @@ class FakePlayable:
 
     sink: FakeSink
 
-    def join(
-        self, container: str, transport: ViewerTransport, ended: Callable[[str], None]
-    ) -> FakeViewer:
+    def join(self, container: str, transport: ViewerTransport, ended: Callable[[str], None]) -> FakeViewer:
         assert container == "rtmp"
         viewer = FakeViewer(self.sink, transport, ended)
         for data in self.sink.gop:

@@ -1,0 +1,125 @@
+"""L{restreamer.rtmp.flv_tag}."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from restreamer.errors import RemoteProtocolError
+from restreamer.rtmp.flv_tag import Packet, TagPart, parse_audio, parse_video
+
+#: (name, body, parts)
+VIDEO: list[tuple[str, bytes, list[TagPart]]] = [
+    ("empty", b"", []),
+    ("AVC header", b"\x17\0\0\0\0cfg", [TagPart("avc1", Packet.CONFIG, False, 0, 0, b"cfg")]),
+    ("AVC keyframe", b"\x17\1\0\0\x50nal", [TagPart("avc1", Packet.FRAME, True, 80, 0, b"nal")]),
+    ("AVC inter frame", b"\x27\1\xff\xff\xd8nal", [TagPart("avc1", Packet.FRAME, False, -40, 0, b"nal")]),
+    ("AVC end", b"\x17\2\0\0\0", [TagPart("avc1", Packet.END, False, 0, 0, b"")]),
+    ("legacy command frame", b"\x57\0", []),
+    ("Sorenson", b"\x22abc", [TagPart("flv:2", Packet.OTHER, False, 0, 0, b"")]),
+    ("extended header", b"\x90hvc1cfg", [TagPart("hvc1", Packet.CONFIG, True, 0, 0, b"cfg")]),
+    ("CodedFrames", b"\x91avc1\0\0\x28nal", [TagPart("avc1", Packet.FRAME, True, 40, 0, b"nal")]),
+    ("CodedFrames without offset", b"\xa1av01obu", [TagPart("av01", Packet.FRAME, False, 0, 0, b"obu")]),
+    ("CodedFramesX", b"\xa3avc1nal", [TagPart("avc1", Packet.FRAME, False, 0, 0, b"nal")]),
+    ("SequenceEnd", b"\x92avc1", [TagPart("avc1", Packet.END, True, 0, 0, b"")]),
+    ("metadata", b"\x94hvc1amf", [TagPart("hvc1", Packet.METADATA, True, 0, 0, b"amf")]),
+    ("TS SequenceStart", b"\x95av01cfg", [TagPart("av01", Packet.CONFIG, True, 0, 0, b"cfg")]),
+    ("extended command frame", b"\xd1\0", []),
+    ("unprintable FourCC", b"\x91\0\1\2 x", [TagPart("????", Packet.FRAME, True, 0, 0, b"x")]),
+    ("ModEx", b"\x97\x02\0\0\1\x03avc1nal", [TagPart("avc1", Packet.FRAME, True, 0, 0, b"nal")]),
+    (
+        "two ModEx",
+        b"\x97\x00z\x07\x02\0\0\1\x01avc1\0\0\0nal",
+        [TagPart("avc1", Packet.FRAME, True, 0, 0, b"nal")],
+    ),
+    (
+        "long ModEx",
+        b"\x97\xff\x01\x2b" + bytes(300) + b"\x03avc1nal",
+        [TagPart("avc1", Packet.FRAME, True, 0, 0, b"nal")],
+    ),
+    ("one track", b"\x96\x01avc1\x02\0\0\x28nal", [TagPart("avc1", Packet.FRAME, True, 40, 2, b"nal")]),
+    (
+        "many tracks",
+        b"\x96\x13avc1\0\0\0\3abc\1\0\0\2de",
+        [
+            TagPart("avc1", Packet.FRAME, True, 0, 0, b"abc"),
+            TagPart("avc1", Packet.FRAME, True, 0, 1, b"de"),
+        ],
+    ),
+    (
+        "many tracks, many codecs",
+        b"\x96\x21avc1\0\0\0\5\0\0\x28abhvc1\1\0\0\3\0\0\0",
+        [
+            TagPart("avc1", Packet.FRAME, True, 40, 0, b"ab"),
+            TagPart("hvc1", Packet.FRAME, True, 0, 1, b""),
+        ],
+    ),
+]
+
+AUDIO: list[tuple[str, bytes, list[TagPart]]] = [
+    ("silence", b"", []),
+    ("AAC header", b"\xaf\0\x11\x90", [TagPart("mp4a", Packet.CONFIG, True, 0, 0, b"\x11\x90")]),
+    ("AAC frame", b"\xaf\1raw", [TagPart("mp4a", Packet.FRAME, True, 0, 0, b"raw")]),
+    ("AAC of an unknown kind", b"\xaf\2raw", [TagPart("mp4a", Packet.OTHER, True, 0, 0, b"raw")]),
+    ("MP3", b"\x2f\xff\xfb", [TagPart(".mp3", Packet.FRAME, True, 0, 0, b"\xff\xfb")]),
+    ("MP3 of 8 kHz", b"\xe2\xff\xfb", [TagPart(".mp3", Packet.FRAME, True, 0, 0, b"\xff\xfb")]),
+    ("Speex", b"\xb2abc", [TagPart("flv:11", Packet.OTHER, True, 0, 0, b"")]),
+    ("extended header", b"\x90Opuscfg", [TagPart("Opus", Packet.CONFIG, True, 0, 0, b"cfg")]),
+    ("extended frame", b"\x91mp4araw", [TagPart("mp4a", Packet.FRAME, True, 0, 0, b"raw")]),
+    ("end", b"\x92mp4a", [TagPart("mp4a", Packet.END, True, 0, 0, b"")]),
+    ("channels", b"\x94mp4a\0\2", [TagPart("mp4a", Packet.METADATA, True, 0, 0, b"\0\2")]),
+    ("ModEx", b"\x97\x02\0\0\1\x01mp4araw", [TagPart("mp4a", Packet.FRAME, True, 0, 0, b"raw")]),
+    ("one track", b"\x95\x01mp4a\x01raw", [TagPart("mp4a", Packet.FRAME, True, 0, 1, b"raw")]),
+]
+
+BAD_VIDEO = [
+    b"\x17",
+    b"\x17\1\0\0",
+    b"\x91avc",
+    b"\x91avc1\0\0",
+    b"\x97",
+    b"\x97\x05ab",
+    b"\x97\xff\0",
+    b"\x97\x00z",
+    b"\x96",
+    b"\x96\x01av",
+    b"\x96\x11avc1\0\0\0\x09ab",
+    b"\x96\x21avc1\0\0",
+    b"\x96\x11avc1" + b"\0\0\0\1x" * 17,
+]
+
+
+class FlvTagTests(SynchronousTestCase):
+    """Bodies and parts."""
+
+    def test_video(self) -> None:
+        """Each body and its parts."""
+        for name, body, parts in VIDEO:
+            with self.subTest(name):
+                self.assertEqual(parse_video(body), parts)
+
+    def test_audio(self) -> None:
+        """Each body and its parts."""
+        for name, body, parts in AUDIO:
+            with self.subTest(name):
+                self.assertEqual(parse_audio(body), parts)
+
+    def test_bad(self) -> None:
+        """Cut bodies are refused."""
+        for body in BAD_VIDEO:
+            with self.subTest(body=body):
+                self.assertRaises(RemoteProtocolError, parse_video, body)
+        for body in (b"\xaf", b"\x91mp4", b"\x97", b"\x95", b"\x95\x01mp"):
+            with self.subTest(body=body):
+                self.assertRaises(RemoteProtocolError, parse_audio, body)
+
+    @settings(deadline=None, max_examples=200, derandomize=True)
+    @given(st.sampled_from([b"", b"\x96", b"\x97", b"\x96\x11avc1", b"\x96\x21"]), st.binary(max_size=60))
+    def test_any_bytes(self, head: bytes, rest: bytes) -> None:
+        """Parts or the one error."""
+        for parse in (parse_video, parse_audio):
+            try:
+                parse(head + rest)
+            except RemoteProtocolError:
+                pass
