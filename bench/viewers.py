@@ -149,6 +149,7 @@ class Crowd:
         self.scratch = bytearray(GULP)
         self.poll = select.epoll() if woken else None
         self.started = self.marked = time.monotonic()
+        self.starting = True
 
     def open_some(self, now: float) -> None:
         """Connect those whose turn has come."""
@@ -221,12 +222,21 @@ class Crowd:
         if self.poll is None:
             for viewer in list(self.live.values()):
                 self.read(viewer, now)
-            time.sleep(max(0.0, min(until, now + POLL_SECONDS) - time.monotonic()))
+            self.rest(min(until, now + POLL_SECONDS))
             return
         for fd, _ in self.poll.poll(max(0.0, min(until - now, POLL_SECONDS))):
             woken = self.live.get(fd)
             if woken is not None:
                 self.read(woken, time.monotonic())
+
+    def rest(self, until: float) -> None:
+        """Wait until C{until}, but keep on serving viewers that have no media yet: start-up is timed, too."""
+        while (now := time.monotonic()) < until:
+            fresh = [viewer for viewer in self.live.values() if not viewer.first] if self.starting else []
+            self.starting = bool(fresh) or len(self.viewers) < self.count
+            for viewer in fresh:
+                self.read(viewer, now)
+            time.sleep(max(0.0, min(until - time.monotonic(), 0.001 if fresh else POLL_SECONDS)))
 
     def begin_window(self) -> None:
         """Count from here."""

@@ -53,6 +53,7 @@ from restreamer.sources.file_input import FileInput
 from restreamer.sources.vod_path import vod_opener
 from restreamer.state_file import StateFile
 from restreamer.stats import NodeStats
+from restreamer.stream_log import StreamLog
 from restreamer.viewers.gate import PasswordGate
 from restreamer.viewers.points import IngestMaker, Playing, Publishing
 from restreamer.viewers.waiting import WaitingRoom
@@ -99,6 +100,7 @@ class Core:
         self.relays = Relays()
         self.remote = RemoteStreams(self.registry, self.node_id, reactor)
         self.stats = NodeStats(self.registry, self.remote, self.publishing, self._configured, self.utc.ticks)
+        self.registry.listen(StreamLog(self.remote.source_of))
         self._keys: dict[str, bytes] = {}
 
     def key(self, cluster_key: str) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import resource
 import signal
 import sys
 import time
@@ -108,6 +109,7 @@ def makeService(options: Options) -> Service:
     """The service of C{twistd restreamer}; a configuration or port that cannot be used ends the program."""
     from twisted.internet import reactor
 
+    _raise_file_limit()
     # Timers must not follow a wall clock that steps; Twisted's default is time.time.
     reactor.seconds = time.monotonic  # type: ignore[method-assign]
     try:
@@ -122,6 +124,16 @@ def makeService(options: Options) -> Service:
         sys.stderr.write(f"restreamer: {error}\n")
         raise SystemExit(1)
     return RunningNode(reactor, path, loaded, node)
+
+
+def _raise_file_limit() -> None:
+    """Let the process open as many files as it may: every viewer is one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        except (ValueError, OSError) as error:
+            _log.warn("at most {soft} files can be open: {error}", soft=soft, error=error)
 
 
 def _text_of(path: str) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import importlib.util
 import os
 import re
 import subprocess
@@ -173,3 +174,22 @@ class LinkTests(SynchronousTestCase):
                 elif anchor and anchor not in anchors(target.read_text("utf-8")):
                     broken.append(f"{document.relative_to(ROOT)}: {link}: there is no such heading")
         self.assertEqual([], broken)
+
+
+class CountTests(SynchronousTestCase):
+    """The closing line of C{make test}."""
+
+    def test_counts(self) -> None:
+        spec = importlib.util.spec_from_file_location("check", ROOT / ".ci" / "check.py")
+        assert spec is not None and spec.loader is not None
+        check = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(check)
+        for line, expected in (
+            ("PASSED (successes=40)", (40, 0, 0)),
+            ("PASSED (skips=2, successes=38)", (38, 0, 2)),
+            ("FAILED (failures=2, errors=1, successes=37)", (37, 3, 0)),
+            ("FAILED (unexpectedSuccesses=1, expectedFailures=4, successes=1)", (5, 1, 0)),
+            ("PASSED", (0, 0, 0)),
+        ):
+            self.assertEqual(expected, check.counts(["test ... [OK]\n", line + "\n", "\n"]))
+        self.assertIsNone(check.counts(["Killed\n"]))

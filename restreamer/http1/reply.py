@@ -33,7 +33,8 @@ class HttpRequest:
 class FullReply:
     """A complete answer. The front adds Connection, Date is left out, HEAD sends no body.
 
-    @ivar status: HTTP status; @ivar headers: prebuilt header lines, each ended by CRLF, without Content-Length.
+    @ivar status: HTTP status.
+    @ivar headers: prebuilt header lines, each ended by CRLF, without Content-Length.
     @ivar body: shared bytes, never copied per viewer. @ivar etag: quoted entity tag or empty: when given the
         front answers If-None-Match with 304 and a single Range with 206/416 (RFC 9110 sections 13, 14).
     """

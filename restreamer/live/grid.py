@@ -6,14 +6,19 @@ With D = segment_duration in ticks, a segment that starts at C{start} after segm
 
 and ends at the first keyframe at or after its end line, (number + 1) * D. Without such a keyframe it is
 ended by force, at D + 2 s after its start or 0.5 s before the line after its end line, whichever comes
-first. A stream of audio alone ends at the line. So numbers are consecutive while frames flow, return to
-the grid by themselves, and never repeat over a restart, with no state kept.
+first. A stream of audio alone ends at the line. So numbers are consecutive while frames flow (with
+keyframes at most D apart) and return to the grid by themselves.
 
-A segment can be I{ahead} of the grid (its number is larger than floor(start / D): the tracks changed
-mid-grid, or a publisher came back at once). Then its end line is farther away than a segment may last, and
-waiting for it would end every segment by force. Such a segment ends at the last keyframe that still fits
-the target duration, judged by the longest distance of keyframes seen in the run; each such segment brings
-the numbers closer to the grid.
+A segment is I{ahead} of the grid when its number is larger than floor(start / D): the tracks changed
+mid-grid, or a publisher came back at once. Its end line may then be farther away than a segment may last.
+Such a segment ends at the last keyframe that still fits the target duration, judged by the longest distance
+of keyframes seen in the run, provided that makes it at least L{GAIN_TICKS} longer than D; otherwise it is
+ended by force. So every such segment brings the numbers closer to the grid by that much at least.
+
+Over a restart that keeps nothing at all, numbers do not repeat as long as the stream was on the grid and
+not ahead of UTC, and UTC did not step back. A publisher may be ahead of UTC by a few seconds
+(L{restreamer.live.timeline.LEAD_LIMIT}), a stream that is ahead of the grid by as much as it still has to
+gain: a restart quicker than that needs the last number (L{restreamer.live.ledger}).
 """
 
 from __future__ import annotations
@@ -26,6 +31,8 @@ from restreamer.media.timebase import TICKS_PER_SECOND
 TARGET_MARGIN_TICKS = 2 * TICKS_PER_SECOND
 #: How long before the line after its end line a segment is ended by force.
 LATE_MARGIN_TICKS = TICKS_PER_SECOND // 2
+#: How much longer than D a segment that is ahead of the grid lasts at least.
+GAIN_TICKS = TICKS_PER_SECOND // 2
 
 
 def segment_number(start: int, grid: int, last: int | None) -> int:
@@ -43,8 +50,8 @@ def force_line(number: int, start: int, grid: int) -> int:
 class SegmentCutter:
     """Decides, frame by frame, whether the open segment ends before the frame.
 
-    @ivar grid: D in ticks. @ivar number, @ivar start: of the open segment.
-    @ivar forced: segments that were ended by force so far.
+    @ivar grid: D in ticks, at least a second. @ivar number, @ivar start: of the open segment.
+    @ivar forced: segments that were ended without a random access point so far.
     """
 
     grid: int
@@ -57,14 +64,19 @@ class SegmentCutter:
     _last_key: int | None = field(default=None, init=False)
     _key_distance: int = field(default=0, init=False)
 
-    def open(self, start: int) -> int:
-        """Begin a segment at C{start}: gives its number."""
+    def open(self, start: int, keyframe: bool = False) -> int:
+        """Begin a segment at C{start}: gives its number.
+
+        @param keyframe: a video keyframe begins it.
+        """
         number = segment_number(start, self.grid, self.number)
         self.number = number
         self.start = start
         self._line = (number + 1) * self.grid
         self._force = force_line(number, start, self.grid)
-        self._ahead = self._line - start > self.grid + TARGET_MARGIN_TICKS
+        self._ahead = number * self.grid > start
+        if keyframe:
+            self._note_keyframe(start)
         return number
 
     def ends_before(self, dts: int, random_access: bool, video: bool) -> bool:
@@ -73,17 +85,20 @@ class SegmentCutter:
         @param random_access: the frame is a keyframe of the video (of the audio where there is no video).
         @param video: the stream has a video track.
         """
-        if random_access and video:
-            self._note_keyframe(dts)
-        if random_access:
-            if dts >= self._line:
-                return True
-            if self._ahead and dts + self._key_distance > self._force:
-                return True
-        if dts >= self._force:
+        if not random_access:
+            if dts < self._force:
+                return False
             self.forced += 1
             return True
-        return False
+        if video:
+            self._note_keyframe(dts)
+        if dts >= self._line or dts >= self._force:
+            return True
+        return (
+            self._ahead
+            and dts - self.start >= self.grid + GAIN_TICKS
+            and dts + self._key_distance > self._force
+        )
 
     def longest(self) -> int:
         """Ticks a segment may last: what TARGETDURATION promises."""

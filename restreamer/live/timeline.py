@@ -5,11 +5,17 @@ can go wrong with a publisher's clock, and what happens:
 
  - a timestamp that goes back a little (rounding, interleaving): lifted to just after the track's last
    one, PTS kept where it can be;
- - a jump (back by more than a second, or ahead of the time that really passed by more than five seconds):
-   a new anchor, and the frame begins a segment marked as a discontinuity;
+ - a jump of a track (back by more than a second, or ahead of the time that really passed by more than five
+   seconds): a new anchor, and the frame begins a segment marked as a discontinuity. The other tracks follow
+   to the new anchor as each of them jumps; until then their late frames keep the anchor before;
+ - tracks that were never on one clock (audio ten seconds ahead of the video): each keeps an anchor of its
+   own, after one discontinuity;
  - a clock that runs slow or stood still (our lag behind UTC never falls under five seconds for half a
    minute): a new anchor at the next segment boundary, again marked;
+ - a track that falls half a minute behind the newest one: a new anchor, marked;
  - a clock that runs ahead (a file sent as fast as the link takes it): the publisher is slowed down.
+
+PTS is never before DTS and at most L{LONGEST_DELAY} after it.
 """
 
 from __future__ import annotations
@@ -21,10 +27,35 @@ from restreamer.media.timebase import TICKS_PER_SECOND
 
 BACK_JUMP = 1 * TICKS_PER_SECOND
 AHEAD_JUMP = 5 * TICKS_PER_SECOND
+#: How far the first frame of a track may be from the run's anchor and still be of the same clock.
+TOGETHER = 10 * TICKS_PER_SECOND
 DRIFT_LIMIT = 5 * TICKS_PER_SECOND
 DRIFT_WINDOW = 30 * TICKS_PER_SECOND
+#: How far a track may fall behind the newest frame of the run.
+TRACK_LAG = 30 * TICKS_PER_SECOND
 #: How far a publisher may be ahead of UTC before it is slowed down.
 LEAD_LIMIT = 5 * TICKS_PER_SECOND
+#: Largest composition offset that is believed.
+LONGEST_DELAY = 10 * TICKS_PER_SECOND
+
+
+@define(eq=False)
+class _Anchor:
+    """A distance from a publisher's clock to UTC; C{newest} source time seen with it, and when."""
+
+    offset: int
+    newest: int
+    seen_at: int
+
+
+@define(eq=False)
+class _TrackClock:
+    """Where a track is: its anchor, newest source time and when that came, last DTS given."""
+
+    anchor: _Anchor
+    source: int
+    seen_at: int
+    last: int | None = None
 
 
 @define
@@ -39,11 +70,9 @@ class Timeline:
     lead: int = field(default=0, init=False)
     anchors: int = field(default=0, init=False)
     lifted: int = field(default=0, init=False)
-    _offset: int = field(default=0, init=False)
+    _anchor: _Anchor | None = field(default=None, init=False)
+    _tracks: dict[int, _TrackClock] = field(factory=dict, init=False)
     _newest: int = field(default=0, init=False)
-    _newest_source: int = field(default=0, init=False)
-    _seen_at: int = field(default=0, init=False)
-    _last: dict[int, int] = field(factory=dict, init=False)
     _drift_since: int = field(default=0, init=False)
     _least_lag: int = field(default=0, init=False)
 
@@ -55,30 +84,32 @@ class Timeline:
         @return: the frame with UTC times, and whether a discontinuity begins with it (never for the first).
         """
         source = frame.dts
+        track = self._tracks.get(frame.track_id)
         broken = False
-        if not self.anchors:
-            self._anchor(source, now)
-        else:
-            step = source - self._newest_source
-            passed = max(0, now - self._seen_at)
-            if step < -BACK_JUMP or step > passed + AHEAD_JUMP:
-                self._anchor(source, now)
-                broken = True
-        dts = source + self._offset
+        if track is None or not self._goes_on(track, source, now):
+            track, broken = self._place(frame.track_id, track, source, now)
+        anchor = track.anchor
+        dts = source + anchor.offset
         cts = frame.cts
-        last = self._last.get(frame.track_id)
+        last = track.last
         if last is not None and dts <= last:
-            lifted = last + 1
-            cts = max(0, cts - (lifted - dts))
-            dts = lifted
+            cts -= last + 1 - dts
+            dts = last + 1
             self.lifted += 1
-        self._last[frame.track_id] = dts
-        if source >= self._newest_source:
-            self._newest_source = source
-            self._seen_at = now
+        if cts < 0:
+            cts = 0
+        elif cts > LONGEST_DELAY:
+            cts = LONGEST_DELAY
+        track.last = dts
+        if source >= track.source:
+            track.source = source
+            track.seen_at = now
+            if source >= anchor.newest:
+                anchor.newest = source
+                anchor.seen_at = now
         if dts > self._newest:
             self._newest = dts
-        lag = now - dts
+        lag = now - self._newest
         if lag < self._least_lag:
             self._least_lag = lag
         self.lead = -lag
@@ -97,23 +128,62 @@ class Timeline:
         return behind > DRIFT_LIMIT
 
     def reanchor(self, frame: Frame, source_dts: int, now: int) -> Frame:
-        """Anchor the clock again at a mapped frame whose source time was C{source_dts}."""
-        self._anchor(source_dts, now)
-        dts = source_dts + self._offset
-        self._last[frame.track_id] = dts
-        return Frame(frame.track_id, dts, frame.cts, frame.key, frame.data)
+        """Anchor the clock again at a mapped frame whose source time was C{source_dts}.
 
-    def _anchor(self, source: int, now: int) -> None:
-        begin = now if not self.anchors else max(now, self._newest + 1)
-        self._offset = begin - source
-        self._newest_source = source
-        self._seen_at = now
-        self._newest = begin
-        self._drift_since = now
-        self._least_lag = now - begin
-        self.anchors += 1
+        All tracks move by the same distance.
+        """
+        begin = self._begin(now)
+        track = self._tracks[frame.track_id]
+        moved = begin - source_dts - track.anchor.offset
+        anchors = {id(each.anchor): each.anchor for each in self._tracks.values()}
+        if self._anchor is not None:
+            anchors[id(self._anchor)] = self._anchor
+        for anchor in anchors.values():
+            anchor.offset += moved
+        track.last = begin
+        return Frame(frame.track_id, begin, frame.cts, frame.key, frame.data)
 
     def wait(self) -> float:
         """Seconds the publisher should not be read from, because it is too far ahead of UTC."""
         excess = self.lead - LEAD_LIMIT
         return excess / TICKS_PER_SECOND if excess > 0 else 0.0
+
+    def _goes_on(self, track: _TrackClock, source: int, now: int) -> bool:
+        """Whether C{source} continues the track's clock."""
+        step = source - track.source
+        passed = now - track.seen_at
+        if step < -BACK_JUMP or step > (passed if passed > 0 else 0) + AHEAD_JUMP:
+            return False
+        return source + track.anchor.offset >= self._newest - TRACK_LAG
+
+    def _place(
+        self, track_id: int, track: _TrackClock | None, source: int, now: int
+    ) -> tuple[_TrackClock, bool]:
+        """Find the anchor of a track that is new or has jumped: the run's newest one, or one more."""
+        anchor = self._anchor
+        broken = False
+        follows = track is None or track.anchor is not anchor
+        if anchor is None or not follows or not self._belongs(anchor, source, now):
+            broken = anchor is not None
+            anchor = self._anchor = _Anchor(self._begin(now) - source, source, now)
+        if track is None:
+            track = self._tracks[track_id] = _TrackClock(anchor, source, now)
+        else:
+            track.anchor = anchor
+            track.source = source
+            track.seen_at = now
+        return track, broken
+
+    @staticmethod
+    def _belongs(anchor: _Anchor, source: int, now: int) -> bool:
+        distance = source - anchor.newest
+        return -TOGETHER <= distance <= max(0, now - anchor.seen_at) + TOGETHER
+
+    def _begin(self, now: int) -> int:
+        """Where a new anchor puts its frame; begins the measuring of drift anew."""
+        begin = now if not self.anchors else max(now, self._newest + 1)
+        self._newest = begin
+        self._drift_since = now
+        self._least_lag = now - begin
+        self.anchors += 1
+        return begin

@@ -28,6 +28,7 @@ def check_stream_name(name: str) -> str:
     if not valid_stream_name(name):
         raise Refused(
             Reason.BAD_NAME,
-            f"a stream name is 1-{MAX_NAME} characters of A-Z a-z 0-9 . _ - in at most {MAX_PARTS} parts joined by /",
+            f"a stream name is 1-{MAX_NAME} characters of A-Z a-z 0-9 . _ - "
+            f"in at most {MAX_PARTS} parts joined by /",
         )
     return name

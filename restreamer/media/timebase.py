@@ -6,14 +6,14 @@ formats mask when they write (MPEG-TS to 33 bits, RTMP to 31 bits of millisecond
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 
 TICKS_PER_SECOND = 90_000
 TICKS_PER_MS = 90
 MPEGTS_MASK = (1 << 33) - 1
 RTMP_MASK = (1 << 31) - 1
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def ticks_from_seconds(seconds: float) -> int:

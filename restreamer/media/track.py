@@ -27,13 +27,15 @@ class Track:
     @ivar track_id: 1..255, unique within the stream; video tracks first, then audio.
     @ivar codec: FourCC, 4 ASCII characters (L{H264}, L{AAC}, L{MP3}).
     @ivar config: codec configuration: AVCDecoderConfigurationRecord (lengthSizeMinusOne is 3) for
-        H.264 (ISO/IEC 14496-15 section 5.3.3.1), AudioSpecificConfig for AAC (14496-3 section 1.6.2), empty for MP3.
-    @ivar timescale: the source's natural clock in Hz (90000 for video, the sample rate for audio); a hint only.
+        H.264 (ISO/IEC 14496-15 section 5.3.3.1), AudioSpecificConfig for AAC (14496-3 section 1.6.2),
+        empty for MP3.
+    @ivar timescale: the source's natural clock in Hz (90000 for video, the sample rate for audio); a hint.
     @ivar language: ISO 639-2/T, 3 letters, C{"und"} when unknown.
     @ivar width, height: pixels, 0 when unknown or audio.
     @ivar frame_rate: frames/s times 1000, 0 when unknown (25 fps = 25000).
     @ivar sample_rate: Hz, 0 for video; @ivar channels: 0 for video.
-    @ivar bandwidth: bits/s as the ingest node measured it, 0 when not known yet; carried, so equal on all nodes.
+    @ivar bandwidth: bits/s as the ingest node measured it, 0 when not known yet; carried, so equal on
+        all nodes.
     """
 
     track_id: int

@@ -165,6 +165,8 @@ def _multitrack(body: bytes, pos: int, key: bool, video: bool) -> list[TagPart]:
     if form != 2:
         codec = body[pos : pos + 4]
         pos += 4
+        if len(codec) < 4:
+            raise _short("multitrack tag", len(body))
     parts: list[TagPart] = []
     while pos < len(body):
         if len(parts) == _MAX_TRACKS:

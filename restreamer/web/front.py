@@ -392,7 +392,7 @@ class FrontProtocol(Protocol):
         self._state = _SENDING
         self._moved_at = self._seconds()
         self._queue_mark = unacknowledged(self._wire)
-        self._arm(self._limits.stall_timeout / 2)
+        self._arm(self._limits.stall_timeout / 4)
         self._wire.registerProducer(self, False)
 
     def resumeProducing(self) -> None:
@@ -577,7 +577,7 @@ class FrontProtocol(Protocol):
             self._front.counters.stalled += 1
             self.abort()
             return
-        self._arm(self._limits.stall_timeout / 2)
+        self._arm(self._limits.stall_timeout / 4)
 
 
 async def _awaited(outcome: Awaitable[Reply]) -> Reply:

@@ -65,7 +65,7 @@ class Media(StageCase):
         self.assertIn("mp3", codecs(str(path)))
 
     def test_keyframes_as_rare_as_segments(self) -> None:
-        """With a keyframe per segment duration every segment begins with one, whatever the phase of the publisher."""
+        """With one keyframe per segment duration each segment begins with it, whatever the phase."""
         names = [f"live/phase{i}" for i in range(8)]
         publishers = []
         for name in names:

@@ -74,12 +74,12 @@ def server(limits: WireLimits | None = None) -> ServerConnection:
     return ServerConnection(bytes(NONCE), limits)
 
 
-def cuts(data: bytes, seed: int) -> Iterator[bytes]:
+def cuts(data: bytes, seed: int, longest: int = 5000) -> Iterator[bytes]:
     """C{data} in random pieces: many tiny, some long."""
     chance = random.Random(seed)
     at = 0
     while at < len(data):
-        size = chance.choice((1, 1, 2, 3, 7, 50, 400, 1448, 5000))
+        size = min(chance.choice((1, 1, 2, 3, 7, 50, 400, 1448, 5000)), longest)
         yield data[at : at + size]
         at += size
 

@@ -1,0 +1,50 @@
+"""Says in the log what happens to streams: one line when one begins, loses its input, comes back or ends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from restreamer.live.stream import Stream
+from restreamer.logs import Logger
+from restreamer.media.codecs import codec_string
+
+_log = Logger()
+
+
+class StreamLog:
+    """A L{restreamer.live.registry.RegistryListener} that writes to the log.
+
+    @param source_of: address of the source that feeds a stream, or None for one of this node's own.
+    """
+
+    def __init__(self, source_of: Callable[[str], str | None]) -> None:
+        self._source_of = source_of
+
+    def stream_changed(self, stream: Stream) -> None:
+        """An input began or was lost."""
+        if stream.running:
+            source = self._source_of(stream.name)
+            tracks = ", ".join(codec_string(track) for track in stream.tracks)
+            _log.info(
+                "stream {name} runs, {origin}: {tracks}",
+                name=stream.name,
+                origin="from this node" if source is None or stream.local else f"from source {source}",
+                tracks=tracks,
+            )
+        elif not stream.ended:
+            _log.info("stream {name} has lost its input and waits for it", name=stream.name)
+
+    def stream_removed(self, stream: Stream) -> None:
+        """The stream is gone for good."""
+        _log.info(
+            "stream {name} has ended: {segments} segments, {bytes} bytes taken",
+            name=stream.name,
+            segments=stream.traffic.segments,
+            bytes=stream.traffic.bytes_in,
+        )
+
+    def claim_changed(self, name: str, claimed: bool) -> None:
+        """Said by whoever takes the name."""
+
+    def supply_changed(self, name: str) -> None:
+        """Said when the stream begins."""
