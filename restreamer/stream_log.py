@@ -28,7 +28,7 @@ class StreamLog:
             _log.info(
                 "stream {name} runs, {origin}: {tracks}",
                 name=stream.name,
-                origin="from this node" if source is None or stream.local else f"from source {source}",
+                origin="from an input of this node" if source is None or stream.local else f"from source {source}",
                 tracks=tracks,
             )
         elif not stream.ended:

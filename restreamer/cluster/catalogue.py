@@ -107,7 +107,7 @@ class Catalogue:
 
     def _entry(self, name: str) -> StreamListed | None:
         supply = self._registry.supply(name)
-        if supply is not None and not self._registry.claimed(name):
+        if supply is not None:
             return self._listed(name, StreamState.ONDEMAND, supply.title, (*supply.path, self._node_id))
         live = self._registry.find(name)
         if live is None or not live.stream.running or live.stream.run is None:

@@ -15,6 +15,9 @@ Such a segment ends at the last keyframe that still fits the target duration, ju
 of keyframes seen in the run, provided that makes it at least L{GAIN_TICKS} longer than D; otherwise it is
 ended by force. So every such segment brings the numbers closer to the grid by that much at least.
 
+Beside video, audio alone ends a segment only L{PATIENCE_TICKS} later than force would: many publishers send
+their audio a little ahead of the video it belongs to.
+
 Over a restart that keeps nothing at all, numbers do not repeat as long as the stream was on the grid and
 not ahead of UTC, and UTC did not step back. A publisher may be ahead of UTC by a few seconds
 (L{restreamer.live.timeline.LEAD_LIMIT}), a stream that is ahead of the grid by as much as it still has to
@@ -31,6 +34,8 @@ from restreamer.media.timebase import TICKS_PER_SECOND
 TARGET_MARGIN_TICKS = 2 * TICKS_PER_SECOND
 #: How long before the line after its end line a segment is ended by force.
 LATE_MARGIN_TICKS = TICKS_PER_SECOND // 2
+#: How far audio may run past the end by force before it ends a segment for the video.
+PATIENCE_TICKS = TICKS_PER_SECOND
 #: How much longer than D a segment that is ahead of the grid lasts at least.
 GAIN_TICKS = TICKS_PER_SECOND // 2
 
@@ -60,6 +65,7 @@ class SegmentCutter:
     forced: int = 0
     _line: int = field(default=0, init=False)
     _force: int = field(default=0, init=False)
+    _patience: int = field(default=0, init=False)
     _ahead: bool = field(default=False, init=False)
     _last_key: int | None = field(default=None, init=False)
     _key_distance: int = field(default=0, init=False)
@@ -74,19 +80,21 @@ class SegmentCutter:
         self.start = start
         self._line = (number + 1) * self.grid
         self._force = force_line(number, start, self.grid)
+        self._patience = min(self._force + PATIENCE_TICKS, (number + 2) * self.grid - 1)
         self._ahead = number * self.grid > start
         if keyframe:
             self._note_keyframe(start)
         return number
 
-    def ends_before(self, dts: int, random_access: bool, video: bool) -> bool:
+    def ends_before(self, dts: int, random_access: bool, video: bool, beside: bool = False) -> bool:
         """Whether the open segment ends before a frame at C{dts}.
 
         @param random_access: the frame is a keyframe of the video (of the audio where there is no video).
         @param video: the stream has a video track.
+        @param beside: the frame is audio of a stream that has video.
         """
         if not random_access:
-            if dts < self._force:
+            if dts < (self._patience if beside else self._force):
                 return False
             self.forced += 1
             return True

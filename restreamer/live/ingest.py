@@ -14,6 +14,7 @@ from restreamer.live.grid import SegmentCutter
 from restreamer.live.ledger import Ledger
 from restreamer.live.stream import Stream, StreamWriter
 from restreamer.live.timeline import Timeline
+from restreamer.m4f.layout import MAX_CONFIG, MAX_TRACKS
 from restreamer.m4f.records import RunInfo
 from restreamer.m4f.segment import SegmentOpening
 from restreamer.media.frame import Frame
@@ -27,6 +28,8 @@ MAX_SEGMENT_FRAMES = 50_000
 MAX_FRAME_BYTES = 8 * 1024 * 1024
 #: Bandwidths are rounded up to this, so that they change seldom (bits/s).
 BANDWIDTH_STEP = 10_000
+#: A clock that jumps again within so many ticks makes no segment of its own.
+BREAK_SPACING = TICKS_PER_SECOND
 
 
 @define(eq=False)
@@ -63,14 +66,16 @@ class Ingest:
     _cutter: SegmentCutter = field(init=False)
     _writer: StreamWriter | None = field(default=None, init=False)
     _tracks: Tracks = field(default=(), init=False)
-    _announced: Tracks = field(default=(), init=False)
     _video: set[int] = field(factory=set, init=False)
     _known: set[int] = field(factory=set, init=False)
     _steps: dict[int, int] = field(factory=dict, init=False)
     _ends: dict[int, int] = field(factory=dict, init=False)
     _sizes: dict[int, int] = field(factory=dict, init=False)
     _peaks: dict[int, int] = field(factory=dict, init=False)
+    _segment_bytes: int = field(default=0, init=False)
+    _segment_frames: int = field(default=0, init=False)
     _discontinuity_sequence: int = field(default=-1, init=False)
+    _broken_at: int | None = field(default=None, init=False)
     _over: bool = field(default=False, init=False)
     _retrack: bool = field(default=False, init=False)
 
@@ -88,12 +93,16 @@ class Ingest:
             self._discontinuity_sequence = max(self._discontinuity_sequence, newest.discontinuity_sequence)
 
     def configure(self, tracks: Tracks) -> None:
-        """Announce the tracks, before the first frame and at each change."""
-        if self._tracks and not same_tracks(tracks, self._tracks):
+        """Announce the tracks, before the first frame and at each change.
+
+        Tracks M4F cannot carry (more than 32, or with a configuration of more than 64 KiB) are left out.
+        """
+        carried = tuple(track for track in tracks if len(track.config) <= MAX_CONFIG)[:MAX_TRACKS]
+        if self._tracks and not same_tracks(carried, self._tracks):
             self._retrack = True
-        self._tracks = tracks
-        self._video = {track.track_id for track in tracks if track.kind is TrackKind.VIDEO}
-        self._known = {track.track_id for track in tracks}
+        self._tracks = carried
+        self._video = {track.track_id for track in carried if track.kind is TrackKind.VIDEO}
+        self._known = {track.track_id for track in carried}
 
     def push(self, frames: Sequence[Frame]) -> float:
         """Take frames of the publisher's clock; gives the seconds it should not be read from."""
@@ -114,39 +123,60 @@ class Ingest:
         if self._over:
             return
         self._over = True
-        if self._writer is not None:
-            self._close(None)
-            self._writer.lose(reason)
-        self.ended(reason)
+        try:
+            if self._writer is not None:
+                self._close(None)
+                self._writer.lose(reason)
+        finally:
+            self.ended(reason)
 
     def _take(self, source: Frame, now: int, batch: list[Frame]) -> None:
         frame, broken = self.timeline.map(source, now)
         track_id = frame.track_id
+        size = len(frame.data)
         if self._writer is None:
             self._begin(frame)
-        else:
-            access = frame.key and (not self._video or track_id in self._video)
-            builder = self.stream.open
-            full = builder is not None and (
-                builder.size + sum(len(each.data) for each in batch) > MAX_SEGMENT_BYTES
-                or len(builder.frames) + len(batch) >= MAX_SEGMENT_FRAMES
-            )
-            if broken or self._retrack:
+        elif (broken and self._may_break(now)) or self._retrack:
+            self._cut(frame, batch, discontinuity=True)
+        elif self._ends_before(frame, size):
+            if self.timeline.boundary(now):
+                self._flush(batch)
+                frame = self.timeline.reanchor(frame, source.dts, now)
                 self._cut(frame, batch, discontinuity=True)
-            elif self._cutter.ends_before(frame.dts, access, bool(self._video)) or full:
-                if self.timeline.boundary(now):
-                    self._flush(batch)
-                    frame = self.timeline.reanchor(frame, source.dts, now)
-                    broken = True
-                self._cut(frame, batch, discontinuity=broken)
+            else:
+                self._cut(frame, batch, discontinuity=False)
         batch.append(frame)
+        self._segment_bytes += size
+        self._segment_frames += 1
+        step = self._steps.get(track_id, 0)
         last_end = self._ends.get(track_id)
         if last_end is not None:
-            step = frame.dts - (last_end - self._steps.get(track_id, 0))
-            if 0 < step < TICKS_PER_SECOND:
-                self._steps[track_id] = step
-        self._ends[track_id] = frame.dts + self._steps.get(track_id, 0)
-        self._sizes[track_id] = self._sizes.get(track_id, 0) + len(frame.data)
+            newer = frame.dts - (last_end - step)
+            if 0 < newer < TICKS_PER_SECOND:
+                self._steps[track_id] = step = newer
+        self._ends[track_id] = frame.dts + step
+        self._sizes[track_id] = self._sizes.get(track_id, 0) + size
+
+    def _ends_before(self, frame: Frame, size: int) -> bool:
+        """Whether the open segment ends before C{frame}, by its time or because it is full."""
+        video = self._video
+        of_video = frame.track_id in video
+        access = frame.key and (of_video or not video)
+        if self._cutter.ends_before(frame.dts, access, bool(video), bool(video) and not of_video):
+            return True
+        if self._segment_bytes + size <= MAX_SEGMENT_BYTES and self._segment_frames < MAX_SEGMENT_FRAMES:
+            return False
+        if not access:
+            self._cutter.forced += 1
+        return True
+
+    def _may_break(self, now: int) -> bool:
+        """Whether a jump of the clock may begin a segment: not when it jumps all the time."""
+        before = self._broken_at
+        if before is not None and now - before < BREAK_SPACING:
+            return False
+        self._broken_at = now
+        return True
 
     def _begin(self, frame: Frame) -> None:
         run = RunInfo(run_id=self.run_id, run_start=frame.dts, ingest_node=self.node_id, path=(self.node_id,))
@@ -161,22 +191,25 @@ class Ingest:
     def _open(self, frame: Frame, discontinuity: bool) -> None:
         assert self._writer is not None
         self._retrack = False
+        self._segment_bytes = self._segment_frames = 0
         if discontinuity or self._discontinuity_sequence < 0:
             self._discontinuity_sequence += 1
             self.counters.discontinuities += discontinuity
-        number = self._cutter.open(frame.dts)
-        self._announced = tuple(
-            evolve(track, bandwidth=max(track.bandwidth, self._peaks.get(track.track_id, 0)))
-            for track in self._tracks
-        )
+            self._ends.clear()
+        of_video = frame.track_id in self._video
+        independent = frame.key and (of_video or not self._video)
+        number = self._cutter.open(frame.dts, keyframe=independent and of_video)
         self._writer.open(
             SegmentOpening(
                 number=number,
                 start=frame.dts,
                 discontinuity=discontinuity,
-                independent=frame.key and (not self._video or frame.track_id in self._video),
+                independent=independent,
                 discontinuity_sequence=self._discontinuity_sequence,
-                tracks=self._announced,
+                tracks=tuple(
+                    evolve(track, bandwidth=max(track.bandwidth, self._peaks.get(track.track_id, 0)))
+                    for track in self._tracks
+                ),
             )
         )
 

@@ -182,9 +182,11 @@ class Stream:
         self.traffic.frames_in += len(frames)
         self.traffic.bytes_in += sum(len(frame.data) for frame in frames)
         self.last_dts = frames[-1].dts
+        self._tell(lambda tap: tap.frames_added(builder, frames))
+        # After the taps: whoever begins to follow because the stream runs now takes these frames from the
+        # builder and must not be told of them again.
         if not self._running:
             self._set_running(True)
-        self._tell(lambda tap: tap.frames_added(builder, frames))
 
     def _closed(self, segment: Segment, run: RunInfo) -> WindowSegment | None:
         self.open = None

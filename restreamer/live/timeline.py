@@ -28,7 +28,7 @@ from restreamer.media.timebase import TICKS_PER_SECOND
 BACK_JUMP = 1 * TICKS_PER_SECOND
 AHEAD_JUMP = 5 * TICKS_PER_SECOND
 #: How far the first frame of a track may be from the run's anchor and still be of the same clock.
-TOGETHER = 10 * TICKS_PER_SECOND
+TOGETHER = 5 * TICKS_PER_SECOND
 DRIFT_LIMIT = 5 * TICKS_PER_SECOND
 DRIFT_WINDOW = 30 * TICKS_PER_SECOND
 #: How far a track may fall behind the newest frame of the run.

@@ -28,6 +28,7 @@ ABORT = 2
 
 _U32 = Struct(">I")
 _U32_LE = Struct("<I")
+_word = _U32.unpack_from
 _EXTENDED = 0xFFFFFF
 _MASK = 0xFFFFFFFF
 #: Bytes of the message header by chunk type (section 5.3.1.2).
@@ -74,6 +75,8 @@ class ChunkReader:
 
     def __init__(self, limits: WireLimits) -> None:
         self._limits = limits
+        self._message_cap = limits.message_bytes
+        self._partial_cap = limits.partial_bytes
         self._streams: dict[int, _ChunkStream] = {}
         self._carry = b""
         self._current: _ChunkStream | None = None
@@ -145,9 +148,9 @@ class ChunkReader:
         size = len(piece)
         stream.left -= size
         self._partial += size
-        if self._partial > self._limits.partial_bytes:
+        if self._partial > self._partial_cap:
             raise RemoteProtocolError(
-                "chunk", f"unfinished messages hold more than {self._limits.partial_bytes} bytes"
+                "chunk", f"unfinished messages hold more than {self._partial_cap} bytes"
             )
         parts = stream.parts
         if size >= _SMALL:
@@ -211,12 +214,13 @@ class ChunkReader:
             after = at + _HEADER_BYTES[form]
             if after > end:
                 return pos, None
-            time = int.from_bytes(data[at : at + 3], "big")
+            # Three bytes read as four, with the byte before them cut off.
+            time = _word(data, at - 1)[0] & 0xFFFFFF
             extended = -1
             if time == _EXTENDED:
                 if after + 4 > end:
                     return pos, None
-                time = extended = _U32.unpack_from(data, after)[0]
+                time = extended = _word(data, after)[0]
                 after += 4
             if stream is None:
                 stream = self._open(stream_id, form)
@@ -225,13 +229,14 @@ class ChunkReader:
                     "chunk header", f"type {form} inside a message of chunk stream {stream_id}"
                 )
             if form < 2:
-                length = int.from_bytes(data[at + 3 : at + 6], "big")
-                if length > self._limits.message_bytes:
+                word = _word(data, at + 3)[0]
+                length = word >> 8
+                if length > self._message_cap:
                     raise RemoteProtocolError(
-                        "chunk header", f"message of {length} bytes, limit {self._limits.message_bytes}"
+                        "chunk header", f"message of {length} bytes, limit {self._message_cap}"
                     )
                 stream.length = length
-                stream.kind = data[at + 6]
+                stream.kind = word & 0xFF
                 if form == 0:
                     stream.stream_id = _U32_LE.unpack_from(data, at + 7)[0]
             stream.timestamp = time if form == 0 else (stream.timestamp + time) & _MASK
@@ -258,7 +263,7 @@ class ChunkReader:
             return
         if len(message.payload) < 4:
             raise RemoteProtocolError("control message", f"{len(message.payload)} bytes, expected 4")
-        value = _U32.unpack_from(message.payload)[0]
+        value = _word(message.payload)[0]
         if message.kind == SET_CHUNK_SIZE:
             if not 1 <= value <= self._limits.chunk_size:
                 raise RemoteProtocolError(

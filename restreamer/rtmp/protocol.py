@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any, TypeVar, cast
+from typing import Protocol as Interface
 
+from attrs import field, frozen
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IDelayedCall, ITCPTransport
+from twisted.internet.interfaces import IDelayedCall, IReactorTime, ITCPTransport
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -21,6 +23,7 @@ from restreamer.errors import Reason, Refused, RemoteProtocolError
 from restreamer.media.frame import Frame
 from restreamer.rtmp import status
 from restreamer.rtmp.connection import Phase, ServerConnection
+from restreamer.rtmp.counters import RtmpCounters
 from restreamer.rtmp.events import (
     Connected,
     Event,
@@ -32,11 +35,20 @@ from restreamer.rtmp.events import (
     PublishRequested,
     RequestRefused,
 )
+from restreamer.rtmp.failures import FailureWindow
 from restreamer.rtmp.handshake import NONCE
+from restreamer.rtmp.limits import ServiceLimits, WireLimits
 from restreamer.rtmp.message import Audio, Data, Video
-from restreamer.rtmp.parts import ServerParts, ServerTransport
 from restreamer.rtmp.to_media import FlvToMedia, NewTracks, UnsupportedCodec
-from restreamer.seams import FeedViewer, FrameSink, OpenRequest, Playable
+from restreamer.seams import (
+    FeedViewer,
+    FrameSink,
+    OpenRequest,
+    Playable,
+    PlayPoint,
+    PublishPoint,
+    ViewerTransport,
+)
 
 _log = Logger()
 
@@ -47,6 +59,35 @@ _LINGER = 0.5
 _PROTO = "rtmp"
 
 _T = TypeVar("_T")
+
+
+class ServerTransport(ViewerTransport, Interface):
+    """What the server protocol needs of its transport."""
+
+    def pauseProducing(self) -> None:
+        """Stop reading."""
+        ...
+
+    def resumeProducing(self) -> None:
+        """Read again."""
+        ...
+
+
+@frozen(kw_only=True)
+class ServerParts:
+    """What all connections of a service share.
+
+    @ivar random: gives that many random bytes. @ivar failed: addresses whose publishes were refused lately.
+    """
+
+    publish_point: PublishPoint
+    play_point: PlayPoint
+    clock: IReactorTime
+    random: Callable[[int], bytes]
+    failed: FailureWindow
+    wire: WireLimits = field(factory=WireLimits)
+    limits: ServiceLimits = field(factory=ServiceLimits)
+    counters: RtmpCounters = field(factory=RtmpCounters)
 
 
 class RtmpServerProtocol(Protocol):

@@ -14,10 +14,10 @@ from twisted.logger import Logger
 from typing_extensions import override
 
 from restreamer.addresses import is_loopback
+from restreamer.rtmp.counters import RtmpCounters
 from restreamer.rtmp.failures import FailureWindow
 from restreamer.rtmp.limits import ServiceLimits, WireLimits
-from restreamer.rtmp.parts import RtmpCounters, ServerParts
-from restreamer.rtmp.protocol import RtmpServerProtocol
+from restreamer.rtmp.protocol import RtmpServerProtocol, ServerParts
 from restreamer.seams import PlayPoint, PublishPoint
 
 _log = Logger()

@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred, succeed
 
 from restreamer.errors import Reason, Refused
 from restreamer.media.frame import Frame
-from restreamer.media.track import TrackKind, Tracks
+from restreamer.media.track import Tracks
 from restreamer.rtmp.play_muxer import RtmpFeedMuxer
 from restreamer.seams import OpenRequest, ViewerTransport
 
@@ -150,9 +150,3 @@ class FakeCore:
         if sink is None or not sink.gop:
             raise Refused(Reason.NOT_FOUND, "no such stream")
         return FakePlayable(sink)
-
-
-def video_frames(frames: Sequence[Frame], tracks: Tracks) -> list[Frame]:
-    """The video frames among C{frames}."""
-    ids = {track.track_id for track in tracks if track.kind is TrackKind.VIDEO}
-    return [frame for frame in frames if frame.track_id in ids]

@@ -297,6 +297,7 @@ class PublishTests(SynchronousTestCase):
     def test_foreign_streams(self) -> None:
         """Deleting what is not ours does nothing (R26)."""
         connection, _ = publishing()
+        number: Any
         for number in (2.0, 0.0, -1.0, 1e18, float("nan"), None, {}):
             self.assertEqual(connection.receive(command("deleteStream", 0, None, number)), [])
         self.assertEqual(connection.receive(message(9, b"v", csid=6, stream_id=1)), [Video(1, 0, b"v")])

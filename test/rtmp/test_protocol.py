@@ -7,7 +7,7 @@ from twisted.internet.address import IPv4Address
 from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
 from twisted.internet.testing import EventLoggingObserver, StringTransport
-from twisted.logger import globalLogPublisher
+from twisted.logger import formatEvent, globalLogPublisher
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
@@ -114,14 +114,13 @@ class ProtocolCase(SynchronousTestCase):
     @override
     def setUp(self) -> None:
         self.server = Server()
-        observer = EventLoggingObserver.createWithCleanup(self, globalLogPublisher)
-        self.events = observer
+        self.events = EventLoggingObserver()
+        globalLogPublisher.addObserver(self.events)
+        self.addCleanup(globalLogPublisher.removeObserver, self.events)
 
     def logged(self) -> str:
         """Everything logged, as text."""
-        return "\n".join(
-            event["log_format"].format(**event) for event in self.events if event.get("log_format")
-        )
+        return "\n".join(formatEvent(event) for event in self.events)
 
     def finish(self, *clients: Client) -> None:
         """All connections end: nothing is left."""

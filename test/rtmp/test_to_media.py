@@ -98,7 +98,7 @@ class AnnounceTests(SynchronousTestCase):
 
     def test_promise_not_kept(self) -> None:
         """After a second of media what is there is announced; the late track makes a new table."""
-        messages = [meta(videocodecid=7.0, audiocodecid=10.0), video_config()]
+        messages: list[Data | Video] = [meta(videocodecid=7.0, audiocodecid=10.0), video_config()]
         messages += [video(40 * n, n == 0) for n in range(26)]
         _, out = run(*messages, audio_config(at=1040), audio(1040))
         self.assertEqual(shape(out[:2]), "T1V")
@@ -129,6 +129,7 @@ class AnnounceTests(SynchronousTestCase):
         rates = meta(videodatarate=2500.0, audiodatarate=128.0, videocodecid=7.0)
         media, _ = run(rates, video_config(), audio_config(), video(0))
         self.assertEqual([track.bandwidth for track in media.tracks], [2_500_000, 128_000])
+        value: Any
         for value in (math.nan, math.inf, -1.0, 1e300, "2500", None, {}, 0):
             media, _ = run(meta(videodatarate=value), video_config(), video(0, True))
             self.assertEqual(media.tracks[0].bandwidth, 0)
@@ -286,6 +287,7 @@ class HostileTests(SynchronousTestCase):
 
     def test_odd_metadata(self) -> None:
         """Anything may stand where onMetaData should."""
+        values: tuple[Any, ...]
         for values in (
             (),
             ("onMetaData",),
