@@ -256,6 +256,7 @@ class Node(MultiService):
         waits: list[Deferred[Any]] = []
         for bound in self._sockets.values():
             _collect(waits, bound.close())
+        self.rtmp.request_reconnect()
         waits.append(self.rtmp.close_all("the node stops"))
         for stream in self._streams.values():
             _collect(waits, stream.stop())

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from restreamer.cluster.remote_streams import RemoteStreams
+from restreamer.live.feed import Feed, FeedCounters
 from restreamer.live.registry import LiveEntry, StreamRegistry
 from restreamer.live.stream import Stream
 from restreamer.media.codecs import codec_string
@@ -68,6 +69,7 @@ class NodeStats:
     def _stats(self, entry: LiveEntry) -> StreamStats:
         stream = entry.stream
         now = self._utc()
+        counted = entry.playout.counters.items()
         stats = StreamStats(
             status="running" if stream.running else "waiting",
             alive=stream.running,
@@ -76,6 +78,7 @@ class NodeStats:
             online_clients=entry.playout.viewers,
             segments=stream.traffic.segments,
             backup_running=False,
+            play={name: _feed(counters, entry.playout.feeds().get(name)) for name, counters in counted},
             media_info={"tracks": [_track(track) for track in stream.tracks]},
         )
         if stream.run is not None:
@@ -102,6 +105,22 @@ def _bitrate(stream: Stream) -> int | None:
     if last is None or not last.duration:
         return None
     return len(last.segment.encoded) * 8 * TICKS_PER_SECOND // last.duration // 1000
+
+
+def _feed(counters: FeedCounters, feed: Feed | None) -> dict[str, Any]:
+    """What happened to the viewers of one container; C{flush_interval} is in milliseconds."""
+    told: dict[str, Any] = {
+        "online_clients": 0,
+        "total_clients": counters.joined,
+        "skips": counters.skips,
+        "dropped": counters.dropped,
+        "bytes": counters.bytes_out,
+    }
+    if feed is not None:
+        told.update(
+            online_clients=len(feed), bytes=feed.bytes_out, flush_interval=round(feed.flush_interval * 1000)
+        )
+    return told
 
 
 def _track(track: Track) -> dict[str, Any]:

@@ -25,10 +25,11 @@ class StreamLog:
         if stream.running:
             source = self._source_of(stream.name)
             tracks = ", ".join(codec_string(track) for track in stream.tracks)
+            here = source is None or stream.local
             _log.info(
                 "stream {name} runs, {origin}: {tracks}",
                 name=stream.name,
-                origin="from an input of this node" if source is None or stream.local else f"from source {source}",
+                origin="from an input of this node" if here else f"from source {source}",
                 tracks=tracks,
             )
         elif not stream.ended:

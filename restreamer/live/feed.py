@@ -6,7 +6,11 @@ of viewers do not hold up timers, ingest or links to other nodes. While one walk
 of frames is flushed at once; with more viewers flushes are spaced out (L{CADENCES}): the cost is per send.
 
 A viewer that falls behind the log's bounds jumps to the newest keyframe; one that does so too often, or
-takes nothing at all for L{STALL_SECONDS}, is aborted.
+has not taken the one entry it was given within L{STALL_SECONDS}, is aborted.
+
+Each viewer is in one of three places: I{waiting} for the first keyframe, I{parked} while its transport holds
+bytes of ours, or I{live}. A fault of one viewer (its socket, its transport, its protocol) ends that viewer
+and nothing else.
 """
 
 from __future__ import annotations
@@ -17,6 +21,7 @@ from attrs import define, frozen
 from typing_extensions import override
 
 from restreamer.live.feed_log import FeedLog
+from restreamer.live.stream import Faulted, ignore_fault
 from restreamer.live.tap import IdleTap
 from restreamer.live.viewer import Viewer
 from restreamer.m4f.records import RunInfo
@@ -30,7 +35,9 @@ from restreamer.seams import Clock, FeedMuxer, Timer, ViewerTransport
 SLICE = 250
 #: Flush interval in seconds by number of viewers: (up to viewers, interval).
 CADENCES = ((100, 0.0), (1_000, 0.04), (4_000, 0.1), (1 << 62, 0.35))
-#: A parked viewer from whom nothing drained for so long is aborted, seconds.
+#: An entry is closed when it has so many bytes: the most a slow viewer has to itself, but for a larger frame.
+MAX_ENTRY = 128 * 1024
+#: A parked viewer that did not drain what it was given for so long is aborted, seconds.
 STALL_SECONDS = 10.0
 #: So many jumps within L{SKIP_WINDOW} seconds and the viewer is dropped.
 MAX_SKIPS = 3
@@ -69,6 +76,8 @@ class Feed(IdleTap):
     """The feed of one container; follows its stream as a tap.
 
     @ivar muxer: the container. @ivar counters: see L{FeedCounters}. @ivar log: the shared entries.
+    @param empty: called once when the last viewer has gone and the feed has closed.
+    @param faulted: told (what, error) when a viewer's protocol fails.
     """
 
     def __init__(
@@ -78,6 +87,7 @@ class Feed(IdleTap):
         limits: FeedLimits,
         counters: FeedCounters,
         empty: Callable[[], None],
+        faulted: Faulted = ignore_fault,
     ) -> None:
         self.muxer = muxer
         self.counters = counters
@@ -85,13 +95,17 @@ class Feed(IdleTap):
         self._clock = clock
         self._limits = limits
         self._empty = empty
+        self._faulted = faulted
         self._live: dict[Viewer, None] = {}
         self._waiting: dict[Viewer, None] = {}
         self._parked: dict[Viewer, None] = {}
         self._pending: list[bytes] = []
+        self._pending_size = 0
         self._walk: list[Viewer] = []
         self._walk_at = 0
+        self._walk_end = 0
         self._walking = False
+        self._slice_timer: Timer | None = None
         self._flush_timer: Timer | None = None
         self._stall_timer: Timer | None = None
         self._tracks: Tracks = ()
@@ -125,39 +139,49 @@ class Feed(IdleTap):
         return self._clock.seconds()
 
     def join(self, transport: ViewerTransport, ended: Callable[[str], None]) -> Viewer:
-        """Add a viewer at the newest keyframe (at the next one when there is none yet)."""
-        self._close_entry()
+        """Add a viewer at the newest keyframe (at the next one when there is none yet).
+
+        A viewer of a closed feed is told of the end at once.
+        """
         viewer = Viewer(self, transport, ended)
+        if self._closed:
+            viewer.end("the stream has ended", abort=False)
+            return viewer
+        self._close_entry()
         self.counters.joined += 1
-        self._start(viewer, skipping=False)
+        self._start(viewer)
         return viewer
+
+    def is_live(self, viewer: Viewer) -> bool:
+        """Whether C{viewer}'s transport holds nothing, so that its socket may be written directly."""
+        return viewer in self._live
 
     def left(self, viewer: Viewer) -> None:
         """A viewer is gone."""
         self._forget(viewer)
-        if not len(self) and not self._closed:
-            self.close()
-            self._empty()
+        self._close_if_empty()
 
-    def stop_live(self, viewer: Viewer) -> None:
-        """A live viewer is about to be parked."""
-        if self._live.pop(viewer, True) is None:
-            self._parked[viewer] = None
-            self._watch_stalls()
+    def hold(self, viewer: Viewer, rest: bytes) -> None:
+        """Park a live viewer with C{rest} of what was sent to it aside."""
+        self._park(viewer, rest)
 
     def drained(self, viewer: Viewer) -> None:
         """All that a parked viewer was given is in the kernel: send on, live again when it has caught up."""
-        self._parked.pop(viewer, None)
-        self._pump(viewer)
+        if self._parked.pop(viewer, True) is None:
+            self._pump(viewer)
 
     # The stream's events.
 
     def begin(self, run: RunInfo, tracks: Tracks, frames: Sequence[Frame]) -> None:
-        """Prime the feed with what came since the newest keyframe."""
-        self._configure(run, tracks, discontinuity=False)
+        """Prime the feed with what came since the newest keyframe.
+
+        @param tracks: empty when the run has not opened a segment yet.
+        """
         self._run = run
-        self._mux(frames)
-        self._close_entry()
+        if tracks:
+            self._configure(run, tracks, discontinuity=False)
+            self._mux(frames)
+            self._close_entry()
 
     @override
     def run_began(self, run: RunInfo) -> None:
@@ -180,26 +204,34 @@ class Feed(IdleTap):
         interval = self.flush_interval
         if interval <= 0:
             self._flush()
-        elif self._flush_timer is None:
+        elif self._flush_timer is None and not self._closed:
             self._flush_timer = self._clock.callLater(interval, self._flush_due)
 
     @override
     def stream_ended(self, reason: str) -> None:
-        """End every viewer."""
+        """End every viewer, after what was muxed for it."""
+        if self._closed:
+            return
         self._close_entry()
+        for viewer in list(self._live):
+            if viewer.position < self.log.end and self._live.pop(viewer, True) is None:
+                self._pump(viewer)
         viewers = [*self._live, *self._parked, *self._waiting]
         self.close()
         for viewer in viewers:
             self.counters.bytes_out += viewer.bytes_sent
-            viewer.end(reason, abort=False)
+            self._end(viewer, reason, abort=False)
+        self._empty()
 
     def close(self) -> None:
         """Stop all timers; nothing is sent any more."""
         self._closed = True
-        for timer in (self._flush_timer, self._stall_timer):
+        for timer in (self._flush_timer, self._stall_timer, self._slice_timer):
             if timer is not None and timer.active():
                 timer.cancel()
-        self._flush_timer = self._stall_timer = None
+        self._flush_timer = self._stall_timer = self._slice_timer = None
+        self._walking = False
+        self._pending.clear()
         self._live.clear()
         self._parked.clear()
         self._waiting.clear()
@@ -222,7 +254,11 @@ class Feed(IdleTap):
                 self._last_key = frame.dts
                 self._has_key = True
                 self.log.mark(self.muxer.join_prefix(), self.muxer.skip_prefix())
-            self._pending.append(mux(frame))
+            data = mux(frame)
+            self._pending.append(data)
+            self._pending_size += len(data)
+            if self._pending_size >= MAX_ENTRY:
+                self._close_entry()
 
     def _is_join_point(self, frame: Frame, video: frozenset[int]) -> bool:
         if video:
@@ -233,7 +269,8 @@ class Feed(IdleTap):
         if self._pending:
             entry = b"".join(self._pending)
             self._pending.clear()
-            if entry:
+            self._pending_size = 0
+            if entry and not self._closed:
                 self.log.append(entry, self._clock.seconds())
                 if self._waiting:
                     self._release_waiting()
@@ -241,9 +278,9 @@ class Feed(IdleTap):
     def _release_waiting(self) -> None:
         if self.log.newest_key() is not None:
             waiting = list(self._waiting)
-            self._waiting.clear()
             for viewer in waiting:
-                self._start(viewer, skipping=False)
+                if self._waiting.pop(viewer, True) is None:
+                    self._start(viewer)
 
     # Sending.
 
@@ -256,14 +293,13 @@ class Feed(IdleTap):
         if not self._walking and self._live:
             self._walk = list(self._live)
             self._walk_at = 0
+            self._walk_end = self.log.end
             self._walking = True
             self._slice()
 
     def _slice(self) -> None:
         """Send the newest entry to the next viewers of the walk; this loop is the hot path."""
-        if self._closed:
-            self._walking = False
-            return
+        self._slice_timer = None
         log = self.log
         end = log.end
         newest = end - 1
@@ -273,42 +309,45 @@ class Feed(IdleTap):
         self._walk_at = stop = begin + SLICE
         live = self._live
         for viewer in self._walk[begin:stop]:
-            if viewer.position == newest and viewer in live:
+            if viewer not in live:
+                continue
+            if viewer.position == newest:
                 try:
                     sent = viewer.send(entry)
                 except BlockingIOError:
                     sent = 0
-                except OSError:
-                    self._broken(viewer)
+                except Exception as error:
+                    self._broken(viewer, error)
                     continue
                 viewer.bytes_sent += size
                 viewer.position = end
                 if sent != size:
                     self._park(viewer, entry[sent:])
-            elif viewer.position < newest and viewer in live:
+            elif viewer.position < newest:
                 del live[viewer]
                 self._pump(viewer)
+        if self._closed:
+            return
         if stop < len(self._walk):
-            self._clock.callLater(0, self._slice)
+            self._slice_timer = self._clock.callLater(0, self._slice)
             return
         self._walking = False
-        if log.end != end:
+        self._walk = []
+        if log.end != self._walk_end and self._flush_timer is None:
             # Entries came while the walk ran: the viewers of its first slices lack them.
-            self._flush()
+            self._flush_timer = self._clock.callLater(0, self._flush_due)
 
-    def _start(self, viewer: Viewer, skipping: bool) -> None:
+    def _start(self, viewer: Viewer) -> None:
         """Place C{viewer} at the newest key point and give it that entry through its transport."""
         key = self.log.newest_key()
         if key is None:
             self._waiting[viewer] = None
             return
-        prefix = key.skip if skipping else key.join
+        prefix = key.skip if viewer.bytes_sent else key.join
         entry = self.log.entry(key.entry)
         viewer.position = key.entry + 1
         viewer.bytes_sent += len(prefix) + len(entry)
-        self._parked[viewer] = None
-        self._watch_stalls()
-        viewer.park(prefix + entry if prefix else entry, self._clock.seconds())
+        self._park(viewer, prefix + entry if prefix else entry)
 
     def _pump(self, viewer: Viewer) -> None:
         """Send entry after entry until the viewer has caught up, or its kernel buffer is full."""
@@ -329,8 +368,8 @@ class Feed(IdleTap):
                 sent = send(entry)
             except BlockingIOError:
                 sent = 0
-            except OSError:
-                self._broken(viewer)
+            except Exception as error:
+                self._broken(viewer, error)
                 return
             if sent != len(entry):
                 self._park(viewer, entry[sent:])
@@ -338,10 +377,14 @@ class Feed(IdleTap):
         self._live[viewer] = None
 
     def _park(self, viewer: Viewer, rest: bytes) -> None:
+        """Leave C{rest} to the viewer's transport."""
         self._live.pop(viewer, None)
         self._parked[viewer] = None
         self._watch_stalls()
-        viewer.park(rest, self._clock.seconds())
+        try:
+            viewer.park(rest, self._clock.seconds())
+        except Exception as error:
+            self._broken(viewer, error)
 
     def _skip(self, viewer: Viewer, now: float) -> None:
         self.counters.skips += 1
@@ -350,24 +393,35 @@ class Feed(IdleTap):
         if len(viewer.skips) >= MAX_SKIPS:
             self._drop(viewer, "too slow: fell behind again and again")
         else:
-            self._start(viewer, skipping=True)
+            self._start(viewer)
 
-    def _broken(self, viewer: Viewer) -> None:
+    def _broken(self, viewer: Viewer, error: Exception) -> None:
+        if not isinstance(error, OSError):
+            self._faulted("a viewer's transport failed", error)
         self._drop(viewer, "the connection broke", counted=False)
 
     def _drop(self, viewer: Viewer, reason: str, counted: bool = True) -> None:
         self.counters.dropped += counted
         self._forget(viewer)
-        viewer.end(reason, abort=True)
-        if not len(self) and not self._closed:
-            self.close()
-            self._empty()
+        self._end(viewer, reason, abort=True)
+        self._close_if_empty()
+
+    def _end(self, viewer: Viewer, reason: str, abort: bool) -> None:
+        try:
+            viewer.end(reason, abort)
+        except Exception as error:
+            self._faulted("a viewer's protocol failed at the end of its feed", error)
 
     def _forget(self, viewer: Viewer) -> None:
         self.counters.bytes_out += viewer.bytes_sent
         self._live.pop(viewer, None)
         self._parked.pop(viewer, None)
         self._waiting.pop(viewer, None)
+
+    def _close_if_empty(self) -> None:
+        if not self._closed and not len(self):
+            self.close()
+            self._empty()
 
     def _watch_stalls(self) -> None:
         if self._stall_timer is None and not self._closed:
@@ -377,6 +431,6 @@ class Feed(IdleTap):
         self._stall_timer = None
         now = self._clock.seconds()
         for viewer in [v for v in self._parked if now - v.parked_at > STALL_SECONDS]:
-            self._drop(viewer, f"took nothing for {STALL_SECONDS:.0f} s")
+            self._drop(viewer, f"did not take what it was sent for {STALL_SECONDS:.0f} s")
         if self._parked:
             self._watch_stalls()

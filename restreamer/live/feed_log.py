@@ -43,7 +43,9 @@ class FeedLog:
     _times: deque[float] = field(factory=deque)
 
     def mark(self, join: bytes, skip: bytes) -> None:
-        """The next entry begins with a random access point."""
+        """The next entry begins with a random access point (with this one, if several come before it)."""
+        if self.keys and self.keys[-1].entry == self.end:
+            self.keys.pop()
         self.keys.append(KeyPoint(self.end, join, skip))
 
     def append(self, entry: bytes, now: float) -> None:

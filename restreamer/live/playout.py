@@ -38,7 +38,11 @@ class Playout:
         feed = self._feeds.get(container)
         if feed is None:
             feed = self._open(container)
-        return feed.join(transport, ended)
+        try:
+            return feed.join(transport, ended)
+        finally:
+            if not len(feed):
+                self._emptied(container)
 
     @property
     def viewers(self) -> int:
@@ -67,11 +71,14 @@ class Playout:
             self._limits,
             counters,
             lambda: self._emptied(container),
+            stream.faulted,
         )
+        if stream.ended:
+            feed.close()
+            return feed
         if stream.run is not None:
             tracks, frames = stream.recent()
-            if tracks:
-                feed.begin(stream.run, tracks, frames)
+            feed.begin(stream.run, tracks, frames)
         self._feeds[container] = feed
         stream.attach(feed)
         return feed
@@ -79,4 +86,5 @@ class Playout:
     def _emptied(self, container: str) -> None:
         feed = self._feeds.pop(container, None)
         if feed is not None:
+            feed.close()
             self.stream.detach(feed)

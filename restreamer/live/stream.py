@@ -11,19 +11,20 @@ from collections.abc import Callable, Sequence
 
 from attrs import define, field
 
+from restreamer.errors import LocalProtocolError
 from restreamer.live.tap import StreamTap
 from restreamer.live.window import LiveWindow, WindowSegment
 from restreamer.m4f.records import RunInfo
 from restreamer.m4f.segment import Segment, SegmentBuilder, SegmentOpening
 from restreamer.media.frame import Frame
 from restreamer.media.timebase import TICKS_PER_SECOND
-from restreamer.media.track import Tracks
+from restreamer.media.track import TrackKind, Tracks, same_tracks
 
 #: Told (what, error) when a follower raised: logs it; the follower is dropped, the stream goes on.
 Faulted = Callable[[str, BaseException], None]
 
 
-def _ignore(what: str, error: BaseException) -> None:
+def ignore_fault(what: str, error: BaseException) -> None:
     """Used when nobody wants to hear of faults."""
 
 
@@ -51,23 +52,28 @@ class Stream:
     @ivar open: the segment being filled, or None.
     @ivar run: the current or last run; @ivar opened_at: UTC ticks of the current run's first segment.
     @ivar local: the current run is published or configured here (not pulled from a source).
+    @ivar last_dts: of the newest frame. @ivar catching_up: a link brings closed segments, and what is live
+        has not come yet: whoever waits to begin with the newest keyframe waits on.
+    @ivar ended: the stream is gone for good.
     """
 
     name: str
     window: LiveWindow
     title: str = ""
     segment_duration: int = 5 * TICKS_PER_SECOND
-    faulted: Faulted = field(default=_ignore, repr=False)
+    faulted: Faulted = field(default=ignore_fault, repr=False)
     open: SegmentBuilder | None = field(default=None, init=False)
     run: RunInfo | None = field(default=None, init=False)
     local: bool = field(default=False, init=False)
     traffic: Traffic = field(factory=Traffic, init=False)
     last_dts: int | None = field(default=None, init=False)
+    catching_up: bool = field(default=False, init=False)
     ended: bool = field(default=False, init=False)
     _writer: StreamWriter | None = field(default=None, init=False)
     _taps: list[StreamTap] = field(factory=list, init=False)
     _on_change: Callable[[Stream], None] | None = field(default=None, init=False)
     _running: bool = field(default=False, init=False)
+    _shown: int | None = field(default=None, init=False)
 
     @property
     def running(self) -> bool:
@@ -106,17 +112,23 @@ class Stream:
     def begin_run(self, run: RunInfo, segment_duration: int, local: bool) -> StreamWriter:
         """Let a new input feed the stream; the writer before it loses its power.
 
+        The writer of a stream that has ended never has any.
         @param segment_duration: D in ticks of the run.
         @param local: the input is this node's own publisher, file or such.
         """
+        writer = StreamWriter(self)
+        if self.ended:
+            return writer
         same = self.run is not None and self.run.run_id == run.run_id
-        self._writer = writer = StreamWriter(self)
+        self._writer = writer
         self.run = run
         self.local = local
         self.segment_duration = segment_duration
         if not same:
             self.traffic.runs += 1
             self.open = None
+            self._shown = None
+            self.catching_up = False
             self._tell(lambda tap: tap.run_began(run))
         return writer
 
@@ -135,7 +147,7 @@ class Stream:
     def recent(self) -> tuple[Tracks, list[Frame]]:
         """The frames since the newest keyframe, with their track table: what a new viewer starts with.
 
-        Empty when there is no keyframe in the open segment or the newest closed one.
+        Empty when there is no keyframe in the open segment or the newest closed one of the run.
         """
         tail: list[Frame] = []
         tracks = self.tracks
@@ -145,7 +157,14 @@ class Stream:
             if from_key is not None:
                 return tracks, from_key
         last = self.window.last
-        if last is not None and last.segment.tracks == tracks and _follows(last, self.open):
+        run = self.run
+        if (
+            last is not None
+            and run is not None
+            and last.run.run_id == run.run_id
+            and same_tracks(last.segment.tracks, tracks)
+            and _follows(last, self.open)
+        ):
             from_key = _from_newest_key(last.segment.frames() + tail, tracks)
             if from_key is not None:
                 return tracks, from_key
@@ -159,14 +178,19 @@ class Stream:
 
     def _tell(self, call: Callable[[StreamTap], None]) -> None:
         for tap in tuple(self._taps):
-            self._call(tap, call)
+            if tap in self._taps:
+                self._call(tap, call)
 
     def _call(self, tap: StreamTap, call: Callable[[StreamTap], None]) -> None:
+        """Tell a tap; one that fails is dropped, and told so, that nobody waits for it in vain."""
         try:
             call(tap)
         except Exception as error:
+            followed = tap in self._taps
             self.detach(tap)
             self.faulted(f"stream {self.name}: a follower failed and was dropped", error)
+            if followed:
+                self._call(tap, lambda tap: tap.stream_ended("internal error"))
 
     # Called by the writer that is in power.
 
@@ -182,6 +206,8 @@ class Stream:
         self.traffic.frames_in += len(frames)
         self.traffic.bytes_in += sum(len(frame.data) for frame in frames)
         self.last_dts = frames[-1].dts
+        if self.run is not None:
+            self._shown = self.run.run_id
         self._tell(lambda tap: tap.frames_added(builder, frames))
         # After the taps: whoever begins to follow because the stream runs now takes these frames from the
         # builder and must not be told of them again.
@@ -201,6 +227,7 @@ class Stream:
     def _run_lost(self, writer: StreamWriter, run: RunInfo, reason: str) -> None:
         if self._writer is writer:
             self._writer = None
+            self.catching_up = False
             self._tell(lambda tap: tap.run_ended(run, reason))
             self._set_running(False)
 
@@ -222,11 +249,13 @@ class StreamWriter:
     def open(self, opening: SegmentOpening) -> None:
         """Begin a segment; an unclosed one is void (its number may be used again)."""
         if self.in_power:
+            self.stream.catching_up = False
             self.stream._opened(opening)
 
     def frames(self, frames: Sequence[Frame]) -> None:
         """Append frames to the open segment."""
         if self.in_power:
+            self.stream.catching_up = False
             self.stream._added(frames)
 
     def close(self, duration: int, checksum: int | None = None) -> Segment | None:
@@ -234,13 +263,18 @@ class StreamWriter:
 
         @param checksum: what the segment's checksum must be (a link carries the ingest's); a segment with
             another one is thrown away.
-        @return: None when there is no open segment, when this writer has lost its power, and when the
-            checksum differs.
+        @return: None when there is no open segment, when this writer has lost its power, when the checksum
+            differs, and when M4F cannot carry the segment (it is thrown away then, too).
         """
         stream = self.stream
         if not self.in_power or stream.open is None or stream.run is None:
             return None
-        segment = stream.open.close(duration)
+        try:
+            segment = stream.open.close(duration)
+        except LocalProtocolError as error:
+            stream.open = None
+            stream.faulted(f"stream {stream.name}: a segment was thrown away", error)
+            return None
         if checksum is not None and segment.checksum != checksum:
             stream.open = None
             return None
@@ -250,17 +284,19 @@ class StreamWriter:
     def copy(self, segment: Segment, run: RunInfo) -> None:
         """Take a whole closed segment (history at a join, or what an interrupted link missed).
 
-        Followers see it as if its frames had come live; frames of it that came before are not repeated.
+        Followers that saw frames of the run before see it as if its frames had come live, and frames of it
+        that came before are not repeated. History they saw nothing of only enters the window.
         """
         stream = self.stream
         if not self.in_power:
             return
+        stream.catching_up = True
         last = stream.window.last_number
         if last is not None and segment.number <= last:
             stream.traffic.refused += 1
             stream.window.add(segment, run, stream.segment_duration)
             return
-        if stream.taps or stream.open is not None:
+        if stream._shown == run.run_id and (stream.taps or stream.open is not None):
             self._replay(segment)
         stream._closed(segment, run)
 
@@ -292,7 +328,7 @@ class StreamWriter:
 
 def _from_newest_key(frames: list[Frame], tracks: Tracks) -> list[Frame] | None:
     """The tail of C{frames} from the newest random access point, or None."""
-    video = {track.track_id for track in tracks if track.kind == 1}
+    video = {track.track_id for track in tracks if track.kind is TrackKind.VIDEO}
     for index in range(len(frames) - 1, -1, -1):
         frame = frames[index]
         if frame.key and (not video or frame.track_id in video):

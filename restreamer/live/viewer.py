@@ -104,7 +104,7 @@ class Viewer:
         """Send control bytes in order with the media."""
         if self.gone:
             return
-        if self.parked:
+        if not self._feed.is_live(self):
             self.transport.write(data)
             return
         try:
@@ -114,8 +114,7 @@ class Viewer:
         except OSError:
             return
         if sent < len(data):
-            self._feed.stop_live(self)
-            self.park(data[sent:], self._feed.now())
+            self._feed.hold(self, data[sent:])
 
     def end(self, reason: str, abort: bool) -> None:
         """The feed is over for this viewer; its protocol is told."""

@@ -41,6 +41,7 @@ class WindowSegment:
     """A closed segment and what was packaged from it so far.
 
     @ivar segment: the canonical segment; @ivar run: the run it belongs to.
+    @ivar target: seconds EXT-X-TARGETDURATION must be at least.
     """
 
     segment: Segment
@@ -137,7 +138,9 @@ class LiveWindow:
             return None
         if last is not None and segment.number > last.number + 1:
             self._bridge(last, segment)
-        target = -(-segment_duration // TICKS_PER_SECOND) + TARGET_MARGIN
+        # A segment of an earlier run may be longer than this run's D allows: round half up, as players do.
+        rounded = (2 * segment.duration + TICKS_PER_SECOND) // (2 * TICKS_PER_SECOND)
+        target = max(-(-segment_duration // TICKS_PER_SECOND) + TARGET_MARGIN, rounded)
         entry = WindowSegment(segment, run, target)
         self._all.append(entry)
         self._by_number[segment.number] = entry

@@ -371,7 +371,8 @@ class RtmpServerProtocol(Protocol):
 
     def _play_over(self, reason: str) -> None:
         """The feed has no more for us."""
-        self._viewer = self._playable = None
+        self._leave()
+        self._playable = None
         if not self._closed:
             self._connection.end_play(reason)
             self._close(reason)

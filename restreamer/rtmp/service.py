@@ -1,4 +1,4 @@
-"""The listening side of RTMP: a factory with connection limits, and a service that stops it politely."""
+"""The listening side of RTMP: a factory that limits its connections and sends them away politely."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ import os
 from collections import Counter
 from collections.abc import Callable
 
-from twisted.application.service import Service
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IAddress, IListeningPort, IReactorTime, IStreamServerEndpoint
+from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.internet.protocol import ServerFactory
 from twisted.logger import Logger
 from typing_extensions import override
@@ -117,44 +116,3 @@ class RtmpFactory(ServerFactory):
         for protocol in list(self._connections):
             protocol.stop(reason)
         return done
-
-
-class RtmpService(Service):
-    """Listens on an endpoint while it runs; stopping it sends everybody away and waits for the last."""
-
-    def __init__(self, endpoint: IStreamServerEndpoint, factory: RtmpFactory) -> None:
-        """Serve C{factory} on C{endpoint}."""
-        self._endpoint = endpoint
-        self.factory = factory
-        self.port: IListeningPort | None = None
-
-    @override
-    def startService(self) -> None:
-        """Listen. A port that cannot be had is logged."""
-        super().startService()
-        _ = self.start_listening().addErrback(lambda failure: _log.failure("RTMP: cannot listen", failure))
-
-    def start_listening(self) -> Deferred[None]:
-        """Listen.
-
-        @return: fires when the port is open; fails as the endpoint does.
-        """
-        return Deferred.fromCoroutine(self._listen())
-
-    async def _listen(self) -> None:
-        self.port = await self._endpoint.listen(self.factory)
-
-    @override
-    def stopService(self) -> Deferred[None]:
-        """Stop listening, ask everybody to reconnect, close, and wait for the last one."""
-        super().stopService()
-        return Deferred.fromCoroutine(self._stop())
-
-    async def _stop(self) -> None:
-        port, self.port = self.port, None
-        if port is not None:
-            closed = port.stopListening()
-            if closed is not None:
-                await closed
-        self.factory.request_reconnect()
-        await self.factory.close_all("the server is stopping")

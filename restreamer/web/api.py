@@ -56,6 +56,7 @@ class StreamStats(TypedDict, total=False):
     remote: bool
     publish_enabled: bool
     segments: int
+    play: Mapping[str, Any]
     media_info: Mapping[str, Any]
 
 

@@ -21,7 +21,7 @@ from restreamer.media.frame import Frame
 from restreamer.rtmp.client import Action, ClientEvent
 from restreamer.rtmp.client_protocol import RtmpClientProtocol
 from restreamer.rtmp.message import Audio, Data, Video
-from restreamer.rtmp.service import RtmpFactory, RtmpService
+from restreamer.rtmp.service import RtmpFactory
 from restreamer.rtmp.to_media import FlvToMedia
 from restreamer.rtmp.url import parse_url
 from restreamer.testing.media import START, aac_track, h264_track, make_frames
@@ -58,15 +58,21 @@ class EndToEndTests(TestCase):
         self.core = FakeCore()
         self.factory = RtmpFactory(self.core, self.core, reactor)
         endpoint = TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1")
-        self.service = RtmpService(endpoint, self.factory)
-        await self.service.start_listening()
-        assert self.service.port is not None
-        self.port = getattr(self.service.port.getHost(), "port", 0)
+        self.listening = await endpoint.listen(self.factory)
+        self.port = getattr(self.listening.getHost(), "port", 0)
 
     @override
     async def tearDown(self) -> None:  # type: ignore[override]
-        await self.service.stopService()
+        await self.stop()
         self.assertEqual(self.factory.connections, 0)
+
+    async def stop(self) -> None:
+        """Stop as a node does: no new connections, ask everybody to reconnect, close."""
+        stopped = self.listening.stopListening()
+        if stopped is not None:
+            await stopped
+        self.factory.request_reconnect()
+        await self.factory.close_all("the server is stopping")
 
     def url(self, key: str) -> str:
         """The URL of a stream here."""
@@ -127,7 +133,7 @@ class EndToEndTests(TestCase):
     async def test_stop(self) -> None:
         """Stopping asks everybody to reconnect, ends them, and waits."""
         _, owner = await self.client(Action.PUBLISH, "cam")
-        await self.service.stopService()
+        await self.stop()
         self.assertEqual(self.factory.connections, 0)
         self.assertIn("stopping", await owner.is_over)
         self.assertEqual(self.core.live, {})
