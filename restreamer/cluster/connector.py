@@ -12,11 +12,22 @@ from typing import Any
 from attrs import frozen
 from twisted.application.internet import ClientService
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
+from twisted.internet.interfaces import (
+    IProtocol,
+    IProtocolFactory,
+    IReactorTime,
+    IStreamClientEndpoint,
+)
 from twisted.internet.protocol import Factory, Protocol
 from typing_extensions import override
+from zope.interface import implementer
 
-from restreamer.cluster.link_protocol import SOURCE_IDLE_SECONDS, LinkProtocol, UpgradingProtocol
+from restreamer.cluster.link_protocol import (
+    SOURCE_IDLE_SECONDS,
+    LinkProtocol,
+    UpgradingProtocol,
+    abort_connection,
+)
 from restreamer.cluster.seams import LinkHandler
 from restreamer.m4f.link import Link
 
@@ -61,10 +72,19 @@ class Remote:
     key: bytes
 
 
-class LinkFactory(Factory):
-    """Makes the client end of links for one handler."""
+class Presence(Protocol):
+    """Stands for an authorised link in the service that keeps it: learns only that the link is lost."""
 
     noisy = False
+
+
+@implementer(IStreamClientEndpoint)
+class AuthorisingEndpoint:
+    """Connects, asks for the upgrade and authorises; what it gives is a link that is up.
+
+    So a failure at any of these steps is one failed attempt to whoever retries. (ClientService's own
+    C{prepareConnection} cannot be used for that: it has no transition for a connection lost meanwhile.)
+    """
 
     def __init__(self, node: Node, remote: Remote, purpose: str, handler: LinkHandler) -> None:
         self._node = node
@@ -73,19 +93,40 @@ class LinkFactory(Factory):
         self._handler = handler
 
     @override
-    def buildProtocol(self, addr: Any) -> Protocol:
-        """A protocol that asks for the upgrade first."""
+    def __repr__(self) -> str:
+        return f"<{self._purpose} link to {self._remote.address}>"
+
+    def connect(self, factory: IProtocolFactory) -> Deferred[Any]:
+        """A L{Presence} made by C{factory}, once the link is authorised."""
+        return Deferred.fromCoroutine(self._connect(factory))
+
+    async def _connect(self, factory: IProtocolFactory) -> IProtocol:
+        first = self._upgrading()
+        connected: Any = await self._remote.endpoint.connect(Factory.forProtocol(lambda: first))
+        try:
+            await first.up
+        except BaseException:
+            abort_connection(first.transport)
+            raise
+        assert first.transport is not None
+        presence = factory.buildProtocol(first.transport.getPeer())
+        assert presence is not None and connected is first
+        presence.makeConnection(first.transport)
+        first.when_lost(presence.connectionLost)
+        return presence
+
+    def _upgrading(self) -> UpgradingProtocol:
         node = self._node
         link = Link("client", node.node_id, [self._remote.key], node.nonce(), purpose=self._purpose)
         protocol = LinkProtocol(
-            link, lambda _: self._handler, node.clock, SOURCE_IDLE_SECONDS, self._remote.address, watched=True
+            link,
+            lambda _: self._handler,
+            node.clock,
+            SOURCE_IDLE_SECONDS,
+            self._remote.address,
+            watched=True,
         )
         return UpgradingProtocol(protocol, self._remote.address, node.clock)
-
-
-def _authorised(protocol: Any) -> Deferred[Any]:
-    up: Deferred[Any] = protocol.up
-    return up
 
 
 def link_service(node: Node, remote: Remote, purpose: str, handler: LinkHandler) -> ClientService:
@@ -94,9 +135,8 @@ def link_service(node: Node, remote: Remote, purpose: str, handler: LinkHandler)
     @param purpose: C{"control"} or C{"media"}.
     """
     return ClientService(
-        remote.endpoint,
-        LinkFactory(node, remote, purpose, handler),
+        AuthorisingEndpoint(node, remote, purpose, handler),
+        Factory.forProtocol(Presence),
         retryPolicy=lambda attempt: pause_before(attempt, node.uniform),
         clock=node.clock,
-        prepareConnection=_authorised,
     )

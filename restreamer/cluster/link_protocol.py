@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionLost
 from twisted.internet.interfaces import IPushProducer, ITCPTransport
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
@@ -248,7 +249,7 @@ def abort_connection(transport: object) -> None:
 class UpgradingProtocol(Protocol):
     """The client's first step: ask the node's HTTP port to speak M4F, then pass everything to the link.
 
-    It stays in front of the link (ClientService watches this protocol's connection).
+    It stays in front of the link: the transport knows this protocol.
 
     @param link: the protocol that speaks after the upgrade. @param host: for the Host header.
     """
@@ -263,6 +264,8 @@ class UpgradingProtocol(Protocol):
         self._timer: Timer | None = None
         self._error: str | None = None
         self._switched = False
+        self._lost = False
+        self._told: Callable[[Failure], None] | None = None
         self.up: Deferred[Any] = link.up
 
     @override
@@ -301,6 +304,16 @@ class UpgradingProtocol(Protocol):
             self._link.connectionLost(reason)
         elif not self.up.called:
             self.up.errback(RemoteProtocolError("upgrade", self._error or reason.getErrorMessage()))
+        self._lost = True
+        if self._told is not None:
+            self._told(reason)
+
+    def when_lost(self, told: Callable[[Failure], None]) -> None:
+        """Call C{told} when the connection is lost, at once when it is lost already."""
+        if self._lost:
+            told(Failure(ConnectionLost()))
+        else:
+            self._told = told
 
     def _expired(self) -> None:
         self._error = "no answer to the upgrade request"

@@ -18,6 +18,7 @@ class OnDemand:
 
     @ivar start, @ivar stop: of the input; @ivar busy: whether anybody takes the stream now.
     @ivar linger: seconds the input is kept after the last viewer or request; a new one cancels the end.
+        0: once started it is kept for ever.
     @ivar title, @ivar path: what the catalogue says of the stream.
     """
 
@@ -37,8 +38,8 @@ class OnDemand:
         self._wanted_at = self.clock.seconds()
         if not self.started:
             self.started = True
-            self.start()
             self._timer = self.clock.callLater(CHECK_EVERY, self._check)
+            self.start()
 
     def close(self) -> None:
         """Stop the input and all checks."""
@@ -50,10 +51,9 @@ class OnDemand:
             self.stop()
 
     def _check(self) -> None:
+        self._timer = self.clock.callLater(CHECK_EVERY, self._check)
         now = self.clock.seconds()
         if self.busy():
             self._wanted_at = now
-        if now - self._wanted_at >= self.linger:
+        if self.linger > 0 and now - self._wanted_at >= self.linger:
             self.close()
-        else:
-            self._timer = self.clock.callLater(CHECK_EVERY, self._check)

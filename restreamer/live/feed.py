@@ -331,11 +331,15 @@ class Feed(IdleTap):
         if stop < len(self._walk):
             self._slice_timer = self._clock.callLater(0, self._slice)
             return
-        self._walking = False
-        self._walk = []
-        if log.end != self._walk_end and self._flush_timer is None:
-            # Entries came while the walk ran: the viewers of its first slices lack them.
-            self._flush_timer = self._clock.callLater(0, self._flush_due)
+        if log.end == self._walk_end:
+            self._walking = False
+            self._walk = []
+            return
+        # Entries came while the walk ran: the viewers of its first slices lack them.
+        self._walk = list(live)
+        self._walk_at = 0
+        self._walk_end = log.end
+        self._slice_timer = self._clock.callLater(0, self._slice)
 
     def _start(self, viewer: Viewer) -> None:
         """Place C{viewer} at the newest key point and give it that entry through its transport."""

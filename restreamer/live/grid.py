@@ -18,10 +18,9 @@ ended by force. So every such segment brings the numbers closer to the grid by t
 Beside video, audio alone ends a segment only L{PATIENCE_TICKS} later than force would: many publishers send
 their audio a little ahead of the video it belongs to.
 
-Over a restart that keeps nothing at all, numbers do not repeat as long as the stream was on the grid and
-not ahead of UTC, and UTC did not step back. A publisher may be ahead of UTC by a few seconds
-(L{restreamer.live.timeline.LEAD_LIMIT}), a stream that is ahead of the grid by as much as it still has to
-gain: a restart quicker than that needs the last number (L{restreamer.live.ledger}).
+A restart that keeps nothing at all repeats no number when it comes after the end line of the last segment:
+for a stream that is on the grid and not ahead of UTC that is at most D later. A quicker one, or one after UTC
+stepped back, needs the last number (L{restreamer.live.ledger}).
 """
 
 from __future__ import annotations

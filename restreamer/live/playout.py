@@ -33,6 +33,7 @@ class Playout:
     def join(self, container: str, transport: ViewerTransport, ended: Callable[[str], None]) -> Viewer:
         """Put a viewer on the feed of C{container} at the newest keyframe.
 
+        When the stream has ended meanwhile, C{ended} is called at once.
         @raise Refused: when no such container is served.
         """
         feed = self._feeds.get(container)
@@ -41,7 +42,7 @@ class Playout:
         try:
             return feed.join(transport, ended)
         finally:
-            if not len(feed):
+            if not len(feed) and self._feeds.get(container) is feed:
                 self._emptied(container)
 
     @property

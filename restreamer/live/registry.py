@@ -169,7 +169,7 @@ class StreamRegistry:
     def reserve(self, names: frozenset[str]) -> None:
         """Set the configured names that wait for a publisher: remote streams of these names stay hidden."""
         before, self._reserved = self._reserved, names
-        for name in before ^ names:
+        for name in sorted(before ^ names):
             if name not in self._claims:
                 self._tell(partial(_tell_claim, name=name, claimed=name in names))
 
@@ -239,6 +239,7 @@ class StreamRegistry:
         if entry.expiry is not None and entry.expiry.active():
             entry.expiry.cancel()
         entry.stream.finish(reason)
+        entry.stream.watch_running(None)
         self._tell(lambda listener: listener.stream_removed(entry.stream))
 
     def close(self) -> None:

@@ -93,8 +93,8 @@ class Stream:
         """How many follow the stream."""
         return len(self._taps)
 
-    def watch_running(self, changed: Callable[[Stream], None]) -> None:
-        """Set who is told when L{running} changes (the registry)."""
+    def watch_running(self, changed: Callable[[Stream], None] | None) -> None:
+        """Set who is told when L{running} changes (the registry); None: nobody."""
         self._on_change = changed
 
     def attach(self, tap: StreamTap, first: bool = False) -> None:

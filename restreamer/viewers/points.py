@@ -78,7 +78,7 @@ class Publishing:
         claim = await self._registry.claim(request.name, "publish")
         try:
             ingest = self._ingests.ingest(request.name, settings, lambda reason: self._ended(claim))
-        except Refused:
+        except BaseException:
             self._registry.release(claim)
             raise
         self._kicks[request.name] = kick
@@ -100,11 +100,11 @@ class Publishing:
 
 
 def _has_keyframe(stream: Stream) -> bool:
-    return bool(stream.recent()[1])
+    return stream.running and not stream.catching_up and bool(stream.recent()[1])
 
 
 def _has_segment(stream: Stream) -> bool:
-    return bool(stream.window.entries)
+    return bool(stream.window.entries) and not stream.catching_up
 
 
 class Playing:
@@ -115,7 +115,7 @@ class Playing:
         self._waiting = waiting
 
     async def play(self, request: OpenRequest) -> Playout:
-        """The stream's playout, as soon as it has a keyframe.
+        """The stream's playout, as soon as it runs, has a keyframe and is up to date.
 
         @raise Refused: as L{WaitingRoom.entry}, and DENIED by the gate.
         """

@@ -20,15 +20,25 @@ from restreamer.seams import Clock, Timer
 #: Requests that may wait at once, over all streams.
 MAX_WAITING = 10_000
 
+#: Whether a stream can be played. One function for one kind of request: those who share it wait together.
+Ready = Callable[[Stream], bool]
+
 
 @define(eq=False)
 class _Wait(IdleTap):
-    """One request waiting for C{ready}; follows the stream as a tap, once there is a stream."""
+    """All requests that wait for one stream in one way: a single tap, however many they are.
 
-    ready: Callable[[Stream], bool]
-    done: Deferred[Stream]
+    @ivar stream: what it follows, once there is a stream. @ivar waiters: one Deferred per request.
+    """
+
+    ready: Ready
     stream: Stream | None = None
-    timer: Timer | None = field(default=None)
+    waiters: dict[Deferred[None], Timer] = field(factory=dict)
+
+    @override
+    def segment_opened(self, builder: SegmentBuilder) -> None:
+        """Look again."""
+        self.look()
 
     @override
     def frames_added(self, builder: SegmentBuilder, frames: Sequence[Frame]) -> None:
@@ -45,23 +55,41 @@ class _Wait(IdleTap):
         """There is nothing to wait for any more."""
         self.settle(Refused(Reason.NOT_FOUND, "the stream has ended"))
 
+    def follow(self, stream: Stream) -> None:
+        """Wait for C{stream} from here on."""
+        if self.stream is not stream:
+            self.leave()
+            self.stream = stream
+            stream.attach(self)
+
+    def leave(self) -> None:
+        """Follow nothing."""
+        if self.stream is not None:
+            self.stream.detach(self)
+            self.stream = None
+
     def look(self) -> None:
         """Settle when the stream is ready."""
         if self.stream is not None and self.ready(self.stream):
             self.settle(None)
 
     def settle(self, refusal: Refused | None) -> None:
-        """Answer once."""
-        if self.done.called:
+        """Answer everybody."""
+        self.leave()
+        for waiter in list(self.waiters):
+            self.answer(waiter, refusal)
+
+    def answer(self, waiter: Deferred[None], refusal: Refused | None) -> None:
+        """Answer one request, once."""
+        timer = self.waiters.pop(waiter, None)
+        if timer is not None and timer.active():
+            timer.cancel()
+        if timer is None or waiter.called:
             return
-        if self.timer is not None and self.timer.active():
-            self.timer.cancel()
-        if self.stream is not None:
-            self.stream.detach(self)
-        if refusal is None and self.stream is not None:
-            self.done.callback(self.stream)
+        if refusal is None:
+            waiter.callback(None)
         else:
-            self.done.errback(refusal or Refused(Reason.NOT_FOUND, "no such stream"))
+            waiter.errback(refusal)
 
 
 class WaitingRoom:
@@ -74,16 +102,17 @@ class WaitingRoom:
         self._registry = registry
         self._clock = clock
         self._limit = limit
-        self._waits: dict[str, dict[_Wait, None]] = {}
+        self._waits: dict[str, dict[Ready, _Wait]] = {}
         self._count = 0
         registry.listen(self)
 
     def __len__(self) -> int:
         return self._count
 
-    async def entry(self, name: str, ready: Callable[[Stream], bool]) -> LiveEntry:
+    async def entry(self, name: str, ready: Ready) -> LiveEntry:
         """The stream C{name} once it is C{ready}.
 
+        @param ready: one function for all requests of a kind.
         @raise Refused: NOT_FOUND when nothing could ever feed the name, NOT_READY after the wait,
             OVERLOADED when too many wait already.
         """
@@ -99,40 +128,46 @@ class WaitingRoom:
             raise Refused(Reason.NOT_FOUND, "the stream has ended")
         return entry
 
-    async def _wait(self, name: str, ready: Callable[[Stream], bool]) -> Stream:
+    async def _wait(self, name: str, ready: Ready) -> None:
         if self._count >= MAX_WAITING:
             raise Refused(Reason.OVERLOADED, "too many requests wait for streams to start")
-        wait = _Wait(ready, Deferred(lambda _: None))
-        group = self._waits.setdefault(name, {})
-        group[wait] = None
+        kinds = self._waits.setdefault(name, {})
+        wait = kinds.get(ready)
+        if wait is None:
+            wait = kinds[ready] = _Wait(ready)
+            self._follow(wait, name)
+        waiter: Deferred[None] = Deferred()
+        late = Refused(Reason.NOT_READY, "the stream did not start in time")
+        wait.waiters[waiter] = self._clock.callLater(self._limit, wait.answer, waiter, late)
         self._count += 1
-        wait.timer = self._clock.callLater(
-            self._limit, wait.settle, Refused(Reason.NOT_READY, "the stream did not start in time")
-        )
-        self._follow(wait, name)
         try:
-            return await wait.done
+            await waiter
         finally:
             self._count -= 1
-            del group[wait]
-            if not group and self._waits.get(name) is group:
+            timer = wait.waiters.pop(waiter, None)
+            if timer is not None and timer.active():
+                timer.cancel()
+            if not wait.waiters:
+                self._forget(name, wait)
+
+    def _forget(self, name: str, wait: _Wait) -> None:
+        wait.leave()
+        kinds = self._waits.get(name)
+        if kinds is not None and kinds.get(wait.ready) is wait:
+            del kinds[wait.ready]
+            if not kinds:
                 del self._waits[name]
-            if wait.timer.active():
-                wait.timer.cancel()
-            if wait.stream is not None:
-                wait.stream.detach(wait)
 
     def _follow(self, wait: _Wait, name: str) -> None:
         entry = self._registry.find(name)
-        if entry is not None and wait.stream is not entry.stream:
-            wait.stream = entry.stream
-            entry.stream.attach(wait)
+        if entry is not None:
+            wait.follow(entry.stream)
 
     # The registry's events.
 
     def stream_changed(self, stream: Stream) -> None:
         """A stream began: those who wait for its name follow it."""
-        for wait in tuple(self._waits.get(stream.name, ())):
+        for wait in tuple(self._waits.get(stream.name, {}).values()):
             self._follow(wait, stream.name)
             wait.look()
 
@@ -143,4 +178,6 @@ class WaitingRoom:
         """Nothing to do."""
 
     def supply_changed(self, name: str) -> None:
-        """Nothing to do."""
+        """Another source offers the name now: it has not heard yet that somebody waits."""
+        if name in self._waits and self._registry.supply(name) is not None:
+            self._registry.want(name)

@@ -252,7 +252,7 @@ class Root(Resource):
         super().__init__()
         self._player = Page("embed.html", framed=True)
         self._none = NotFound()
-        self.putChild(b"", Page("status.html"))
+        self._status = Page("status.html")
         files = Resource()
         for name in ("status.js", "embed.js", "style.css"):
             files.putChild(name.encode(), Page(name))
@@ -268,6 +268,8 @@ class Root(Resource):
     @override
     def getChild(self, path: bytes, request: Request) -> IResource:
         parts = [path, *(request.postpath or [])]
+        if parts == [b""]:
+            return self._status
         # Stop the walk here: a stream's name may have several parts.
         request.postpath = []
         if parts[-1] == b"embed.html" and valid_stream_name(b"/".join(parts[:-1]).decode("latin-1")):
