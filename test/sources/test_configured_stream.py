@@ -1,0 +1,129 @@
+"""A stream of the configuration keeps its name and its input."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+from typing_extensions import override
+
+from restreamer.live.feed import FeedLimits
+from restreamer.live.ledger import Ledger
+from restreamer.live.playout import Playout
+from restreamer.live.registry import StreamRegistry, StreamSettings
+from restreamer.sources.configured_stream import FIRST_PAUSE, LONGEST_PAUSE, ConfiguredStream
+
+
+class _Input:
+    def __init__(self, failed: Callable[[str], None]) -> None:
+        self.failed = failed
+        self.stopped = False
+
+    def stop(self) -> None:
+        self.stopped = True
+
+
+class ConfiguredStreamTests(SynchronousTestCase):
+    @override
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.faults: list[str] = []
+        self.registry = StreamRegistry(
+            self.clock,
+            Ledger(),
+            lambda stream: Playout(stream, self.clock, {}, FeedLimits()),
+            lambda what, error: self.faults.append(f"{what}: {error!r}"),
+        )
+        self.inputs: list[_Input] = []
+
+    def _stream(self, static: bool = True, linger: float = 5.0) -> ConfiguredStream:
+        def begin(settings: StreamSettings, failed: Callable[[str], None]) -> _Input:
+            self.inputs.append(_Input(failed))
+            return self.inputs[-1]
+
+        return ConfiguredStream(
+            name="film",
+            settings=StreamSettings(),
+            static=static,
+            linger=linger,
+            begin=begin,
+            registry=self.registry,
+            clock=self.clock,
+            jitter=lambda low, high: high,
+        )
+
+    def _start(self, stream: ConfiguredStream) -> None:
+        self.successResultOf(Deferred.fromCoroutine(stream.start()))
+
+    @override
+    def tearDown(self) -> None:
+        self.assertEqual(self.faults, [])
+
+    def test_static(self) -> None:
+        """It starts at once, owns its name, and gives it back."""
+        stream = self._stream()
+        self._start(stream)
+        self.assertEqual(len(self.inputs), 1)
+        self.assertTrue(self.registry.claimed("film"))
+        stream.stop()
+        self.assertTrue(self.inputs[0].stopped)
+        self.assertFalse(self.registry.claimed("film"))
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_name_taken(self) -> None:
+        """A second owner does not start, and does not take the name away when it stops."""
+        first, second = self._stream(), self._stream()
+        self._start(first)
+        self._start(second)
+        self.assertEqual(len(self.inputs), 1)
+        second.stop()
+        self.assertTrue(self.registry.claimed("film"))
+
+    def test_failures_back_off(self) -> None:
+        """An input that fails is started again, later and later, up to a bound."""
+        self._start(self._stream())
+        pauses = []
+        for _ in range(9):
+            self.inputs[-1].failed("broken")
+            (call,) = self.clock.getDelayedCalls()
+            pause = call.getTime() - self.clock.seconds()
+            pauses.append(pause)
+            started = len(self.inputs)
+            self.clock.advance(pause)
+            self.assertEqual(len(self.inputs), started + 1)
+        self.assertEqual(pauses[:3], [FIRST_PAUSE, FIRST_PAUSE * 2, FIRST_PAUSE * 4])
+        self.assertEqual(max(pauses), LONGEST_PAUSE)
+        self.clock.advance(120)
+        self.inputs[-1].failed("broken after a long time")
+        (call,) = self.clock.getDelayedCalls()
+        self.assertEqual(call.getTime() - self.clock.seconds(), FIRST_PAUSE)
+
+    def test_stop_while_waiting(self) -> None:
+        stream = self._stream()
+        self._start(stream)
+        self.inputs[0].failed("broken")
+        stream.stop()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_on_demand(self) -> None:
+        """Started by the first request, stopped a while after the last."""
+        stream = self._stream(static=False, linger=5.0)
+        self._start(stream)
+        self.assertEqual(self.inputs, [])
+        self.assertEqual(self.registry.supplies(), ("film",))
+        self.assertTrue(self.registry.want("film"))
+        self.assertEqual(len(self.inputs), 1)
+        self.clock.pump([1.0] * 3)
+        self.registry.want("film")
+        self.clock.pump([1.0] * 4)
+        self.assertFalse(self.inputs[0].stopped)
+        self.clock.pump([1.0] * 3)
+        self.assertTrue(self.inputs[0].stopped)
+        self.registry.want("film")
+        self.assertEqual(len(self.inputs), 2)
+        stream.stop()
+        self.assertTrue(self.inputs[1].stopped)
+        self.assertEqual(self.registry.supplies(), ())
+        self.assertEqual(self.clock.getDelayedCalls(), [])
