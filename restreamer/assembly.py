@@ -160,7 +160,7 @@ class Core:
 
             def begin_file(settings: StreamSettings, failed: Callable[[str], None]) -> RunningInput:
                 ingest = self.ingests.ingest(config.name, settings, lambda reason: None)
-                playing = FileInput(opener, ingest, self.reactor, self._in_thread, failed)
+                playing = FileInput(opener, ingest, self.reactor, self.in_thread, failed)
                 playing.start()
                 return playing
 
@@ -173,7 +173,8 @@ class Core:
 
         return begin_pull
 
-    def _in_thread(self, call: Callable[..., Any], *args: Any) -> Deferred[Any]:
+    def in_thread(self, call: Callable[..., Any], *args: Any) -> Deferred[Any]:
+        """Run something that blocks, in a thread."""
         return deferToThreadPool(self.reactor, self.reactor.getThreadPool(), call, *args)
 
     def _link_handler(self, event: Authorised) -> LinkHandler:
@@ -440,10 +441,13 @@ class Node(MultiService):
         self._saving = self.core.reactor.callLater(SAVE_EVERY, self._save)
 
     def _save(self) -> None:
-        try:
-            self.core.state.save()
-        finally:
+        text = self.core.state.changes()
+        if text is None:
             self._save_later()
+            return
+        writing = self.core.in_thread(self.core.state.write, text)
+        _ = writing.addErrback(lambda failure: _log.failure("the state was not kept", failure))
+        _ = writing.addBoth(lambda _: self._save_later() if self.running else None)
 
 
 def _listeners(configuration: Configuration) -> list[tuple[str, Listen]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from collections.abc import Callable
 
 from restreamer.live.ledger import Ledger
@@ -36,18 +37,29 @@ class StateFile:
 
     def save(self) -> None:
         """Write what changed since the last call."""
+        text = self.changes()
+        if text is not None:
+            self.write(text)
+
+    def changes(self) -> str | None:
+        """The file's new text when something changed since the last call, else None."""
         if not self._path or not self.ledger.changed:
-            return
-        text = json.dumps({"node_id": self.node_id.hex(), "streams": self.ledger.rows()})
-        part = self._path + ".new"
+            return None
+        self.ledger.changed = False
+        return json.dumps({"node_id": self.node_id.hex(), "streams": self.ledger.rows()})
+
+    def write(self, text: str) -> None:
+        """Replace the file by C{text}. Blocks on the disk: a running node calls it in a thread."""
+        # A name of its own per writer: the last write of a stopping node must not meet one in a thread.
+        part = f"{self._path}.{threading.get_ident()}"
         try:
             with open(part, "w", encoding="utf-8") as file:
                 file.write(text)
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(part, self._path)
-            self.ledger.changed = False
         except OSError as error:
+            self.ledger.changed = True
             _log.error("state is not kept: {path}: {error}", path=self._path, error=error)
 
     def _load(self, folder: str) -> None:
