@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import resource
 import time
 from typing import ClassVar
+from unittest import SkipTest
 
 from typing_extensions import override
 
@@ -55,6 +57,22 @@ class Viewers(StageCase):
     def test_fifty_http(self) -> None:
         """Fifty viewers over HTTP-TS."""
         self.crowd("tshttp", 5.0)
+
+    def test_a_thousand_http(self) -> None:
+        """A thousand viewers over HTTP-TS on one process: none stalls and none is closed."""
+        limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if limit[1] < 2000:
+            raise SkipTest(f"only {limit[1]} files can be open here")
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(limit[0], 2000), limit[1]))
+        self.addCleanup(resource.setrlimit, resource.RLIMIT_NOFILE, limit)
+        with Audience(self.target("tshttp"), 1000, processes=2) as audience:
+            time.sleep(4.0)
+            audience.mark()
+            time.sleep(8.0)
+            window = audience.report()
+        self.assertEqual((window.closed, len(window.first)), (0, 1000), window.describe())
+        self.assertEqual(window.stalls, 0, window.describe())
+        self.assertEqual(window.ok(0.9 * byte_rate(BFRAMES)), 1000, window.describe())
 
     def test_fifty_rtmp(self) -> None:
         """Fifty viewers over RTMP."""
