@@ -182,9 +182,11 @@ class Core:
             return ControlServer(self.catalogue, self.utc.ticks)
         return MediaServer(self.waiting, self.relays, self.node_id, self.utc.ticks)
 
-    def _configured(self) -> dict[str, bool]:
+    def _configured(self) -> dict[str, tuple[str, bool]]:
         return {
-            name: stream.static for name, stream in self.configuration.streams.items() if not stream.disabled
+            name: (stream.title, stream.static)
+            for name, stream in self.configuration.streams.items()
+            if not stream.disabled
         }
 
     def _playout(self, stream: Stream) -> Playout:

@@ -24,7 +24,7 @@ class NodeStats:
 
     A configured stream is always listed; one that was published or pulled only while it runs, although its
     window stays playable for C{source_timeout} after that.
-    @param configured: names of the configuration, and whether each is static.
+    @param configured: names of the configuration, with the title of each and whether it is static.
     @param utc: UTC ticks now.
     """
 
@@ -33,7 +33,7 @@ class NodeStats:
         registry: StreamRegistry,
         remote: RemoteStreams,
         publishing: Publishing,
-        configured: Callable[[], dict[str, bool]],
+        configured: Callable[[], dict[str, tuple[str, bool]]],
         utc: Callable[[], int],
     ) -> None:
         self._registry = registry
@@ -63,8 +63,13 @@ class NodeStats:
         if source is not None:
             stats["source_id"] = source
         stats["publish_enabled"] = name in self._publishing.publishers()
-        title = entry.stream.title if entry is not None else ""
-        return StreamInfo(name=name, title=title, static=configured.get(name, not supplied), stats=stats)
+        title = entry.stream.title if entry is not None else configured.get(name, ("", True))[0]
+        return StreamInfo(
+            name=name,
+            title=title,
+            static=configured[name][1] if name in configured else not supplied,
+            stats=stats,
+        )
 
     def _stats(self, entry: LiveEntry) -> StreamStats:
         stream = entry.stream

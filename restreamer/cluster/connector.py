@@ -1,7 +1,8 @@
 """Persistent links to a source: connect, authorise, and again when the link is lost.
 
 Twisted's ClientService does the life cycle; a connection counts as made only when the link is authorised,
-so a peer that accepts and closes is backed off from like one that is down.
+so a peer that accepts and closes is backed off from like one that is down; so is one that authorises and
+then gives nothing (L{ClientHandler.fruitful}).
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import Any
 
 from attrs import frozen
 from twisted.application.internet import ClientService
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import (
     IProtocol,
     IProtocolFactory,
@@ -28,8 +29,11 @@ from restreamer.cluster.link_protocol import (
     UpgradingProtocol,
     abort_connection,
 )
-from restreamer.cluster.seams import LinkHandler
+from restreamer.cluster.seams import ClientHandler
+from restreamer.logs import Logger
 from restreamer.m4f.link import Link
+
+_log = Logger()
 
 #: First pause, growth and longest pause between two attempts, seconds.
 FIRST_PAUSE = 0.2
@@ -86,11 +90,12 @@ class AuthorisingEndpoint:
     C{prepareConnection} cannot be used for that: it has no transition for a connection lost meanwhile.)
     """
 
-    def __init__(self, node: Node, remote: Remote, purpose: str, handler: LinkHandler) -> None:
+    def __init__(self, node: Node, remote: Remote, purpose: str, handler: ClientHandler) -> None:
         self._node = node
         self._remote = remote
         self._purpose = purpose
         self._handler = handler
+        self._said = ""
 
     @override
     def __repr__(self) -> str:
@@ -101,19 +106,40 @@ class AuthorisingEndpoint:
         return Deferred.fromCoroutine(self._connect(factory))
 
     async def _connect(self, factory: IProtocolFactory) -> IProtocol:
-        first = self._upgrading()
-        connected: Any = await self._remote.endpoint.connect(Factory.forProtocol(lambda: first))
         try:
-            await first.up
-        except BaseException:
-            abort_connection(first.transport)
+            first = await self._authorised()
+        except CancelledError:
             raise
+        except Exception as error:
+            self._explain(error)
+            raise
+        self._said = ""
         assert first.transport is not None
         presence = factory.buildProtocol(first.transport.getPeer())
-        assert presence is not None and connected is first
+        assert presence is not None
         presence.makeConnection(first.transport)
         first.when_lost(presence.connectionLost)
         return presence
+
+    async def _authorised(self) -> UpgradingProtocol:
+        """A connection whose link is up."""
+        protocol = self._upgrading()
+        factory = Factory.forProtocol(lambda: protocol)
+        factory.noisy = False
+        await self._remote.endpoint.connect(factory)
+        try:
+            await protocol.up
+        except BaseException:
+            abort_connection(protocol.transport)
+            raise
+        return protocol
+
+    def _explain(self, error: Exception) -> None:
+        """Say why there is no link, once for each reason."""
+        text = str(error) or type(error).__name__
+        if text != self._said:
+            self._said = text
+            _log.warn("no {what}: {why}", what=f"{self._purpose} link to {self._remote.address}", why=text)
 
     def _upgrading(self) -> UpgradingProtocol:
         node = self._node
@@ -129,14 +155,27 @@ class AuthorisingEndpoint:
         return UpgradingProtocol(protocol, self._remote.address, node.clock)
 
 
-def link_service(node: Node, remote: Remote, purpose: str, handler: LinkHandler) -> ClientService:
+def link_service(node: Node, remote: Remote, purpose: str, handler: ClientHandler) -> ClientService:
     """A service that keeps a link to C{remote} for C{handler} while it runs.
 
     @param purpose: C{"control"} or C{"media"}.
     """
+    fruitless = 0
+
+    def pause(attempt: int) -> float:
+        nonlocal fruitless
+        if handler.fruitful:
+            handler.fruitful = False
+            fruitless = 0
+        else:
+            fruitless += 1
+        return pause_before(fruitless, node.uniform)
+
+    presences = Factory.forProtocol(Presence)
+    presences.noisy = False
     return ClientService(
         AuthorisingEndpoint(node, remote, purpose, handler),
-        Factory.forProtocol(Presence),
-        retryPolicy=lambda attempt: pause_before(attempt, node.uniform),
+        presences,
+        retryPolicy=pause,
         clock=node.clock,
     )

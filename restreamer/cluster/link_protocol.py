@@ -71,6 +71,8 @@ class LinkProtocol(Protocol):
         self._deadline: Timer | None = None
         self._beat: Timer | None = None
         self._heard = 0.0
+        self._watch: Timer | None = None
+        self._closing = False
         self._paused_at: float | None = None
         self._reason = ""
         self._lost = False
@@ -95,15 +97,16 @@ class LinkProtocol(Protocol):
 
     def send_encoded(self, data: bytes) -> None:
         """Send encoded records."""
-        if self.transport is not None and not self._lost:
+        if self.transport is not None and not self._lost and not self._closing:
             self.transport.write(data)
 
     def close(self, reason: str) -> None:
         """Say goodbye and close; an unread peer is aborted."""
-        if self._lost or self.transport is None:
+        if self._lost or self._closing or self.transport is None:
             return
         self._reason = self._reason or reason
         self.send(Goodbye(code=0, text=reason[:200]))
+        self._closing = True
         self._consumer().unregisterProducer()
         self.transport.loseConnection()
         self._arm(STALL_SECONDS, "did not read our goodbye")
@@ -134,10 +137,12 @@ class LinkProtocol(Protocol):
     def dataReceived(self, data: bytes) -> None:
         """Feed the link; anything wrong closes it and nothing else."""
         self._heard = self._clock.seconds()
-        if self._done:
+        if self._done or self._closing:
             return
         try:
             for event in self._link.receive(data):
+                if self._closing or self._lost:
+                    return
                 if isinstance(event, Authorised):
                     self._authorised(event)
                 elif self._handler is not None:
@@ -164,7 +169,7 @@ class LinkProtocol(Protocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Tell the handler, once."""
         self._lost = True
-        for timer in (self._deadline, self._beat):
+        for timer in (self._deadline, self._beat, self._watch):
             if timer is not None and timer.active():
                 timer.cancel()
         text = self._reason or reason.getErrorMessage()
@@ -204,7 +209,18 @@ class LinkProtocol(Protocol):
         self._flush()
         self._handler.link_up(self)
         self._schedule_beat()
-        self.up.callback(self)
+        self._watch_silence()
+        if not self.up.called:
+            self.up.callback(self)
+
+    def _watch_silence(self) -> None:
+        """Abort at the moment the peer has said nothing for C{idle} seconds."""
+        left = self._heard + self._idle - self._clock.seconds()
+        if left > 0:
+            self._watch = self._clock.callLater(left, self._watch_silence)
+        else:
+            self._watch = None
+            self.abort(f"silent for {self._idle:.1f} s")
 
     def _schedule_beat(self) -> None:
         self._beat = self._clock.callLater(BEAT_SECONDS, self._on_beat)
@@ -212,11 +228,9 @@ class LinkProtocol(Protocol):
     def _on_beat(self) -> None:
         self._schedule_beat()
         now = self._clock.seconds()
-        if now - self._heard > self._idle:
-            self.abort(f"silent for {self._idle:.1f} s")
-        elif self._paused_at is not None and now - self._paused_at > STALL_SECONDS:
+        if self._paused_at is not None and now - self._paused_at > STALL_SECONDS:
             self.abort(f"did not read for {STALL_SECONDS:.0f} s")
-        elif self._handler is not None:
+        elif self._handler is not None and not self._closing:
             self._handler.beat()
 
     def _arm(self, seconds: float, reason: str) -> None:
@@ -230,12 +244,13 @@ class LinkProtocol(Protocol):
 
     def _flush(self) -> None:
         data = self._link.data_to_send()
-        if data and self.transport is not None and not self._lost:
+        if data and self.transport is not None and not self._lost and not self._closing:
             self.transport.write(data)
 
     def _fail(self) -> None:
         """Close after a polite word if there is one to send, at the latest at the deadline."""
         if self.transport is not None:
+            self._closing = True
             self._consumer().unregisterProducer()
             self.transport.loseConnection()
             self._arm(1.0, "did not close")

@@ -35,8 +35,7 @@ def link_route(
         if request.path != UPGRADE_PATH:
             return None
         if request.method != "GET" or not is_upgrade(request.headers):
-            headers = _PLAIN + f"Upgrade: {UPGRADE_TOKEN}\r\n".encode()
-            return FullReply(status=426, headers=headers, body=b"This path is for other nodes.\n")
+            return FullReply(status=426, headers=_PLAIN + _HEADERS, body=b"This path is for other nodes.\n")
         accepted = tuple(keys())
         if not accepted:
             _log.warn("link from {peer} refused: no cluster_key is configured here", peer=request.peer)

@@ -45,6 +45,7 @@ class Puller:
     @ivar remote_name: the stream's name at the source.
     @param stream: gives the local stream, made when needed.
     @ivar refused: told (code, text) when the source does not give the stream.
+    @ivar fruitful: the link gave (or gives) the stream; the connector asks before it tries again.
     @ivar lag: ticks between now and the newest frame taken, as of that frame; None before the first.
     """
 
@@ -58,6 +59,7 @@ class Puller:
     ) -> None:
         self.remote_name = remote_name
         self.lag: int | None = None
+        self.fruitful = False
         self.frames = 0
         self.bytes = 0
         self._stream_of = stream
@@ -69,6 +71,8 @@ class Puller:
         self._writer: StreamWriter | None = None
         self._run_id: int | None = None
         self._skip = 0
+        self._passed_over = False
+        self._over = False
         self._check = LiveFormCheck()
 
     @property
@@ -77,17 +81,21 @@ class Puller:
         return self._link is not None
 
     def stop(self, reason: str) -> None:
-        """Feed the stream no more."""
-        if self._writer is not None:
-            self._writer.lose(reason)
-            self._writer = None
+        """Feed the stream no more, whatever still comes. For good."""
+        self._over = True
+        self._lose(reason)
 
     # The link.
 
     def link_up(self, link: LinkWriter) -> None:
         """Ask for the stream, from where we stand."""
         self._link = link
+        self.fruitful = False
+        if self._over:
+            link.abort("not pulled any more")
+            return
         self._check = LiveFormCheck()
+        self._passed_over = False
         held = self._stream
         if held is None or held.ended or held.run is None or held.run.run_id != self._run_id:
             link.send(Pull(name=self.remote_name))
@@ -101,6 +109,8 @@ class Puller:
 
     def record(self, record: Record) -> None:
         """Take what the source sends."""
+        if self._over:
+            return
         self._check.take(record)
         if isinstance(record, Frames):
             self._frames(record)
@@ -113,7 +123,7 @@ class Puller:
         elif isinstance(record, PullAccepted):
             self._accepted(record)
         elif isinstance(record, RunEnd):
-            self.stop(f"the source lost its input: {record.reason}")
+            self._lose(f"the source lost its input: {record.reason}")
         elif isinstance(record, PullRefused):
             self._refused(record.code, record.text)
         elif isinstance(record, PartClose):
@@ -132,7 +142,12 @@ class Puller:
     def link_down(self, reason: str) -> None:
         """The input is lost until the link returns."""
         self._link = None
-        self.stop(f"link to the source lost: {reason}")
+        self._lose(f"link to the source lost: {reason}")
+
+    def _lose(self, reason: str) -> None:
+        if self._writer is not None:
+            self._writer.lose(reason)
+            self._writer = None
 
     # What the source sends.
 
@@ -141,6 +156,7 @@ class Puller:
             raise RemoteProtocolError("media link", "the source answered with another stream's name")
         if not 0 < record.segment_duration <= 60 * TICKS_PER_SECOND:
             raise RemoteProtocolError("media link", "an impossible segment duration")
+        self.fruitful = True
         self._begin(record.run, record.segment_duration, record.title)
 
     def _begin(self, run: RunInfo, segment_duration: int, title: str) -> None:
@@ -179,13 +195,17 @@ class Puller:
             self._skip = len(held.frames)
             return
         self._skip = 0
+        stream.begin_anew_below(record.opening.number)
         last = stream.window.last_number
-        if last is not None and record.opening.number <= last:
-            raise RemoteProtocolError("media link", "the source opens a segment that is closed already")
-        writer.open(record.opening)
+        # Closed here before (another source was ahead, or the source began anew): the first one stays.
+        self._passed_over = last is not None and record.opening.number <= last
+        if not self._passed_over:
+            writer.open(record.opening)
 
     def _frames(self, record: Frames) -> None:
         writer = self._writing()
+        if self._passed_over:
+            return
         frames = record.frames
         if self._skip:
             known = min(self._skip, len(frames))
@@ -203,12 +223,17 @@ class Puller:
     def _part(self, record: PartClose) -> None:
         held = self._writing().stream.open
         part = part_of(record)
+        if self._passed_over:
+            return
         # A part that ends within the frames held from an earlier link was closed then.
         if held is not None and not (held.parts and held.parts[-1].first_frame >= part.first_frame):
             held.close_part(part)
 
     def _close(self, record: SegmentClose) -> None:
         writer = self._writing()
+        if self._passed_over:
+            self._passed_over = False
+            return
         held = writer.stream.open
         if held is None or held.opening.number != record.number:
             raise RemoteProtocolError("media link", "the close of a segment that is not open")

@@ -1,7 +1,10 @@
 """Streams on their way to other nodes: each record is encoded once and written to every link.
 
 A link that cannot keep up (its transport is paused) is set aside with its position and catches up from the
-window when it drains, so that its memory is bounded by the window; the other links notice nothing.
+window when it drains, so that its memory is bounded by a segment; the other links notice nothing.
+
+What a link is told: PullAccepted with the run, before anything of it and again whenever another run begins
+or the run returns after its RunEnd; then closed segments, and the open one from frame 0.
 """
 
 from __future__ import annotations
@@ -35,12 +38,14 @@ class PulledLink:
     """One link that pulls the stream.
 
     @ivar link: the link. @ivar next_number: closed segments below it were sent or are held there.
+    @ivar run_id: the run the link was told of last; None when it was told of its end, or of none.
     @ivar open_number: the segment whose opening was sent, or None. @ivar sent: frames of it sent.
     @ivar live: it gets every record as it comes; otherwise it will catch up.
     """
 
     link: LinkWriter
     next_number: int
+    run_id: int | None = None
     open_number: int | None = None
     sent: int = 0
     live: bool = False
@@ -50,10 +55,12 @@ class Relay(IdleTap):
     """Follows one stream and feeds all links that pull it.
 
     @ivar stream: the stream. @ivar links: how many pull it now.
+    @ivar over: the stream has ended, or dropped this relay after a fault.
     """
 
     def __init__(self, stream: Stream) -> None:
         self.stream = stream
+        self.over = False
         self._pulled: dict[LinkWriter, PulledLink] = {}
         stream.attach(self, first=True)
 
@@ -62,19 +69,11 @@ class Relay(IdleTap):
 
     def add(self, link: LinkWriter, pull: Pull) -> None:
         """Answer C{pull}: the closed segments the asker lacks, the open one from frame 0, then live."""
-        stream = self.stream
-        run = stream.run
+        run = self.stream.run
         assert run is not None
-        link.send(
-            PullAccepted(
-                name=stream.name,
-                run=run,
-                title=stream.title,
-                segment_duration=stream.segment_duration,
-            )
-        )
         resumes = pull.run_id == run.run_id
         pulled = self._pulled[link] = PulledLink(link, pull.number if resumes else 0)
+        self._announce(pulled, run)
         self._catch_up(pulled)
 
     def drop(self, link: LinkWriter) -> None:
@@ -95,17 +94,28 @@ class Relay(IdleTap):
 
     @override
     def run_began(self, run: RunInfo) -> None:
-        """Openings carry the run; an unclosed segment of the run before is void."""
-        for pulled in self._pulled.values():
+        """Announce the run; an unclosed segment of the run before is void."""
+        for pulled in list(self._pulled.values()):
             pulled.open_number = None
+            if pulled.live and not pulled.link.paused:
+                self._announce(pulled, run)
+            else:
+                pulled.live = False
 
     @override
     def segment_opened(self, builder: SegmentBuilder) -> None:
         """Pass the opening on."""
-        if self.stream.run is not None:
-            number = builder.opening.number
-            encoded = encode_record(SegmentOpen(run=self.stream.run, opening=builder.opening))
-            for pulled in self._live(encoded):
+        run = self.stream.run
+        if run is None:
+            return
+        number = builder.opening.number
+        encoded = encode_record(SegmentOpen(run=run, opening=builder.opening))
+        for pulled in list(self._pulled.values()):
+            if not pulled.live:
+                continue
+            if pulled.run_id != run.run_id:
+                self._catch_up(pulled)
+            elif self._write(pulled, encoded):
                 pulled.open_number = number
                 pulled.sent = 0
 
@@ -113,9 +123,10 @@ class Relay(IdleTap):
     def frames_added(self, builder: SegmentBuilder, frames: Sequence[Frame]) -> None:
         """Pass frames on, at once."""
         encoded = encode_record(Frames(frames=list(frames), start=builder.opening.start))
+        number = builder.opening.number
         count = len(builder.frames)
         for pulled in list(self._pulled.values()):
-            if pulled.live and pulled.open_number == builder.opening.number:
+            if pulled.live and pulled.open_number == number:
                 if self._write(pulled, encoded):
                     pulled.sent = count
             elif not pulled.link.paused:
@@ -130,35 +141,32 @@ class Relay(IdleTap):
             SegmentClose(number=segment.number, duration=segment.duration, checksum=segment.checksum)
         )
         for pulled in list(self._pulled.values()):
-            if pulled.live and pulled.open_number == segment.number:
-                self._write(pulled, encoded)
+            if not pulled.live:
+                continue
+            if pulled.open_number != segment.number:
+                self._catch_up(pulled)
+            elif self._write(pulled, encoded):
                 pulled.open_number = None
                 pulled.next_number = segment.number + 1
-            elif pulled.live:
-                self._catch_up(pulled)
 
     @override
     def run_ended(self, run: RunInfo, reason: str) -> None:
         """The input was lost here."""
-        for pulled in self._live(encode_record(RunEnd(run_id=run.run_id, reason=reason))):
-            pulled.open_number = None
+        encoded = encode_record(RunEnd(run_id=run.run_id, reason=reason))
+        for pulled in list(self._pulled.values()):
+            if pulled.live and self._write(pulled, encoded):
+                pulled.open_number = pulled.run_id = None
 
     @override
     def stream_ended(self, reason: str) -> None:
         """The stream is gone: so are the pulls."""
-        for link in list(self._pulled):
-            link.close(reason)
+        self.over = True
+        links = list(self._pulled)
         self._pulled.clear()
+        for link in links:
+            link.close(reason)
 
     # Sending.
-
-    def _live(self, encoded: bytes) -> list[PulledLink]:
-        """Write to every live link; gives those that took it."""
-        took = []
-        for pulled in list(self._pulled.values()):
-            if pulled.live and self._write(pulled, encoded):
-                took.append(pulled)
-        return took
 
     def _write(self, pulled: PulledLink, encoded: bytes) -> bool:
         if pulled.link.paused:
@@ -167,16 +175,29 @@ class Relay(IdleTap):
         pulled.link.send_encoded(encoded)
         return True
 
+    def _announce(self, pulled: PulledLink, run: RunInfo) -> None:
+        """Tell of the run that feeds the stream now."""
+        stream = self.stream
+        pulled.link.send(
+            PullAccepted(
+                name=stream.name, run=run, title=stream.title, segment_duration=stream.segment_duration
+            )
+        )
+        pulled.run_id = run.run_id
+
     def _catch_up(self, pulled: PulledLink) -> None:
         """Send what the link lacks, from the window and the open segment; it is live after that."""
         link = pulled.link
+        run = self.stream.run
+        pulled.live = False
         for entry in self.stream.window.retained:
             segment = entry.segment
             if segment.number < pulled.next_number:
                 continue
             if link.paused:
-                pulled.live = False
                 return
+            if run is not None and entry.run.run_id == run.run_id and pulled.run_id != run.run_id:
+                self._announce(pulled, run)
             if pulled.open_number == segment.number:
                 rest = segment.frames()[pulled.sent :]
                 if rest:
@@ -188,18 +209,32 @@ class Relay(IdleTap):
                 link.send(SegmentCopy(run=entry.run, encoded=segment.encoded))
             pulled.open_number = None
             pulled.next_number = segment.number + 1
-        builder = self.stream.open
-        run = self.stream.run
-        if builder is not None and run is not None:
-            if pulled.open_number != builder.opening.number:
-                link.send(SegmentOpen(run=run, opening=builder.opening))
-                pulled.open_number = builder.opening.number
-                pulled.sent = 0
-            rest = builder.frames[pulled.sent :]
-            if rest:
-                link.send(Frames(frames=rest, start=builder.opening.start))
-            pulled.sent = len(builder.frames)
+        if link.paused:
+            return
+        if run is not None and self.stream.fed:
+            self._send_open(pulled, run)
+        elif pulled.run_id is not None:
+            link.send(RunEnd(run_id=pulled.run_id, reason="the input was lost"))
+            pulled.open_number = pulled.run_id = None
         pulled.live = True
+
+    def _send_open(self, pulled: PulledLink, run: RunInfo) -> None:
+        """Send what the link lacks of the open segment."""
+        if pulled.run_id != run.run_id:
+            self._announce(pulled, run)
+            pulled.open_number = None
+        builder = self.stream.open
+        if builder is None:
+            return
+        link = pulled.link
+        if pulled.open_number != builder.opening.number:
+            link.send(SegmentOpen(run=run, opening=builder.opening))
+            pulled.open_number = builder.opening.number
+            pulled.sent = 0
+        rest = builder.frames[pulled.sent :]
+        if rest:
+            link.send(Frames(frames=rest, start=builder.opening.start))
+        pulled.sent = len(builder.frames)
 
 
 @define(eq=False)
@@ -211,7 +246,7 @@ class Relays:
     def of(self, stream: Stream) -> Relay:
         """The relay of C{stream}."""
         relay = self._by_stream.get(stream)
-        if relay is None:
+        if relay is None or relay.over:
             relay = self._by_stream[stream] = Relay(stream)
         return relay
 

@@ -42,6 +42,7 @@ class SourceOffer:
     @ivar address: for logs. @ivar only, @ivar hidden: its lists. @ivar settings: for its streams.
     @ivar clients_timeout: linger of its on-demand streams, seconds.
     @ivar pull: begins to pull (remote name, settings).
+    @ivar away: its control link is lost: what it listed counts only where no other source lists it.
     """
 
     address: str
@@ -51,6 +52,7 @@ class SourceOffer:
     clients_timeout: float
     pull: Callable[[str, StreamSettings], Pull]
     listed: dict[str, StreamListed] = field(factory=dict)
+    away: bool = False
 
     def choice(self, name: str) -> Choice:
         """What becomes of the source's stream C{name}."""
@@ -109,6 +111,13 @@ class RemoteStreams:
         source.listed[entry.name] = entry
         self._review(entry.name)
 
+    def set_away(self, source: SourceOffer, away: bool) -> None:
+        """The source's control link was lost, or is back with a whole list."""
+        if source.away != away:
+            source.away = away
+            for name in list(source.listed):
+                self._review(name)
+
     def unlisted(self, source: SourceOffer, name: str) -> None:
         """The source lists the stream no more."""
         if source.listed.pop(name, None) is not None:
@@ -162,7 +171,7 @@ class RemoteStreams:
         best: SourceOffer | None = None
         choice = Choice.HIDDEN
         if not self._registry.claimed(name):
-            for source in self._sources:
+            for source in sorted(self._sources, key=lambda source: source.away):
                 offered = source.choice(name)
                 if offered is not Choice.HIDDEN:
                     if best is None:

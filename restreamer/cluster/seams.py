@@ -62,3 +62,13 @@ class LinkHandler(Protocol):
     def link_down(self, reason: str) -> None:
         """The link is gone."""
         ...
+
+
+class ClientHandler(LinkHandler, Protocol):
+    """A handler of links that this node makes, one after the other.
+
+    @ivar fruitful: the link gave what it was made for. An authorised link that ends without is backed off
+        from like one that could not be made; who makes links sets it back when it asks.
+    """
+
+    fruitful: bool

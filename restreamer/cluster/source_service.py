@@ -106,7 +106,7 @@ class ClusterSource(Service):
     """Follows one source's list and pulls its streams; a L{restreamer.cluster.seams.LinkHandler}.
 
     @ivar offer: what the source lists, as L{RemoteStreams} knows it.
-    @ivar connected: the control link is up.
+    @ivar connected: the control link is up. @ivar fruitful: it brought the whole list.
     """
 
     def __init__(
@@ -126,6 +126,7 @@ class ClusterSource(Service):
         self._registry = registry
         self._streams = streams
         self.connected = False
+        self.fruitful = False
         self.offer = SourceOffer(remote.address, only, hidden, settings, clients_timeout, self._begin_pull)
         streams.add_source(self.offer, position)
         self._pulls: dict[MediaPull, None] = {}
@@ -177,9 +178,11 @@ class ClusterSource(Service):
                 self._fresh.discard(record.name)
             self._streams.unlisted(self.offer, record.name)
         elif isinstance(record, CatalogueComplete):
+            self.fruitful = True
             fresh, self._fresh = self._fresh, None
             if fresh is not None:
                 self._streams.keep_only(self.offer, fresh)
+                self._streams.set_away(self.offer, False)
         elif not isinstance(record, (Heartbeat, Ping, Goodbye)):
             raise RemoteProtocolError("control link", f"unexpected {type(record).__name__}")
 
@@ -198,6 +201,7 @@ class ClusterSource(Service):
         self._fresh = None
         _log.warn("source {source}: lost: {reason}", source=self._remote.address, reason=reason)
         if self.running:
+            self._streams.set_away(self.offer, True)
             self._cancel_away()
             self._away = self._node.clock.callLater(AWAY_SECONDS, self._gone)
 

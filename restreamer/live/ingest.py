@@ -14,6 +14,7 @@ from restreamer.live.grid import SegmentCutter
 from restreamer.live.ledger import Ledger
 from restreamer.live.stream import Stream, StreamWriter
 from restreamer.live.timeline import Timeline
+from restreamer.live.window import UNRELATED
 from restreamer.m4f.layout import MAX_CONFIG, MAX_TRACKS
 from restreamer.m4f.records import RunInfo
 from restreamer.m4f.segment import SegmentOpening
@@ -85,6 +86,8 @@ class Ingest:
         held = self.stream.window.last_number
         if held is not None:
             last = held if last is None else max(last, held)
+        if last is not None and last - self.now() // self.segment_duration > UNRELATED:
+            last = None
         self._cutter = SegmentCutter(self.segment_duration, last)
         if remembered is not None:
             self._discontinuity_sequence = remembered[1]

@@ -49,9 +49,9 @@ class Ledger:
                     isinstance(name, str)
                     and isinstance(pair, list)
                     and len(pair) == 2
-                    and all(isinstance(value, int) and 0 <= value < 1 << 62 for value in pair)
+                    and all(type(value) is int and 0 <= value < 1 << 62 for value in pair)
                 ):
-                    self._rows[name] = (pair[0], pair[1])
+                    self.note(name, pair[0], pair[1])
                     taken += 1
         self.changed = False
         return taken

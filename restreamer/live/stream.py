@@ -13,7 +13,7 @@ from attrs import define, field
 
 from restreamer.errors import LocalProtocolError
 from restreamer.live.tap import StreamTap
-from restreamer.live.window import LiveWindow, WindowSegment
+from restreamer.live.window import UNRELATED, LiveWindow, WindowSegment
 from restreamer.m4f.records import RunInfo
 from restreamer.m4f.segment import Segment, SegmentBuilder, SegmentOpening
 from restreamer.media.frame import Frame
@@ -79,6 +79,11 @@ class Stream:
     def running(self) -> bool:
         """Whether an input feeds the stream now and has begun a segment."""
         return self._running
+
+    @property
+    def fed(self) -> bool:
+        """Whether an input may write to the stream now."""
+        return self._writer is not None
 
     @property
     def tracks(self) -> Tracks:
@@ -192,6 +197,12 @@ class Stream:
             if followed:
                 self._call(tap, lambda tap: tap.stream_ended("internal error"))
 
+    def begin_anew_below(self, number: int) -> None:
+        """Forget the window when C{number} is of another grid than what it holds."""
+        last = self.window.last_number
+        if last is not None and last - number > UNRELATED:
+            self.window.clear()
+
     # Called by the writer that is in power.
 
     def _opened(self, opening: SegmentOpening) -> None:
@@ -250,6 +261,7 @@ class StreamWriter:
         """Begin a segment; an unclosed one is void (its number may be used again)."""
         if self.in_power:
             self.stream.catching_up = False
+            self.stream.begin_anew_below(opening.number)
             self.stream._opened(opening)
 
     def frames(self, frames: Sequence[Frame]) -> None:
@@ -291,6 +303,7 @@ class StreamWriter:
         if not self.in_power:
             return
         stream.catching_up = True
+        stream.begin_anew_below(segment.number)
         last = stream.window.last_number
         if last is not None and segment.number <= last:
             stream.traffic.refused += 1

@@ -79,6 +79,10 @@ class WindowSegment:
 
 WindowEntry = WindowSegment | WindowGap
 
+#: Numbers so far below the newest one held are of another grid (segment_duration was raised, a node lost its
+#: state): the window is begun anew instead of waiting until they have caught up.
+UNRELATED = 1000
+
 
 @define(eq=False)
 class LiveWindow:

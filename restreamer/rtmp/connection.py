@@ -14,6 +14,7 @@ stream at a time, and plays on message stream 1 only, because the bytes of a pla
 from __future__ import annotations
 
 import enum
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -50,6 +51,7 @@ from restreamer.rtmp.message import (
     WindowAckSize,
     decode,
     encode,
+    is_metadata,
     split_aggregate,
 )
 from restreamer.rtmp.play_muxer import PLAY_CHUNK_SIZE, PLAY_STREAM
@@ -110,6 +112,7 @@ _STEPS: dict[tuple[Net, str], Net] = {
     (Net.PAUSED, "close"): Net.IDLE,
 }
 _PUBLISH_STATES = frozenset((Net.PUBLISH_ASKED, Net.PUBLISHING))
+_DATA_KINDS = frozenset((Kind.DATA_AMF0, Kind.DATA_AMF3))
 
 
 def _text(value: object) -> str:
@@ -119,7 +122,8 @@ def _text(value: object) -> str:
 class ServerConnection:
     """One connection, seen from the server (see the module's text).
 
-    @ivar commands: commands and control messages received so far (to be rate limited by the owner).
+    @ivar commands: commands, control messages and metadata received so far.
+    @ivar allowed_commands: more of them than this end the connection; the owner raises it as time goes by.
     @ivar ignored: messages nobody reads; @ivar received: bytes received.
     """
 
@@ -128,6 +132,7 @@ class ServerConnection:
         self._limits = limits or WireLimits()
         self._handshake = ServerHandshake(nonce)
         self._chunks = ChunkReader(self._limits)
+        self._chunks.partial_cap = self._limits.unasked_bytes
         self._out: list[bytes] = []
         self._out_chunk = DEFAULT_CHUNK_SIZE
         self._app = ""
@@ -143,6 +148,7 @@ class ServerConnection:
         self.phase = Phase.HANDSHAKE
         self.received = 0
         self.commands = 0
+        self.allowed_commands = sys.maxsize
         self.ignored = 0
 
     # Bytes in and out.
@@ -198,6 +204,7 @@ class ServerConnection:
         """
         stream_id = self._answer(request, "accept")
         self._publisher = stream_id
+        self._chunks.partial_cap = self._limits.partial_bytes
         self._send(UserControl(UserEvent.STREAM_BEGIN, stream_id))
         self._send(status.on_status(stream_id, "status", status.PUBLISH_START, "Publishing."))
         held, self._held, self._held_bytes = self._held, [], 0
@@ -268,12 +275,21 @@ class ServerConnection:
     # Messages.
 
     def _take(self, raw: RawMessage, events: list[Event]) -> None:
+        if raw.kind in _DATA_KINDS and not is_metadata(raw):
+            # Time codes, captions and cue points come with every frame from some encoders.
+            self.ignored += 1
+            return
         message = decode(raw, self._limits.control_bytes)
         kind = type(message)
-        if kind is Video or kind is Audio or kind is Data:
+        if kind is Video or kind is Audio:
             self._media(message, events)  # type: ignore[arg-type]
             return
         self.commands += 1
+        if self.commands > self.allowed_commands:
+            raise RemoteProtocolError("connection", "too many commands at once")
+        if kind is Data:
+            self._media(message, events)  # type: ignore[arg-type]
+            return
         if kind is Command:
             self._command(message, events)  # type: ignore[arg-type]
         elif kind is WindowAckSize:
@@ -377,6 +393,7 @@ class ServerConnection:
         self._step(stream_id, "close")
         self._requested = {key: value for key, value in self._requested.items() if value != stream_id}
         if state in _PUBLISH_STATES:
+            self._chunks.partial_cap = self._limits.unasked_bytes
             self._publisher = 0
             self._held, self._held_bytes = [], 0
             self._send(status.on_status(stream_id, "status", status.UNPUBLISH_SUCCESS, "Unpublished."))
@@ -441,6 +458,8 @@ class ServerConnection:
             self._refuse_request(command, action, code, error.text, events)
             return
         self._step(command.stream_id, action)
+        if action == "publish":
+            self._chunks.partial_cap = self._limits.held_bytes
         self._request += 1
         self._requested[self._request] = command.stream_id
         events.append(event(self._request, address))

@@ -15,20 +15,26 @@ class WireLimits:
     @ivar message_bytes: longest message; an 8 MiB access unit is already four times any real keyframe.
     @ivar chunk_size: largest chunk size a peer may announce.
     @ivar chunk_streams: chunk streams one connection may open (publishers use 3 to 6).
-    @ivar partial_bytes: sum of the unfinished messages of one connection.
+    @ivar partial_bytes: sum of the unfinished messages of one connection that publishes.
+    @ivar unasked_bytes: the same while a connection has asked for no publish: commands are all it may send,
+        and anybody can open many connections.
     @ivar control_bytes: longest command, control or AMF message that is read; a longer command ends the
         connection, a longer data message is skipped.
     @ivar held_bytes: media a publisher may send before its publish is granted.
     @ivar message_streams: message streams (createStream) one connection may hold.
+    @ivar spare_work: what one read may cost beyond its own length, counted as L{restreamer.rtmp.chunk_reader}
+        counts: empty and one-byte chunks cost a hundred times the work of honest ones.
     """
 
     message_bytes: int = 8 * MIB
     chunk_size: int = MIB
     chunk_streams: int = 64
     partial_bytes: int = 16 * MIB
+    unasked_bytes: int = 256 * KIB
     control_bytes: int = 64 * KIB
     held_bytes: int = 4 * MIB
     message_streams: int = 8
+    spare_work: int = 8 * KIB
 
 
 @frozen(kw_only=True)
@@ -42,7 +48,10 @@ class ServiceLimits:
     @ivar ping_seconds: time between two pings.
     @ivar close_seconds: time a closing connection gets to drain before it is aborted.
     @ivar commands: commands and control messages one connection may send between two pings.
-    @ivar failures: refused publishes one address may collect in C{failure_window} seconds.
+    @ivar failures: wrong passwords one address may bring in C{failure_window} seconds.
+    @ivar publishes: publishes one address may begin at once, and again every C{publish_window} seconds.
+    @ivar publisher_rate: bytes per second read of one publisher (200 Mbit/s), beyond a burst of
+        C{publisher_burst} bytes: time stamps that stand still would let it send at the speed of the link.
     """
 
     connections: int = 20_000
@@ -55,3 +64,7 @@ class ServiceLimits:
     commands: int = 1_000
     failures: int = 10
     failure_window: float = 60.0
+    publishes: int = 1_000
+    publish_window: float = 60.0
+    publisher_rate: int = 25_000_000
+    publisher_burst: int = 32 * MIB

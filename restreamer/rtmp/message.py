@@ -216,6 +216,16 @@ def _data(raw: RawMessage) -> Data | Ignored:
     return Data(raw.stream_id, tuple(values), raw.timestamp)
 
 
+#: How onMetaData begins, bare and behind @setDataFrame, as AMF0 (AMF3 messages have a zero byte before it).
+_METADATA_HEADS = (b"\x02\x00\x0d@setDataFrame", b"\x02\x00\x0aonMetaData")
+
+
+def is_metadata(raw: RawMessage) -> bool:
+    """Whether a data message is onMetaData, told from its first bytes."""
+    start = 1 if raw.kind == Kind.DATA_AMF3 and raw.payload[:1] == b"\0" else 0
+    return raw.payload.startswith(_METADATA_HEADS, start)
+
+
 _DECODERS: dict[int, Callable[[RawMessage], Message]] = {
     Kind.SET_CHUNK_SIZE: lambda raw: SetChunkSize(_word(raw)),
     Kind.ABORT: lambda raw: Abort(_word(raw)),

@@ -22,6 +22,7 @@ from typing_extensions import override
 from restreamer.errors import Reason, Refused, RemoteProtocolError
 from restreamer.media.frame import Frame
 from restreamer.rtmp import status
+from restreamer.rtmp.bucket import AddressBuckets, LeakyBucket
 from restreamer.rtmp.connection import Phase, ServerConnection
 from restreamer.rtmp.counters import RtmpCounters
 from restreamer.rtmp.events import (
@@ -39,6 +40,7 @@ from restreamer.rtmp.failures import FailureWindow
 from restreamer.rtmp.handshake import NONCE
 from restreamer.rtmp.limits import ServiceLimits, WireLimits
 from restreamer.rtmp.message import Audio, Data, Video
+from restreamer.rtmp.player_socket import bound_backlog
 from restreamer.rtmp.to_media import FlvToMedia, NewTracks, UnsupportedCodec
 from restreamer.seams import (
     FeedViewer,
@@ -54,6 +56,8 @@ _log = Logger()
 
 #: A publisher is never left unread for longer than this at a time.
 _MAX_PAUSE = 10.0
+#: A publisher that sends too fast is read in turns of this length, in seconds.
+_PACE = 0.1
 #: Time a publisher that is sent away gets to read why, while what it still sends is thrown away.
 _LINGER = 0.5
 _PROTO = "rtmp"
@@ -77,7 +81,8 @@ class ServerTransport(ViewerTransport, Interface):
 class ServerParts:
     """What all connections of a service share.
 
-    @ivar random: gives that many random bytes. @ivar failed: addresses whose publishes were refused lately.
+    @ivar random: gives that many random bytes. @ivar failed: addresses that brought wrong passwords lately.
+    @ivar publishes: what each address published lately.
     """
 
     publish_point: PublishPoint
@@ -85,6 +90,7 @@ class ServerParts:
     clock: IReactorTime
     random: Callable[[int], bytes]
     failed: FailureWindow
+    publishes: AddressBuckets
     wire: WireLimits = field(factory=WireLimits)
     limits: ServiceLimits = field(factory=ServiceLimits)
     counters: RtmpCounters = field(factory=RtmpCounters)
@@ -101,6 +107,7 @@ class RtmpServerProtocol(Protocol):
         self._lost = lost
         self._wire: ServerTransport | None = None
         self._connection = ServerConnection(parts.random(NONCE), parts.wire)
+        self._connection.allowed_commands = parts.limits.commands
         self._what = "connection"
         self._client = ""
         self._started = self._last_byte = self._clock.seconds()
@@ -109,10 +116,10 @@ class RtmpServerProtocol(Protocol):
         self._deadline: IDelayedCall | None = None
         self._tick_call: IDelayedCall | None = None
         self._resume_call: IDelayedCall | None = None
-        self._command_mark = 0
         self._opening: Deferred[None] | None = None
         self._media: FlvToMedia | None = None
         self._sink: FrameSink | None = None
+        self._poured = LeakyBucket()
         self._frames: list[Frame] = []
         self._playable: Playable | None = None
         self._viewer: FeedViewer | None = None
@@ -148,8 +155,8 @@ class RtmpServerProtocol(Protocol):
             if before is Phase.HANDSHAKE and connection.phase is not before and self._idle():
                 self._arm(self._limits.request_seconds, "request")
             self._flush()
-            if connection.commands - self._command_mark > self._limits.commands:
-                raise RemoteProtocolError("connection", f"more than {self._limits.commands} commands at once")
+            if self._sink is not None:
+                self._pace(len(data))
         except RemoteProtocolError as error:
             self._parts.counters.protocol_errors += 1
             self._close(f"protocol error: {error}")
@@ -223,8 +230,6 @@ class RtmpServerProtocol(Protocol):
     def _refused(self, action: str, name: str, why: str) -> None:
         """Count and log a refusal, then close."""
         self._parts.counters.refused += 1
-        if action == "publish":
-            self._parts.failed.failed(self.peer, self._clock.seconds())
         self._what = f"{action} {name}".rstrip()
         self._close(f"refused: {why}")
 
@@ -246,8 +251,15 @@ class RtmpServerProtocol(Protocol):
 
     def _publish_requested(self, event: PublishRequested) -> None:
         self._cancel_deadline()
-        if self._parts.failed.blocked(self.peer, self._clock.seconds()):
+        # Only who brings a password can guess one: others at that address, a proxy's say, go on.
+        guess = bool(event.address.password)
+        if guess and self._parts.failed.blocked(self.peer, self._clock.seconds()):
             text = "too many refused publishes from this address, try again in a minute"
+            self._connection.refuse(event.request, Reason.OVERLOADED, text)
+            self._refused("publish", event.address.name, text)
+            return
+        if not self._parts.publishes.admit(self.peer, self._clock.seconds()):
+            text = "too many publishes from this address, try again in a minute"
             self._connection.refuse(event.request, Reason.OVERLOADED, text)
             self._refused("publish", event.address.name, text)
             return
@@ -258,6 +270,8 @@ class RtmpServerProtocol(Protocol):
         try:
             sink = await self._admitted(self._parts.publish_point.publish(request, self._kicked))
         except Refused as error:
+            if request.password and error.reason is Reason.DENIED:
+                self._parts.failed.failed(self.peer, self._clock.seconds())
             self._answer_refusal(event.request, "publish", request.name, error)
             return
         if self._closed or not self._connection.pending(event.request):
@@ -307,6 +321,13 @@ class RtmpServerProtocol(Protocol):
         if wait > 0 and not self._closed:
             self._pause_reading(min(wait, _MAX_PAUSE))
 
+    def _pace(self, size: int) -> None:
+        """Let nobody publish faster than the fastest stream there is."""
+        limits = self._limits
+        excess = self._poured.pour(size, limits.publisher_rate, self._last_byte) - limits.publisher_burst
+        if excess > 0 and not self._closed:
+            self._pause_reading(excess / limits.publisher_rate + _PACE)
+
     def _pause_reading(self, seconds: float) -> None:
         if self._resume_call is None and self._wire is not None:
             self._wire.pauseProducing()
@@ -354,6 +375,7 @@ class RtmpServerProtocol(Protocol):
             client=self._client,
         )
         self._flush()
+        bound_backlog(self._wire)
         self._join()
 
     def _join(self) -> None:
@@ -448,7 +470,7 @@ class RtmpServerProtocol(Protocol):
     def _tick(self) -> None:
         """Ping, and let the peer send its commands anew."""
         self._tick_call = self._clock.callLater(self._limits.ping_seconds, self._tick)
-        self._command_mark = self._connection.commands
+        self._connection.allowed_commands = self._connection.commands + self._limits.commands
         if self._connection.phase is Phase.READY:
             self._connection.ping(int((self._clock.seconds() - self._started) * 1000))
             self._flush()

@@ -13,6 +13,7 @@ from twisted.logger import Logger
 from typing_extensions import override
 
 from restreamer.addresses import is_loopback
+from restreamer.rtmp.bucket import AddressBuckets
 from restreamer.rtmp.counters import RtmpCounters
 from restreamer.rtmp.failures import FailureWindow
 from restreamer.rtmp.limits import ServiceLimits, WireLimits
@@ -52,6 +53,7 @@ class RtmpFactory(ServerFactory):
             clock=clock,
             random=random,
             failed=FailureWindow(self._limits.failures, self._limits.failure_window),
+            publishes=AddressBuckets(self._limits.publishes, self._limits.publish_window),
             wire=wire or WireLimits(),
             limits=self._limits,
             counters=self.counters,

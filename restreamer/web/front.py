@@ -41,7 +41,7 @@ from restreamer.http1.parse import HeadError, HeadParser, RequestHead
 from restreamer.http1.refusal import refusal_reply
 from restreamer.http1.reply import EndlessReply, FullReply, Reply, UpgradeReply
 from restreamer.web.eager import Paused, carried_on, first_step
-from restreamer.web.wire import plain_socket, unacknowledged
+from restreamer.web.wire import bound_backlog, plain_socket, unacknowledged
 
 if TYPE_CHECKING:
     from restreamer.web.service import FrontFactory
@@ -443,6 +443,7 @@ class FrontProtocol(Protocol):
         self._disarm()
         self._continue_reading()
         self._parser.take_rest()
+        bound_backlog(self._wire)
         self._wire.write(head)
         stop = reply.start(self._wire, self._endless_ended)
         if self._state == _ENDLESS:

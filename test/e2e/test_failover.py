@@ -56,12 +56,18 @@ class Diamond(StageCase):
             f"the edge takes the stream from {node.name}",
         )
 
+    def revive(self, node: Node) -> None:
+        """Start C{node} if a test that failed left it dead."""
+        if node.process is not None and node.process.poll() is not None:
+            node.up()
+
     def test_killed_and_back(self) -> None:
         """The used source is killed and comes back: no frame lost, none twice, no discontinuity."""
         self.uses(self.left)
         before = fetch(self.edge, STREAM)
         with Canary(self.edge, STREAM, self.stage.folder, gap=SWITCH_SECONDS):
             self.left.kill()
+            self.addCleanup(self.revive, self.left)
             self.uses(self.right)
         with Canary(self.edge, STREAM, self.stage.folder, gap=SWITCH_SECONDS):
             self.left.up()
@@ -83,9 +89,10 @@ class Diamond(StageCase):
         """The used source freezes, its connections stay open: noticed within two seconds, no frame lost."""
         self.uses(self.left)
         before = fetch(self.edge, STREAM)
+        pid = self.left.pid
+        self.addCleanup(os.kill, pid, signal.SIGCONT)
         with Canary(self.edge, STREAM, self.stage.folder, gap=FREEZE_SECONDS):
-            os.kill(self.left.pid, signal.SIGSTOP)
+            os.kill(pid, signal.SIGSTOP)
             self.uses(self.right)
-        os.kill(self.left.pid, signal.SIGCONT)
         check_reload(before, fetch(self.edge, STREAM))
         self.same_as_origin()

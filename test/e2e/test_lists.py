@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import ClassVar
 
 from typing_extensions import override
@@ -14,7 +15,7 @@ from test.e2e.shared import LIVE, Stage, StageCase
 
 FILES = f"""
 vod demo {{ storage {ROOT / "restreamer" / "demo"}; }}
-stream film {{ input file://demo/demo.mp4; segment_duration 2; segment_count 6; }}
+stream film {{ input file://demo/demo.mp4; segment_duration 3; segment_count 6; }}
 ondemand later {{ input file://demo/demo.mp4; segment_duration 2; clients_timeout 1; }}
 stream secret {{ input file://demo/demo.mp4; segment_duration 2; }}
 """
@@ -37,10 +38,11 @@ class Lists(StageCase):
     def test_file_plays_round_and_round(self) -> None:
         """A file is a live stream: it plays on the edge, its segments are those of the origin."""
         playlist = wait_segments(self.edge, "film", 3)
-        for proto in ("tshttp", "rtmp", "hls"):
-            result = decode(self.edge.url("film", proto), 3.0)
-            self.assertEqual(result.complaints, "", proto)
-            self.assertGreater(result.frames, 30, proto)
+        with ThreadPoolExecutor(3) as pool:
+            urls = [self.edge.url("film", proto) for proto in ("tshttp", "rtmp", "hls")]
+            for url, result in zip(urls, pool.map(lambda url: decode(url, 3.0), urls), strict=True):
+                self.assertEqual(result.complaints, "", url)
+                self.assertGreater(result.frames, 30, url)
         for segment in playlist.segments:
             self.assertEqual(
                 segment_bytes(self.edge, "film", segment), segment_bytes(self.origin, "film", segment)

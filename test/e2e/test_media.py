@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import ClassVar
 
 from typing_extensions import override
@@ -38,8 +39,10 @@ class Media(StageCase):
     def plays(self, stream: str, kinds: set[str]) -> None:
         """C{stream} decodes on the edge over all protocols and has tracks of C{kinds} only."""
         wait_segments(self.edge, stream, 3)
-        for proto in ("tshttp", "rtmp", "hls"):
-            self.assertEqual(decode(self.edge.url(stream, proto), 3.0).complaints, "", proto)
+        with ThreadPoolExecutor(3) as pool:
+            urls = [self.edge.url(stream, proto) for proto in ("tshttp", "rtmp", "hls")]
+            for url, result in zip(urls, pool.map(lambda url: decode(url, 3.0), urls), strict=True):
+                self.assertEqual(result.complaints, "", url)
         path = record_ts(self.edge.http, stream, 2.0, self.stage.folder / f"{stream.replace('/', '-')}.ts")
         self.assertEqual({packet.kind for packet in probe_packets(str(path))}, kinds)
         for segment in fetch(self.edge, stream).segments:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 
 from attrs import define, field
@@ -98,7 +99,9 @@ class Origin:
     def new_stream(self) -> None:
         """The stream expired, or the process began anew."""
         self.stream = Stream(
-            "x", LiveWindow(self.segment_count), faulted=lambda what, error: self.faults.append(f"{what}: {error}")
+            "x",
+            LiveWindow(self.segment_count),
+            faulted=lambda what, error: self.faults.append(f"{what}: {error}"),
         )
         self.tap = RecordingTap()
         self.tap.closed = self.closed
@@ -151,7 +154,7 @@ def still_true(origin: Origin) -> None:
     """What must hold for whatever was closed so far."""
     entries = origin.closed
     longest = origin.segment_duration + 2 * SECOND
-    for before, after in zip(entries, entries[1:], strict=False):
+    for before, after in itertools.pairwise(entries):
         assert after.number > before.number, (before.number, after.number)
     for entry in entries:
         segment = entry.segment

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -121,7 +123,7 @@ class JumpTests(SynchronousTestCase):
             self.assertLess(abs(player.timeline.lead), SECOND)
             for track in (1, 2):
                 dts = [f.dts for f in player.given if f.track_id == track]
-                self.assertEqual([b - a for a, b in zip(dts, dts[1:], strict=False)], [STEP] * 499)
+                self.assertEqual([b - a for a, b in itertools.pairwise(dts)], [STEP] * 499)
 
     def test_audio_a_little_ahead_stays_in_time(self) -> None:
         player = Player()
@@ -264,7 +266,7 @@ class PaceTests(SynchronousTestCase):
             if index % 500 == 499:
                 player.now += 20 * SECOND  # the network stood still, then everything comes at once
                 for more in range(index + 1, index + 501):
-                    mapped, broken = player.timeline.map(frame(more * STEP), player.now)
+                    _mapped, broken = player.timeline.map(frame(more * STEP), player.now)
                     self.assertFalse(broken)
                 break
         self.assertFalse(player.timeline.boundary(player.now))

@@ -211,6 +211,20 @@ class LimitTests(SynchronousTestCase):
             RemoteProtocolError, read, data + header0(20, 0, 8_000_000, 9, 1) + BODY[:128], limits
         )
 
+    def test_empty_messages(self) -> None:
+        """A read of one-byte empty messages, or of one-byte chunks, is not worked through."""
+        empty = header0(5, 0, 0, 8, 1) + b"\xc5" * 65_000
+        self.assertRaises(RemoteProtocolError, read, empty)
+        tiny = header0(5, 0, 60_000, 9, 1) + b"a" + header0(6, 0, 60_000, 8, 1) + b"b"
+        self.assertRaises(RemoteProtocolError, read, set_chunk_size(1) + tiny + b"\xc5a\xc6b" * 15_000)
+
+    def test_silent_audio(self) -> None:
+        """The leanest real media, a backlog of silence, passes in one read."""
+        silence = b"\xaf\1\x21\x10\x04\x60\x8c\x1c"
+        data = header0(4, 0, len(silence), 8, 1) + silence
+        data += (b"\x44\0\0\x15" + len(silence).to_bytes(3, "big") + b"\x08" + silence) * 4000
+        self.assertEqual(len(read(data)), 4001)
+
     def test_dribbled_bytes_cost_little(self) -> None:
         """A long message in tiny reads is kept in few objects."""
         reader = ChunkReader(WireLimits())

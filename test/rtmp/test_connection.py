@@ -218,7 +218,11 @@ class PublishTests(SynchronousTestCase):
         self.assertEqual((status.stream_id, status.argument(0)["code"]), (1, "NetStream.Publish.Start"))
         data = message(9, b"v", csid=6, stream_id=1, timestamp=5) + message(8, b"a", csid=4, stream_id=1)
         self.assertEqual(connection.receive(data), [Video(1, 5, b"v"), Audio(1, 0, b"a")])
-        self.assertEqual(connection.receive(message(18, b"\x02\0\1x", stream_id=1)), [Data(1, ("x",))])
+        metadata = b"\x02\0\x0aonMetaData"
+        self.assertEqual(connection.receive(message(18, metadata, stream_id=1)), [Data(1, ("onMetaData",))])
+        self.assertEqual(
+            connection.receive(message(15, b"\0" + metadata, stream_id=1)), [Data(1, ("onMetaData",))]
+        )
 
     def test_media_before_the_grant(self) -> None:
         """Is held, bounded, and comes with the grant."""
@@ -463,6 +467,38 @@ class ControlTests(SynchronousTestCase):
         connection, _ = publishing()
         self.assertEqual(connection.receive(message(18, bytes(1024 * 1024), stream_id=1)), [])
         self.assertEqual(connection.receive(message(9, b"v", csid=6, stream_id=1)), [Video(1, 0, b"v")])
+
+    def test_data_nobody_reads(self) -> None:
+        """Time codes and captions come with every frame: not looked into, and no command (R24)."""
+        connection, _ = publishing()
+        before = connection.commands
+        timecode = message(18, b"\x02\0\4onFI\x0a\xff\xff\xff\xff", stream_id=1)
+        self.assertEqual(connection.receive(timecode * 5), [])
+        self.assertEqual((connection.commands, connection.ignored), (before, 5))
+        connection.receive(message(18, b"\x02\0\x0aonMetaData", stream_id=1))
+        self.assertEqual(connection.commands, before + 1)
+
+    def test_commands_in_one_read(self) -> None:
+        """The limit holds inside a read, so that a read cannot keep us busy (R26)."""
+        connection, peer = playing()
+        peer.read()
+        connection.allowed_commands = connection.commands + 10
+        self.assertRaises(RemoteProtocolError, connection.receive, command("createStream", 7) * 1000)
+        self.assertEqual(len(peer.read()), 10)
+
+    def test_memory_before_a_publish(self) -> None:
+        """Who has not asked to publish can make us hold little (R03); who publishes, a long frame."""
+        long = message(9, bytes(1024 * 1024), csid=6, stream_id=1)
+        connection, _, _ = opened(HANDSHAKE + connect())
+        self.assertRaises(RemoteProtocolError, connection.receive, long)
+        connection, _ = playing()
+        self.assertRaises(RemoteProtocolError, connection.receive, long)
+        connection, _, _ = opened(publish_opening())
+        connection.receive(long)
+        connection, _ = publishing()
+        self.assertEqual(len(connection.receive(long)), 1)
+        connection.receive(command("deleteStream", 5, None, 1.0))
+        self.assertRaises(RemoteProtocolError, connection.receive, long)
 
     def test_every_command_is_counted(self) -> None:
         """So that the owner can limit floods (R26)."""

@@ -257,20 +257,84 @@ class PublishTests(ProtocolCase):
         self.assertIn("video codec hvc1", self.server.core.sinks[0].ended or "")
         self.finish(client)
 
-    def test_too_many_refusals(self) -> None:
-        """An address that was refused ten times in a minute is refused without asking (R20)."""
+    def test_too_many_wrong_passwords(self) -> None:
+        """An address that brought ten wrong passwords in a minute is refused without asking (R20)."""
         self.server.core.refusal = Refused(Reason.DENIED, "no")
-        clients = [self.server.connect(publish_opening()) for _ in range(12)]
+        guess = publish_opening(key="cam?password=guess")
+        clients = [self.server.connect(guess) for _ in range(12)]
         self.assertEqual(len(self.server.core.requests), 10)
         self.assertEqual(clients[9].wire.codes(), ["NetStream.Publish.Denied"])
         self.assertEqual(clients[11].wire.codes(), ["NetConnection.Connect.Rejected"])
-        other = self.server.connect(publish_opening(), host="192.0.2.2")
+        other = self.server.connect(guess, host="192.0.2.2")
         self.assertEqual(other.wire.codes(), ["NetStream.Publish.Denied"])
-        self.finish(*clients, other)
+        open_to_all = self.server.connect(publish_opening())
+        self.assertEqual(open_to_all.wire.codes(), ["NetStream.Publish.Denied"])
+        self.finish(*clients, other, open_to_all)
         self.server.clock.advance(61)
-        late = self.server.connect(publish_opening())
+        late = self.server.connect(guess)
         self.assertEqual(late.wire.codes(), ["NetStream.Publish.Denied"])
         self.finish(late)
+
+    def test_retrying_is_not_guessing(self) -> None:
+        """An encoder that comes back while its old connection still holds the name may try as it likes (R19),
+        and one that tries all the time during a block is not blocked for ever."""
+        key = "cam?password=right"
+        self.server.core.refusal = Refused(Reason.BUSY, "busy")
+        for _ in range(30):
+            self.server.connect(publish_opening(key=key)).lose()
+            self.server.clock.advance(1)
+        self.server.core.refusal = Refused(Reason.DENIED, "no")
+        for _ in range(10):
+            self.server.connect(publish_opening(key=key)).lose()
+        self.server.core.refusal = None
+        for _ in range(12):
+            self.server.clock.advance(4.9)
+            blocked = self.server.connect(publish_opening(key=key))
+            self.assertEqual(blocked.wire.codes(), ["NetConnection.Connect.Rejected"])
+            blocked.lose()
+        self.server.clock.advance(4.9)
+        client = self.server.connect(publish_opening(key=key))
+        self.assertEqual(client.wire.codes(), ["NetStream.Publish.Start"])
+        self.finish(client)
+
+    def test_publishes_of_one_address(self) -> None:
+        """Too many publishes from one address wait; refusing them does not count as failures (R20)."""
+        self.server = Server(ServiceLimits(publishes=20))
+        for number in range(20):
+            client = self.server.connect(publish_opening(key=f"cam{number}"))
+            self.assertEqual(client.wire.codes(), ["NetStream.Publish.Start"])
+            client.lose()
+        for _ in range(20):
+            client = self.server.connect(publish_opening())
+            self.assertEqual(client.wire.codes(), ["NetConnection.Connect.Rejected"])
+            self.assertTrue(client.wire.disconnecting)
+            client.lose()
+        other = self.server.connect(publish_opening(), host="192.0.2.2")
+        self.assertEqual(other.wire.codes(), ["NetStream.Publish.Start"])
+        self.finish(other)
+        self.server.clock.advance(3.1)
+        again = self.server.connect(publish_opening())
+        self.assertEqual(again.wire.codes(), ["NetStream.Publish.Start"])
+        self.finish(again)
+
+    def test_faster_than_any_stream(self) -> None:
+        """A publisher whose time stands still is read at a bounded rate, and not cut for being unread."""
+        self.server = Server(ServiceLimits(publisher_rate=100_000, publisher_burst=200_000))
+        client = self.server.connect(publish_opening() + CONFIGS)
+        nal = (50_000).to_bytes(4, "big") + bytes((0x65,)) * 50_000
+        long = message(9, b"\x17\1\0\0\0" + nal, csid=6, stream_id=1)
+        states = []
+        for _ in range(5):
+            client.send(long)
+            states.append(client.wire.producerState)
+        self.assertEqual(states, ["producing"] * 3 + ["paused"] * 2)
+        self.server.clock.advance(1.0)
+        self.assertEqual(client.wire.producerState, "producing")
+        for _ in range(100):
+            client.send(frame(0))
+            self.server.clock.advance(1.0)
+        self.assertEqual(client.wire.producerState, "producing")
+        self.finish(client)
 
     def test_dropped_frames_are_counted(self) -> None:
         """Frames without configuration."""

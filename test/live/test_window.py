@@ -1,0 +1,200 @@
+"""The live window: order, gaps, what stays unlisted, repeats; and the ledger beside it."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from restreamer.hls.playlist import ListedGap, segment_lines
+from restreamer.live import ledger as ledger_module
+from restreamer.live.ledger import Ledger
+from restreamer.live.window import HIDDEN_SEGMENTS, LiveWindow, WindowGap, WindowSegment
+from restreamer.m4f.records import RunInfo
+from restreamer.m4f.segment import Segment, SegmentBuilder, SegmentOpening
+from restreamer.media.frame import Frame
+from test.live.rig import AV, NODE, SECOND, D
+
+RUN = RunInfo(1, 0, NODE, (NODE,))
+
+
+def segment(
+    number: int, duration: int = D, start: int | None = None, data: bytes = b"x", ds: int = 0
+) -> Segment:
+    start = number * D if start is None else start
+    builder = SegmentBuilder(SegmentOpening(number, start, False, True, ds, AV))
+    builder.add(Frame(1, start, 0, True, data))
+    return builder.close(duration)
+
+
+class WindowTests(SynchronousTestCase):
+    """One window."""
+
+    def filled(self, *numbers: int, count: int = 4) -> LiveWindow:
+        window = LiveWindow(count)
+        for number in numbers:
+            self.assertIsNotNone(window.add(segment(number), RUN, D))
+        return window
+
+    def test_the_newest_are_listed_and_two_more_kept(self) -> None:
+        window = self.filled(*range(100, 120))
+        self.assertEqual([e.number for e in window.entries], [116, 117, 118, 119])
+        self.assertEqual([e.number for e in window.retained], [114, 115, 116, 117, 118, 119])
+        self.assertIsNone(window.find(113))
+        late = window.find(114)
+        assert late is not None
+        self.assertEqual(late.number, 114)
+        self.assertEqual((window.last_number, window.target_duration), (119, 7))
+
+    def test_version_rises_with_every_change(self) -> None:
+        window = LiveWindow(4)
+        versions = [window.version]
+        for number in range(10):
+            window.add(segment(number), RUN, D)
+            versions.append(window.version)
+        window.clear()
+        versions.append(window.version)
+        self.assertEqual(versions, sorted(set(versions)))
+        self.assertEqual((window.entries, window.last, window.last_number), ((), None, None))
+
+    def test_an_outage_within_the_window(self) -> None:
+        window = self.filled(10, 11, 14)
+        self.assertEqual(
+            [type(e) for e in window.entries],
+            [WindowSegment, WindowSegment, WindowGap, WindowGap, WindowSegment][1:],
+        )
+        gap = window.entries[1]
+        assert isinstance(gap, WindowGap)
+        self.assertEqual((gap.number, gap.start, gap.duration), (12, 12 * D, D))
+        lines = segment_lines(ListedGap(gap.number, gap.start, gap.duration, gap.discontinuity_sequence))
+        self.assertIn("#EXT-X-GAP\n#EXTINF:5.000,\n", lines)
+
+    def test_gaps_are_never_first(self) -> None:
+        window = self.filled(10, 14)
+        self.assertEqual([e.number for e in window.entries], [14])
+        for number in (15, 16, 17, 18, 19):
+            window.add(segment(number), RUN, D)
+            self.assertIsInstance(window.entries[0], WindowSegment)
+
+    def test_a_jump_beyond_the_window_costs_nothing(self) -> None:
+        window = self.filled(10, 11, 10 + 10**9)
+        self.assertEqual([e.number for e in window.entries], [10 + 10**9])
+        window.add(segment(1 << 62, start=11 * D), RUN, D)
+        self.assertEqual(window.last_number, 1 << 62)
+
+    def test_gap_times_are_bounded_and_never_fall_back(self) -> None:
+        window = LiveWindow(8)
+        window.add(segment(10), RUN, D)
+        window.add(segment(14, start=10 * D + 2 * SECOND), RUN, D)  # it begins before the other one ended
+        gaps = [e for e in window.entries if isinstance(e, WindowGap)]
+        self.assertEqual([g.duration for g in gaps], [D, D, D])
+
+    def test_repeats_first_wins(self) -> None:
+        window = self.filled(10, 11)
+        self.assertIsNone(window.add(segment(11), RUN, D))
+        self.assertEqual((window.repeats, window.mismatches), (1, 0))
+        self.assertIsNone(window.add(segment(11, data=b"other"), RUN, D))
+        self.assertIsNone(window.add(segment(3), RUN, D))
+        self.assertEqual((window.repeats, window.mismatches), (3, 1))
+        last = window.last
+        assert last is not None
+        self.assertEqual(last.segment.frames()[0].data, b"x")
+
+    def test_target_duration_covers_every_segment_held(self) -> None:
+        window = LiveWindow(2)
+        window.add(segment(1, duration=12 * SECOND), RUN, 10 * SECOND)
+        window.add(segment(9, duration=5 * SECOND), RUN, D)
+        self.assertEqual(window.target_duration, 12)
+        window.add(segment(10, duration=9 * SECOND), RUN, D)  # history of a run with another D
+        self.assertGreaterEqual(window.target_duration, 9)
+        for number in range(11, 20):
+            window.add(segment(number), RUN, D)
+        self.assertEqual(window.target_duration, 7)
+
+    def test_fractions_of_a_second(self) -> None:
+        window = LiveWindow(2)
+        window.add(segment(1, duration=1), RUN, SECOND * 3 // 2)
+        self.assertEqual(window.target_duration, 4)
+
+    def test_packages_are_made_once(self) -> None:
+        window = self.filled(1)
+        made: list[Segment] = []
+
+        def make(each: Segment) -> bytes:
+            made.append(each)
+            return b"packed"
+
+        entry = window.last
+        assert entry is not None
+        self.assertIs(entry.packaged("ts", make), entry.packaged("ts", make))
+        entry.packaged("mp4", make)
+        self.assertEqual(made, [entry.segment] * 2)
+
+    @settings(deadline=None, max_examples=80, derandomize=True)
+    @given(
+        st.lists(st.tuples(st.integers(-3, 9), st.integers(1, 7 * SECOND)), max_size=30), st.integers(1, 6)
+    )
+    def test_any_numbers(self, steps: list[tuple[int, int]], count: int) -> None:
+        """Listed numbers are consecutive, nothing listed falls back, bounds hold."""
+        window = LiveWindow(count)
+        number = 1000
+        start = number * D
+        firsts = []
+        for step, duration in steps:
+            number += step
+            start += max(0, step) * D
+            window.add(segment(number, duration, start), RUN, D)
+            numbers = [e.number for e in window.entries]
+            self.assertEqual(numbers, list(range(numbers[0], numbers[0] + len(numbers))) if numbers else [])
+            self.assertLessEqual(len(numbers), count)
+            self.assertLessEqual(len(window.retained), count + HIDDEN_SEGMENTS)
+            self.assertTrue(all(0 < e.duration <= window.target_duration * SECOND for e in window.entries))
+            if numbers:
+                firsts.append(numbers[0])
+        self.assertEqual(firsts, sorted(firsts))
+
+
+class LedgerTests(SynchronousTestCase):
+    """What outlives a restart."""
+
+    def test_round_trip(self) -> None:
+        ledger = Ledger()
+        ledger.note("a", 5, 0)
+        ledger.note("b", 7, 2)
+        ledger.note("a", 6, 1)
+        other = Ledger()
+        self.assertEqual(other.restore(ledger.rows()), 2)
+        self.assertEqual((other.last("a"), other.last("b"), other.last("c")), ((6, 1), (7, 2), None))
+        self.assertFalse(other.changed)
+        self.assertTrue(ledger.changed)
+
+    def test_what_does_not_look_right_is_passed_over(self) -> None:
+        ledger = Ledger()
+        good = {"ok": [1, 2]}
+        hostile: tuple[object, ...] = (
+            None,
+            [],
+            "x",
+            {"a": [1]},
+            {"a": [1, 2, 3]},
+            {"a": [-1, 0]},
+            {"a": [1.5, 0]},
+            {"a": "12"},
+            {3: [1, 2]},
+            {"a": [1 << 62, 0]},
+            {"a": [True, None]},
+        )
+        for bad in hostile:
+            self.assertEqual(ledger.restore(bad), 0, bad)
+        self.assertEqual(ledger.restore(good), 1)
+
+    def test_bounded(self) -> None:
+        self.patch(ledger_module, "MAX_NAMES", 3)
+        ledger = Ledger()
+        for index in range(10):
+            ledger.note("kept", index, 0)
+            ledger.note(f"n{index}", index, 0)
+        self.assertEqual(sorted(ledger.rows()), ["kept", "n8", "n9"])
+        other = Ledger()
+        other.restore({f"n{index}": [1, 1] for index in range(10)})
+        self.assertLessEqual(len(other.rows()), 3)

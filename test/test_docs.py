@@ -1,0 +1,314 @@
+"""What the documents say against what the program does. (Links between them: C{test.test_packaging}.)"""
+
+from __future__ import annotations
+
+import configparser
+import io
+import re
+from collections.abc import Awaitable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+from twisted.web.resource import getChildForRequest
+from twisted.web.test.requesthelper import DummyRequest
+from typing_extensions import override
+
+from restreamer.cli import main as command
+from restreamer.cluster import link_protocol, remote_streams
+from restreamer.cluster.catalogue import MAX_PATH
+from restreamer.cluster.link_route import link_route
+from restreamer.config.load import parse
+from restreamer.config.words import SERVED
+from restreamer.errors import Reason
+from restreamer.hls.routes import hls_routes
+from restreamer.http1.parse import MAX_FIELDS, MAX_HEAD
+from restreamer.http1.refusal import STATUS_OF_REASON
+from restreamer.http1.reply import FullReply, HttpRequest, Route
+from restreamer.live import feed, ingest, timeline
+from restreamer.live.feed import FeedLimits
+from restreamer.live.registry import MAX_STREAMS
+from restreamer.live.stream import Stream
+from restreamer.media.frame import Frame
+from restreamer.media.timebase import TICKS_PER_SECOND
+from restreamer.media.track import Tracks
+from restreamer.mpegts.http_play import mpegts_route
+from restreamer.rtmp.limits import ServiceLimits
+from restreamer.seams import OpenRequest, Playable
+from restreamer.viewers.waiting import MAX_WAITING
+from restreamer.web.api import DEFAULT_LIMIT, MAX_LIMIT, ServerFacts, StreamApi, StreamInfo, StreamStats
+from restreamer.web.service import FrontLimits
+from restreamer.web.site import NotFound, make_site
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+MIB = 1024 * 1024
+_FENCE = re.compile(r"(?ms)^```(\w*)\n(.*?)^```")
+
+
+def text(name: str) -> str:
+    return (ROOT / "docs" / name).read_text("utf-8")
+
+
+def section(page: str, title: str) -> str:
+    match = re.search(rf"(?ms)^##+ {re.escape(title)}\n(.*?)(?=^##+ |\Z)", page)
+    assert match is not None, title
+    return match[1]
+
+
+def rows(table: str) -> Iterator[list[str]]:
+    """The cells of each row of the tables in C{table}, heads left out."""
+    for line in table.splitlines():
+        if line.startswith("|") and not re.match(r"\|[-| ]+\|$", line):
+            yield [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def configurations() -> Iterator[tuple[str, str]]:
+    """(page, text) of each example that is a configuration."""
+    for path in PAGES:
+        if path.name == "config.md":
+            continue  # test.config.test_shipped
+        for language, body in _FENCE.findall(path.read_text("utf-8")):
+            first = body.split(maxsplit=1)[0].rstrip(";") if body.strip() else ""
+            if language == "conf" or (not language and first in SERVED["file"]):
+                yield path.name, body
+
+
+class Everything:
+    """A play and watch point nobody gets an answer from: only whether a route asks it counts."""
+
+    def watch(self, request: OpenRequest) -> Awaitable[Stream]:
+        raise NotImplementedError
+
+    def play(self, request: OpenRequest) -> Awaitable[Playable]:
+        raise NotImplementedError
+
+
+def pack(tracks: Tracks, frames: Sequence[Frame], *, title: str = "", discontinuity: bool = False) -> bytes:
+    raise NotImplementedError
+
+
+class FreshRequest(DummyRequest):
+    """A request of somebody who has nothing cached."""
+
+    @override
+    def setETag(self, tag: bytes) -> None:
+        """Say that C{tag} is not held."""
+
+
+class OneStream:
+    """A directory with the stream C{live/cam1}."""
+
+    def names(self) -> Sequence[str]:
+        return ["live/cam1"]
+
+    def info(self, name: str) -> StreamInfo | None:
+        return StreamInfo(name=name, stats=StreamStats()) if name == "live/cam1" else None
+
+
+class HttpPathTests(SynchronousTestCase):
+    """The table at the top of http-api.md."""
+
+    @override
+    def setUp(self) -> None:
+        clock: Any = Clock()
+        point = Everything()
+        self.routes: list[Route] = [
+            link_route(b"n" * 16, lambda: [b"k" * 32], lambda: b"o" * 16, self.no_handler, clock),
+            hls_routes(point, pack),
+            mpegts_route(point),
+        ]
+        facts = ServerFacts(version="0", started_at=0, now=clock.seconds, ready=lambda: True)
+        self.site = make_site(StreamApi(OneStream(), clock.seconds), facts, clock)
+        page = text("http-api.md")
+        table = [row for row in rows(page.partition("\n## ")[0]) if row[0].startswith("`")]
+        self.table = [(row[0].strip("`"), row[1]) for row in table]
+
+    def no_handler(self, event: object) -> Any:
+        raise NotImplementedError
+
+    def sample(self, path: str) -> str:
+        for word, value in (
+            ("/NAME", "/live/cam1"),
+            ("YYYY/MM/DD/HH/MM/SS", "2026/11/22/14/16/05"),
+            ("-DURATION", "-06000"),
+            ("NUMBER", "359071392"),
+            ("FILE", "status.js"),
+        ):
+            path = path.replace(word, value)
+        self.assertNotRegex(path, "[A-Z]")
+        return path
+
+    def routed(self, method: str, path: str) -> Any:
+        """What the front's routes make of a request: an answer, or None when it is the site's."""
+        request = HttpRequest(method=method, path=path)
+        for route in self.routes:
+            try:
+                reply = route(request)
+            except NotImplementedError:
+                return "asked for the stream"
+            if reply is not None:
+                if hasattr(reply, "close"):
+                    reply.close()
+                return reply
+        return None
+
+    def served(self, method: str, path: str) -> int:
+        """Status of the site's answer."""
+        request = FreshRequest([part.encode() for part in path[1:].split("/")])
+        request.method = method.encode()
+        request.uri = path.encode()
+        found = getChildForRequest(self.site.resource, request)
+        if isinstance(found, NotFound):
+            return 404
+        found.render(request)
+        return int(request.responseCode or 200)
+
+    def test_every_path_is_answered(self) -> None:
+        self.assertTrue(len(self.table) >= 15)
+        for path, methods in self.table:
+            sample = self.sample(path)
+            with self.subTest(sample):
+                if self.routed("GET", sample) is None:
+                    self.assertEqual(methods, "GET, HEAD")
+                    self.assertEqual([self.served(each, sample) for each in ("GET", "HEAD")], [200, 200])
+                    self.assertEqual(self.served("POST", sample), 405)
+
+    def test_methods_of_media(self) -> None:
+        for path, methods in self.table:
+            sample = self.sample(path)
+            reply = self.routed("DELETE", sample)
+            if reply is not None and "Upgrade" not in methods:
+                with self.subTest(sample):
+                    assert isinstance(reply, FullReply)
+                    self.assertEqual(reply.status, 405)
+                    self.assertIn(f"Allow: {methods}\r\n".encode(), reply.headers)
+
+    def test_other_paths_are_not(self) -> None:
+        for path in (
+            "/live/cam1/other.m3u8",
+            "/live/cam1/x.ts",
+            "/streamer/api/v3/other",
+            "/-/x",
+            "/live/cam1/",
+        ):
+            with self.subTest(path):
+                self.assertIs(self.routed("GET", path), None)
+                self.assertEqual(self.served("GET", path), 404)
+
+
+class HttpFieldTests(SynchronousTestCase):
+    def test_fields_of_a_stream(self) -> None:
+        words = set(re.findall(r"`([a-z_.*]+)`", section(text("http-api.md"), "One stream")))
+        stats = {word.split(".")[1] for word in words if word.startswith("stats.")}
+        self.assertEqual(stats - set(StreamStats.__annotations__), set())
+        self.assertEqual(set(StreamInfo.__annotations__) - words, set())
+        # Reserved by the shape, and told by nobody yet.
+        silent = {"output_bandwidth", "last_access_at", "last_running_at"}
+        self.assertEqual(set(StreamStats.__annotations__) - stats, silent)
+
+    def test_statuses(self) -> None:
+        table = section(text("http-api.md"), "What holds for all")
+        told = {int(status) for row in rows(table) for status in re.findall(r"\b[45]\d\d\b", row[0])}
+        of_plays = {
+            STATUS_OF_REASON[each] for each in Reason if each not in (Reason.BUSY, Reason.UNSUPPORTED)
+        }
+        self.assertEqual(of_plays - told, set())
+
+    def test_pages_of_the_list(self) -> None:
+        table = section(text("http-api.md"), "List of streams")
+        self.assertIn(f"| `limit` | {DEFAULT_LIMIT} | entries of a page, 1 to {MAX_LIMIT} |", table)
+
+
+class ConfigurationTests(SynchronousTestCase):
+    def test_examples(self) -> None:
+        found = list(configurations())
+        self.assertTrue(len(found) >= 4)
+        for name, body in found:
+            with self.subTest(name, body=body):
+                warned = {each.word for each in parse(body).warnings}
+                self.assertEqual(warned - {"cluster_key"}, set())
+
+
+class LimitTests(SynchronousTestCase):
+    """The table of limits in operations.md."""
+
+    def test_limits(self) -> None:
+        http, rtmp, viewer = FrontLimits(), ServiceLimits(), FeedLimits()
+        told = {row[0]: row[1] for row in rows(section(text("operations.md"), "Limits"))}
+        told.pop("what")
+        of_address = "not from this machine itself"
+        expected = {
+            "streams of a node": f"{MAX_STREAMS:,}",
+            "connections of an HTTP port; from one address": (
+                f"{http.connections:,}; {http.per_address} ({of_address})"
+            ),
+            "connections of all RTMP ports; from one address": (
+                f"{rtmp.connections:,}; {rtmp.per_address} ({of_address})"
+            ),
+            "RTMP handshake; publish or play after it": (
+                f"{rtmp.handshake_seconds:.0f} s; {rtmp.request_seconds:.0f} s"
+            ),
+            "a publisher that sends nothing": f"lost after {rtmp.idle_seconds:.0f} s",
+            "refused publishes of one address": f"{rtmp.failures} in {rtmp.failure_window:.0f} s",
+            "a publisher ahead of real time": (
+                f"slowed down from {timeline.LEAD_LIMIT // TICKS_PER_SECOND} s on"
+            ),
+            "a viewer behind": (
+                f"moved on after {viewer.max_seconds:.0f} s or {viewer.max_bytes // MIB} MiB; "
+                f"dropped at the third time in {feed.SKIP_WINDOW:.0f} s"
+            ),
+            "a viewer that takes nothing": f"dropped after {feed.STALL_SECONDS:.0f} s",
+            "an HTTP request head": f"{MAX_HEAD // 1024} KiB, {MAX_FIELDS} fields, {http.head_timeout:.0f} s",
+            "an idle HTTP connection": f"closed after {http.idle_timeout:.0f} s",
+            "requests that wait for a stream": f"{MAX_WAITING:,}, each 10 s",
+            "a link that is silent": f"lost after {link_protocol.SOURCE_IDLE_SECONDS} s",
+            "streams one source may list": f"{remote_streams.MAX_LISTED:,}",
+            "nodes in a row": f"{MAX_PATH}",
+            "one frame; one segment": (
+                f"{ingest.MAX_FRAME_BYTES // MIB} MiB; {ingest.MAX_SEGMENT_BYTES // MIB} MiB"
+            ),
+        }
+        self.assertEqual(feed.MAX_SKIPS, 3)
+        self.assertEqual(told, expected)
+
+    def test_cadence(self) -> None:
+        page = " ".join(section(text("architecture.md"), "Fan-out").split())
+        (few, now), (more, soon), (many, later), (_, last) = feed.CADENCES
+        self.assertEqual(now, 0.0)
+        self.assertIn(f"Up to {few:,} viewers, every batch of frames is sent at once", page)
+        self.assertIn(
+            f"up to {more:,} every {soon * 1000:.0f} ms; up to {many:,} every {later * 1000:.0f} ms", page
+        )
+        self.assertIn(f"every {last * 1000:.0f} ms", page)
+
+
+class UnitTests(SynchronousTestCase):
+    """The systemd unit."""
+
+    @override
+    def setUp(self) -> None:
+        self.lines = (ROOT / "conf" / "restreamer.service").read_text("utf-8").splitlines()
+        unit = configparser.RawConfigParser(strict=False)
+        unit.optionxform = str  # type: ignore[assignment,method-assign]
+        unit.read_string("\n".join(self.lines))
+        self.service = unit["Service"]
+
+    def test_reload_and_state(self) -> None:
+        self.assertIn("ExecReload=/bin/kill -HUP $MAINPID", self.lines)
+        self.assertTrue(int(self.service["LimitNOFILE"]) >= 65536)
+        self.assertEqual(self.service["StateDirectory"], "restreamer")
+        self.assertEqual(self.service["NoNewPrivileges"], "yes")
+        self.assertEqual(self.service["ProtectSystem"], "strict")
+
+    def test_checks_what_it_runs(self) -> None:
+        checks = [line for line in self.lines if " check " in line]
+        self.assertEqual(len(checks), 2)
+        run = self.service["ExecStart"].split()
+        out = io.StringIO()
+        for line in checks:
+            program, word, path = line.partition("=")[2].split()
+            self.assertEqual(Path(program).parent, Path(run[0]).parent)
+            self.assertEqual(path, run[-1])
+            self.assertEqual(command([word, str(ROOT / "conf" / "origin.conf")], out, out), 0)

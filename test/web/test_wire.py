@@ -1,0 +1,51 @@
+"""L{restreamer.web.wire}."""
+
+from __future__ import annotations
+
+import socket
+
+from twisted.internet.testing import StringTransport
+from twisted.trial.unittest import SynchronousTestCase
+
+from restreamer.web.wire import UNSENT_BYTES, bound_backlog
+
+
+class Handled(StringTransport):
+    """A transport with a socket."""
+
+    def __init__(self, handle: socket.socket) -> None:
+        super().__init__()
+        self.handle = handle
+
+    def getHandle(self) -> socket.socket:  # noqa: N802
+        return self.handle
+
+
+class BoundBacklogTests(SynchronousTestCase):
+    """H06: a reader of an endless answer that stops reading."""
+
+    def test_tcp(self) -> None:
+        """The kernel takes the bound and not more for a reader that does not read, and gives up in time."""
+        with socket.create_server(("127.0.0.1", 0)) as listener, socket.socket() as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            client.connect(listener.getsockname())
+            with listener.accept()[0] as made:
+                made.setblocking(False)
+                bound_backlog(Handled(made))
+                taken = 0
+                try:
+                    while taken < 64 * UNSENT_BYTES:
+                        taken += made.send(bytes(65_536))
+                except BlockingIOError:
+                    pass
+                self.assertLess(taken, 2 * UNSENT_BYTES)
+                timeout = made.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
+                self.assertEqual(timeout, 10_000)
+
+    def test_others(self) -> None:
+        """Transports without a socket, or with one that is not TCP or is closed, are left alone."""
+        bound_backlog(StringTransport())
+        one, other = socket.socketpair()
+        with one, other:
+            bound_backlog(Handled(one))
+        bound_backlog(Handled(one))
