@@ -48,7 +48,12 @@ from restreamer.mpegts.live_muxer import MpegTsFeedMuxer
 from restreamer.mpegts.segment_muxer import mux_segment
 from restreamer.rtmp.play_muxer import RtmpFeedMuxer
 from restreamer.rtmp.service import RtmpFactory
-from restreamer.sources.configured_stream import ConfiguredStream, InputStarter, RunningInput
+from restreamer.sources.configured_stream import (
+    ConfiguredStream,
+    InputStarter,
+    PlannedInput,
+    RunningInput,
+)
 from restreamer.sources.file_input import FileInput
 from restreamer.sources.vod_path import vod_opener
 from restreamer.state_file import StateFile
@@ -95,7 +100,7 @@ class Core:
         self.ingests = IngestMaker(
             self.registry, self.node_id, self.utc.ticks, lambda: random.getrandbits(63) | 1
         )
-        self.publishing = Publishing(self.gate, self.registry, self.ingests, self._publish_settings)
+        self.publishing = Publishing(self.gate, self.registry, self.ingests, self._publish_settings, reactor)
         self.catalogue = Catalogue(self.registry, self.node_id)
         self.relays = Relays()
         self.remote = RemoteStreams(self.registry, self.node_id, reactor)
@@ -151,6 +156,12 @@ class Core:
             hls_routes(self.playing, mux_segment),
             mpegts_route(self.playing),
         ]
+
+    def planned_input(self, config: StreamConfig, source: InputConfig) -> PlannedInput:
+        """C{source} as an input of C{config}, with the silence it may keep."""
+        own = source.source_timeout
+        timeout = config.source_timeout if own is None else own
+        return PlannedInput(self.input_starter(config, source), timeout or None)
 
     def input_starter(self, config: StreamConfig, source: InputConfig) -> InputStarter:
         """What starts C{source} as the input of C{config}."""
@@ -363,7 +374,7 @@ class Node(MultiService):
             settings=core.settings(config),
             static=config.static,
             linger=config.clients_timeout,
-            begin=core.input_starter(config, own[0]),
+            inputs=tuple(core.planned_input(config, source) for source in own),
             registry=core.registry,
             clock=core.reactor,
             jitter=random.uniform,

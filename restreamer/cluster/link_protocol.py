@@ -108,12 +108,13 @@ class LinkProtocol(Protocol):
         self.send(Goodbye(code=0, text=reason[:200]))
         self._closing = True
         self._consumer().unregisterProducer()
-        self.transport.loseConnection()
         self._arm(STALL_SECONDS, "did not read our goodbye")
+        self.transport.loseConnection()
 
     def abort(self, reason: str) -> None:
         """Close now."""
         self._reason = self._reason or reason
+        self._closing = True
         if self.transport is not None:
             abort_connection(self.transport)
 
@@ -208,6 +209,8 @@ class LinkProtocol(Protocol):
         self._handler = self._make_handler(event)
         self._flush()
         self._handler.link_up(self)
+        if self._lost:
+            return
         self._schedule_beat()
         self._watch_silence()
         if not self.up.called:
@@ -252,8 +255,8 @@ class LinkProtocol(Protocol):
         if self.transport is not None:
             self._closing = True
             self._consumer().unregisterProducer()
-            self.transport.loseConnection()
             self._arm(1.0, "did not close")
+            self.transport.loseConnection()
 
 
 def abort_connection(transport: object) -> None:

@@ -80,6 +80,11 @@ class Puller:
         """Whether a link is up."""
         return self._link is not None
 
+    def abandon(self, reason: str) -> None:
+        """Close the link; another one may follow."""
+        if self._link is not None:
+            self._link.abort(reason)
+
     def stop(self, reason: str) -> None:
         """Feed the stream no more, whatever still comes. For good."""
         self._over = True

@@ -17,10 +17,12 @@ from restreamer.live.registry import StreamRegistry, StreamSettings
 from restreamer.live.stream import Stream
 from restreamer.m4f.records import StreamListed, StreamState
 from restreamer.media.names import valid_stream_name
-from restreamer.seams import Clock
+from restreamer.seams import Clock, Timer
 
 #: Streams one source may list.
 MAX_LISTED = 10_000
+#: A stream is pulled from one source at most once in so many seconds, however often its listing changes.
+HOLD_SECONDS = 2.0
 
 
 class Pull(Protocol):
@@ -81,6 +83,8 @@ class RemoteStreams:
         self._clock = clock
         self._sources: list[SourceOffer] = []
         self._fed: dict[str, _Fed] = {}
+        self._begun: dict[str, tuple[SourceOffer, float]] = {}
+        self._held: dict[str, Timer] = {}
         registry.listen(self)
 
     def add_source(self, source: SourceOffer, position: int | None = None) -> None:
@@ -95,6 +99,8 @@ class RemoteStreams:
 
     def remove_source(self, source: SourceOffer) -> None:
         """Forget a source and everything it feeds."""
+        if source not in self._sources:
+            return
         self._sources.remove(source)
         for name in list(source.listed):
             self._review(name)
@@ -134,6 +140,10 @@ class RemoteStreams:
     def close(self) -> None:
         """Stop every pull."""
         self._sources.clear()
+        for timer in self._held.values():
+            timer.cancel()
+        self._held.clear()
+        self._begun.clear()
         for name in list(self._fed):
             self._stop(name)
         self._registry.unlisten(self)
@@ -181,6 +191,7 @@ class RemoteStreams:
                         choice = offered
         fed = self._fed.get(name)
         if fed is not None and fed.source is best and fed.choice is choice:
+            self._renew(name, fed)
             return
         if fed is not None:
             self._stop(name)
@@ -188,12 +199,14 @@ class RemoteStreams:
             self._start(name, best, choice)
 
     def _start(self, name: str, source: SourceOffer, choice: Choice) -> None:
+        if choice is Choice.STATIC and not self._may_begin(name, source):
+            return
         fed = self._fed[name] = _Fed(source, choice)
         if choice is Choice.STATIC:
             fed.pull = source.pull(name, source.settings)
             return
         entry = source.listed[name]
-        fed.demand = OnDemand(
+        fed.demand = demand = OnDemand(
             clock=self._clock,
             start=lambda: self._begin(fed, name),
             stop=lambda: self._end(fed),
@@ -202,7 +215,40 @@ class RemoteStreams:
             title=entry.title,
             path=entry.path,
         )
-        self._registry.offer(name, fed.demand)
+        self._registry.offer(name, demand)
+        if self._busy(name):
+            # Its viewers came while another source, or a static pull, fed it.
+            demand.want()
+
+    def _may_begin(self, name: str, source: SourceOffer) -> bool:
+        """Whether a static pull may begin now; otherwise it will when it may."""
+        now = self._clock.seconds()
+        before = self._begun.get(name)
+        if before is not None and before[0] is source and now - before[1] < HOLD_SECONDS:
+            return False
+        self._begun[name] = (source, now)
+        if name not in self._held:
+            self._held[name] = self._clock.callLater(HOLD_SECONDS, self._release, name)
+        return True
+
+    def _release(self, name: str) -> None:
+        """C{HOLD_SECONDS} after a pull began: another may, and does when one was held back."""
+        del self._held[name]
+        self._begun.pop(name, None)
+        self._review(name)
+
+    def _renew(self, name: str, fed: _Fed) -> None:
+        """Carry a changed title or path on."""
+        entry = fed.source.listed.get(name)
+        demand = fed.demand
+        if (
+            entry is not None
+            and demand is not None
+            and (demand.title, demand.path) != (entry.title, entry.path)
+        ):
+            demand.title = entry.title
+            demand.path = entry.path
+            self._registry.offer(name, demand)
 
     def _stop(self, name: str) -> None:
         fed = self._fed.pop(name, None)

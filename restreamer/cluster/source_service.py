@@ -18,6 +18,7 @@ from restreamer.cluster.remote_streams import Pull, RemoteStreams, SourceOffer
 from restreamer.cluster.seams import LinkWriter
 from restreamer.errors import RemoteProtocolError
 from restreamer.live.registry import StreamRegistry, StreamSettings
+from restreamer.live.silence import SilenceWatch
 from restreamer.logs import Logger
 from restreamer.m4f.records import (
     CatalogueComplete,
@@ -63,6 +64,10 @@ class MediaPull:
         )
         self._service = link_service(node, remote, "media", self.puller)
         self._service.startService()
+        # A source that lists a stream, keeps the link and yet sends no frame is as good as lost.
+        timeout = settings.source_timeout
+        self._watch = SilenceWatch(node.clock, lambda: self.puller.frames, timeout, self._silent)
+        self._watch.start()
         self._over = False
         self._stopping: Deferred[Any] | None = None
 
@@ -70,6 +75,7 @@ class MediaPull:
         """End the pull."""
         if not self._over:
             self._over = True
+            self._watch.stop()
             self.puller.stop("not pulled any more")
             stopping = self._service.stopService()
             if stopping is not None:
@@ -87,6 +93,10 @@ class MediaPull:
     def stopped(self) -> Deferred[Any] | None:
         """Fires when the link is closed, after L{stop}."""
         return self._stopping
+
+    def _silent(self) -> None:
+        if self.puller.linked:
+            self.puller.abandon(f"no frame for {self._watch.timeout:g} s")
 
     def _again(self, result: object) -> None:
         if not self._over and not self._service.running:

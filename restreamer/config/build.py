@@ -73,6 +73,8 @@ def build(statements: Sequence[Statement]) -> tuple[Configuration, tuple[ConfigW
         stream = read_stream(statement, around, templates)
         names.add(stream.name, statement.arguments[0].place, stream.name)
         streams[stream.name] = stream
+        if stream.takes_publisher and len(stream.inputs) > 1:
+            warn(stream.place, "input", "beside publish:// the other inputs are not used yet")
     configuration = Configuration(
         http=http,
         rtmp=rtmp,

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from attrs import define, field
+from attrs import define, field, frozen
 
 from restreamer.errors import Refused
 from restreamer.live.demand import OnDemand
 from restreamer.live.registry import Claim, StreamRegistry, StreamSettings
+from restreamer.live.silence import SilenceWatch
 from restreamer.logs import Logger
 from restreamer.seams import Clock, Timer
 
@@ -34,19 +35,33 @@ class RunningInput(Protocol):
 InputStarter = Callable[[StreamSettings, Callable[[str], None]], RunningInput]
 
 
+@frozen
+class PlannedInput:
+    """One input of a stream.
+
+    @ivar begin: starts it. @ivar source_timeout: seconds without a frame after which it is lost; None: never.
+    """
+
+    begin: InputStarter
+    source_timeout: float | None
+
+
 @define(eq=False)
 class ConfiguredStream:
     """One stream of the configuration with an input of its own (a file, another node).
 
+    Its inputs are tried in their order: one that fails, or gives no frame for its C{source_timeout}, is
+    followed by the next, the last by the first.
+
     @ivar static: run for ever; otherwise from the first viewer to C{linger} seconds after the last.
-    @ivar jitter: random.uniform.
+    @ivar inputs: at least one. @ivar jitter: random.uniform.
     """
 
     name: str
     settings: StreamSettings
     static: bool
     linger: float
-    begin: InputStarter
+    inputs: tuple[PlannedInput, ...]
     registry: StreamRegistry
     clock: Clock
     jitter: Callable[[float, float], float]
@@ -57,6 +72,8 @@ class ConfiguredStream:
     _pause: float = field(default=FIRST_PAUSE, init=False)
     _retry: Timer | None = field(default=None, init=False)
     _demand: OnDemand | None = field(default=None, init=False)
+    _turn: int = field(default=0, init=False)
+    _watch: SilenceWatch | None = field(default=None, init=False)
 
     async def start(self) -> None:
         """Take the name and start the input, now or when somebody wants it."""
@@ -99,18 +116,34 @@ class ConfiguredStream:
     def _run(self) -> None:
         self._retry = None
         self._began = self.clock.seconds()
-        self._input = self.begin(self.settings, self._failed)
+        planned = self.inputs[self._turn % len(self.inputs)]
+        self._watch = SilenceWatch(self.clock, self._frames, planned.source_timeout, self._silent)
+        self._watch.start()
+        self._input = planned.begin(self.settings, self._failed)
 
     def _halt(self) -> Any:
         if self._retry is not None and self._retry.active():
             self._retry.cancel()
         self._retry = None
+        if self._watch is not None:
+            self._watch.stop()
+            self._watch = None
         running, self._input = self._input, None
         return running.stop() if running is not None else None
 
+    def _frames(self) -> int:
+        entry = self.registry.find(self.name)
+        return entry.stream.traffic.frames_in if entry is not None else 0
+
+    def _silent(self) -> None:
+        planned = self.inputs[self._turn % len(self.inputs)]
+        self._halt()
+        self._failed(f"no frame for {planned.source_timeout:g} s")
+
     def _failed(self, reason: str) -> None:
         self.failures += 1
-        self._input = None
+        self._turn += 1
+        self._halt()
         if self.clock.seconds() - self._began > STEADY_SECONDS:
             self._pause = FIRST_PAUSE
         pause = self.jitter(self._pause / 2, self._pause)

@@ -8,8 +8,9 @@ from restreamer.errors import Reason, Refused
 from restreamer.live.ingest import Ingest
 from restreamer.live.playout import Playout
 from restreamer.live.registry import Claim, StreamRegistry, StreamSettings
+from restreamer.live.silence import SilenceWatch
 from restreamer.live.stream import Stream
-from restreamer.seams import Gate, OpenRequest
+from restreamer.seams import Clock, Gate, OpenRequest
 from restreamer.viewers.waiting import WaitingRoom
 
 Kick = Callable[[str], None]
@@ -59,12 +60,15 @@ class Publishing:
         registry: StreamRegistry,
         ingests: IngestMaker,
         settings_of: Callable[[str], StreamSettings | None],
+        clock: Clock,
     ) -> None:
+        self._clock = clock
         self._gate = gate
         self._registry = registry
         self._ingests = ingests
         self._settings_of = settings_of
         self._kicks: dict[str, Kick] = {}
+        self._watches: dict[str, SilenceWatch] = {}
 
     async def publish(self, request: OpenRequest, kick: Kick) -> Ingest:
         """Grant a publisher its sink.
@@ -82,6 +86,14 @@ class Publishing:
             self._registry.release(claim)
             raise
         self._kicks[request.name] = kick
+        timeout = settings.source_timeout
+        watch = self._watches[request.name] = SilenceWatch(
+            self._clock,
+            lambda: ingest.stream.traffic.frames_in,
+            timeout,
+            lambda: kick(f"no frame for {timeout:g} s"),
+        )
+        watch.start()
         return ingest
 
     def publishers(self) -> tuple[str, ...]:
@@ -96,6 +108,9 @@ class Publishing:
 
     def _ended(self, claim: Claim) -> None:
         self._kicks.pop(claim.name, None)
+        watch = self._watches.pop(claim.name, None)
+        if watch is not None:
+            watch.stop()
         self._registry.release(claim)
 
 

@@ -13,7 +13,7 @@ from restreamer.live.feed import FeedLimits
 from restreamer.live.ledger import Ledger
 from restreamer.live.playout import Playout
 from restreamer.live.registry import StreamRegistry, StreamSettings
-from restreamer.sources.configured_stream import FIRST_PAUSE, LONGEST_PAUSE, ConfiguredStream
+from restreamer.sources.configured_stream import FIRST_PAUSE, LONGEST_PAUSE, ConfiguredStream, PlannedInput
 
 
 class _Input:
@@ -38,7 +38,9 @@ class ConfiguredStreamTests(SynchronousTestCase):
         )
         self.inputs: list[_Input] = []
 
-    def _stream(self, static: bool = True, linger: float = 5.0) -> ConfiguredStream:
+    def _stream(
+        self, static: bool = True, linger: float = 5.0, timeouts: tuple[float | None, ...] = (None,)
+    ) -> ConfiguredStream:
         def begin(settings: StreamSettings, failed: Callable[[str], None]) -> _Input:
             self.inputs.append(_Input(failed))
             return self.inputs[-1]
@@ -48,7 +50,7 @@ class ConfiguredStreamTests(SynchronousTestCase):
             settings=StreamSettings(),
             static=static,
             linger=linger,
-            begin=begin,
+            inputs=tuple(PlannedInput(begin, timeout) for timeout in timeouts),
             registry=self.registry,
             clock=self.clock,
             jitter=lambda low, high: high,
@@ -126,4 +128,18 @@ class ConfiguredStreamTests(SynchronousTestCase):
         stream.stop()
         self.assertTrue(self.inputs[1].stopped)
         self.assertEqual(self.registry.supplies(), ())
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_silent_input(self) -> None:
+        """An input that gives no frame for its source_timeout is stopped; the next one follows."""
+        stream = self._stream(timeouts=(10.0, 3.0))
+        self._start(stream)
+        self.clock.pump([1.0] * 9)
+        self.assertFalse(self.inputs[0].stopped)
+        self.clock.pump([1.0] * 3)
+        self.assertTrue(self.inputs[0].stopped)
+        self.assertEqual(len(self.inputs), 2)
+        self.clock.pump([1.0] * 3)
+        self.assertTrue(self.inputs[1].stopped)
+        stream.stop()
         self.assertEqual(self.clock.getDelayedCalls(), [])

@@ -242,11 +242,25 @@ class PublishingTests(WaitingCase):
             self.registry,
             self.makers,
             self.taken.get,
+            self.clock,
         )
 
     def publish(self, name: str = "a", password: str = "") -> Deferred[Any]:
         wanted = request(name, "publish", password)
         return Deferred.fromCoroutine(self.publishing.publish(wanted, self.kicked.append))
+
+    def test_a_silent_publisher(self) -> None:
+        """A publisher that stays connected and sends no frame for source_timeout is sent away."""
+        self.taken["a"] = evolve(self.settings, source_timeout=5.0)
+        ingest = self.successResultOf(self.publish())
+        ingest.configure(AV)
+        for _ in range(4):
+            self.clock.pump([1.0] * 3)
+            ingest.push(av(1))
+        self.assertEqual(self.kicked, [])
+        self.clock.pump([1.0] * 6)
+        self.assertEqual(self.kicked, ["no frame for 5 s"])
+        ingest.end("sent away")
 
     def test_a_publisher(self) -> None:
         ingest = self.successResultOf(self.publish())
