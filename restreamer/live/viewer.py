@@ -13,12 +13,9 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from restreamer.seams import ViewerTransport
-
-if TYPE_CHECKING:
-    from restreamer.live.feed import Feed
 
 
 def _never_ready(data: bytes) -> int:
@@ -37,6 +34,26 @@ def direct_send(transport: ViewerTransport) -> Callable[[bytes], int]:
         return _never_ready
     handle = get_handle()
     return handle.send if type(handle) is socket.socket else _never_ready
+
+
+class ViewerHost(Protocol):
+    """The feed, as its viewers know it."""
+
+    def is_live(self, viewer: Viewer) -> bool:
+        """Whether the viewer has all it was given in the kernel."""
+        ...
+
+    def hold(self, viewer: Viewer, rest: bytes) -> None:
+        """The kernel did not take C{rest}: park the viewer behind it."""
+        ...
+
+    def drained(self, viewer: Viewer) -> None:
+        """All that a parked viewer was given is in the kernel."""
+        ...
+
+    def left(self, viewer: Viewer) -> None:
+        """A viewer is gone."""
+        ...
 
 
 class Viewer:
@@ -60,7 +77,7 @@ class Viewer:
         "transport",
     )
 
-    def __init__(self, feed: Feed, transport: ViewerTransport, ended: Callable[[str], None]) -> None:
+    def __init__(self, feed: ViewerHost, transport: ViewerTransport, ended: Callable[[str], None]) -> None:
         self._feed = feed
         self.transport = transport
         self._ended = ended

@@ -516,7 +516,9 @@ class RtmpServerProtocol(Protocol):
                 self._hang_up()
             else:
                 self._deadline = self._clock.callLater(_LINGER, self._hang_up)
-        _log.info(
+        # Port scans and health checks say nothing; they shall not fill the log.
+        say = _log.info if self._connection.received else _log.debug
+        say(
             "RTMP {peer}: {what} closed after {seconds:.1f} s, {received} bytes received: {why}",
             peer=self.peer,
             what=self._what,

@@ -23,7 +23,13 @@ from twisted.internet.error import (
     ConnectionRefusedError,
     TimeoutError,
 )
-from twisted.internet.interfaces import IConsumer, IProtocol, IProtocolFactory, IStreamClientEndpoint, ITransport
+from twisted.internet.interfaces import (
+    IConsumer,
+    IProtocol,
+    IProtocolFactory,
+    IStreamClientEndpoint,
+    ITransport,
+)
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -79,7 +85,9 @@ class MemoryTransport:
         self._buffer += data
         self._send()
         self.most_held = max(self.most_held, len(self._buffer))
-        if len(self._buffer) > HIGH_WATER and self._producer is not None and self._streaming and not self._paused:
+        if self._producer is None or not self._streaming or self._paused:
+            return
+        if len(self._buffer) > HIGH_WATER:
             self._paused = True
             self._producer.pauseProducing()
 

@@ -456,6 +456,13 @@ class PlayTests(ProtocolCase):
 class DeadlineTests(ProtocolCase):
     """Deadlines (R15)."""
 
+    def test_silent_connections_are_not_news(self) -> None:
+        """A connection that said nothing is told of at debug level, one that said anything at info."""
+        self.server.connect().lose()
+        self.server.connect(b"\x03").lose()
+        closed = [event["log_level"].name for event in self.events if " closed after " in event["log_format"]]
+        self.assertEqual(closed, ["debug", "info"])
+
     def test_handshake(self) -> None:
         """Nothing, or a dribble: closed after 5 s in all, aborted if it does not drain."""
         silent = self.server.connect()
