@@ -105,6 +105,10 @@ class FrontProtocol(Protocol):
     def connectionMade(self) -> None:
         self._wire = transport = self.transport
         self._socket = plain_socket(transport)
+        if self._socket is not None and not self._front.has_room(self._socket.fileno()):
+            self._wire.write(self._front.busy_answer)
+            self._close()
+            return
         no_delay = getattr(transport, "setTcpNoDelay", None)
         if no_delay is not None:
             try:
@@ -169,6 +173,11 @@ class FrontProtocol(Protocol):
                 self._log.failure("an endless answer failed to stop")
         if successor is not None:
             successor.connectionLost(reason)
+
+    @property
+    def idle(self) -> bool:
+        """Whether it waits for a request of which nothing came yet."""
+        return self._state == _READING and self._timer is not None and not self._parser.buffered
 
     def drain(self) -> None:
         """Close when idle, else after the answer in work."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import resource
 from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import Final
 
 from attrs import define, frozen
@@ -24,6 +26,9 @@ AccessLog = Callable[[str, str, str, int, int], None]
 
 #: Seconds a connection that was refused at accept may take to fetch its answer.
 REFUSAL_TIMEOUT: Final = 5.0
+#: Oldest connections that are looked at for an idle one when descriptors run out.
+_EVICTION_SEARCH: Final = 2000
+_EVICTIONS: Final = 2
 
 
 @frozen(kw_only=True)
@@ -40,6 +45,7 @@ class FrontLimits:
     @ivar requests: answers per connection; @ivar requests_per_turn: pipelined requests in one turn.
     @ivar buffered: bytes of later requests read while one is in work.
     @ivar body: bytes of a request body that may go to the site.
+    @ivar reserve: file descriptors of the process kept from viewers, for publishers, links and files.
     """
 
     connections: int = 20_000
@@ -55,13 +61,15 @@ class FrontLimits:
     requests_per_turn: int = 16
     buffered: int = 32 * 1024
     body: int = 64 * 1024
+    reserve: int = 64
 
 
 @define(eq=False)
 class FrontCounters:
     """What one front did since it started.
 
-    @ivar accepted, refused: connections; @ivar requests: heads answered by the front's own routes.
+    @ivar accepted, refused: connections; @ivar evicted: idle ones closed to make room for new ones.
+    @ivar requests: heads answered by the front's own routes.
     @ivar bytes_sent: head and body bytes of full answers; @ivar errors: answers of status 500 and more.
     @ivar bad_heads: connections closed for a bad head; @ivar head_timeouts: for a slow one.
     @ivar wait_timeouts: requests no route decided in time; @ivar stalled: readers that were aborted.
@@ -71,6 +79,7 @@ class FrontCounters:
 
     accepted: int = 0
     refused: int = 0
+    evicted: int = 0
     requests: int = 0
     bytes_sent: int = 0
     errors: int = 0
@@ -89,7 +98,7 @@ _BUSY: Final = FullReply(
     headers=b"Content-Type: text/plain; charset=utf-8\r\nCache-Control: no-store\r\nRetry-After: 5\r\n",
     body=b"Too many connections\n",
 )
-_BUSY_ANSWER: Final = b"".join(render_full(HttpRequest(method="GET", path="/"), _BUSY, CLOSE))
+BUSY_ANSWER: Final = b"".join(render_full(HttpRequest(method="GET", path="/"), _BUSY, CLOSE))
 
 
 class RefusingProtocol(Protocol):
@@ -104,7 +113,7 @@ class RefusingProtocol(Protocol):
         transport = self.transport
         assert transport is not None
         self._timer = self._clock.callLater(REFUSAL_TIMEOUT, self._abort)
-        transport.write(_BUSY_ANSWER)
+        transport.write(BUSY_ANSWER)
         transport.loseConnection()
 
     @override
@@ -133,6 +142,7 @@ class FrontFactory(ServerFactory):
     """
 
     noisy = False
+    busy_answer = BUSY_ANSWER
 
     def __init__(
         self,
@@ -149,6 +159,8 @@ class FrontFactory(ServerFactory):
         self.access_log = access_log
         self.counters = FrontCounters()
         self.draining = False
+        most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        self._descriptors = most - self.limits.reserve if most != resource.RLIM_INFINITY else None
         self._open: dict[FrontProtocol, str] = {}
         self._per_address: dict[str, int] = {}
         self._drained: Deferred[None] | None = None
@@ -175,6 +187,22 @@ class FrontFactory(ServerFactory):
         protocol = FrontProtocol(self, host)
         self._open[protocol] = host
         return protocol
+
+    def has_room(self, descriptor: int) -> bool:
+        """Whether a new connection with that file descriptor may stay (it is the lowest free number).
+
+        When the process has few left, the oldest idle connections make room: two for one, because connections
+        come in bunches and are closed only after the bunch. Without an idle one: no.
+        """
+        if self._descriptors is None or descriptor < self._descriptors:
+            return True
+        oldest = islice(self._open, _EVICTION_SEARCH)
+        idle = list(islice((protocol for protocol in oldest if protocol.idle), _EVICTIONS))
+        for protocol in idle:
+            protocol.drain()
+        self.counters.evicted += len(idle)
+        self.counters.refused += not idle
+        return bool(idle)
 
     def forget(self, protocol: FrontProtocol) -> None:
         """Called by a connection when it is lost."""

@@ -347,6 +347,27 @@ class Hostile(FrontCase):
         self.assertEqual((factory.counters.accepted, factory.counters.refused), (3, 1))
         visits[1].close()
 
+    def test_descriptors_run_out(self) -> None:
+        """The oldest idle connection makes room; without one the new one is told to come back (H20)."""
+        clock = Clock()
+        factory = FrontFactory(clock, [media], limits=FrontLimits(reserve=0))
+        begun, idle = (Visit(factory=factory, clock=clock) for _ in range(2))
+        begun.send(b"GET /sm")
+        factory._descriptors = 0
+        late = Visit(factory=factory, clock=clock)
+        idle.settle()
+        self.assertEqual((begun.wire.lost, idle.wire.lost, late.wire.lost), (False, True, False))
+        late.send(b"GET")
+        later = Visit(factory=factory, clock=clock)
+        later.settle()
+        self.assertEqual((later.statuses(), later.wire.lost), ([503], True))
+        self.assertEqual((factory.counters.evicted, factory.counters.refused), (1, 1))
+        begun.send(b"all HTTP/1.1\r\nHost: h\r\n\r\n")
+        self.assertEqual(begun.statuses(), [200])
+        for visit in (begun, idle, late, later):
+            visit.close()
+        self.assertEqual(clock.getDelayedCalls(), [])
+
     @settings(deadline=None, max_examples=60, derandomize=True)
     @given(st.lists(st.binary(max_size=60) | st.sampled_from([get(), get("/big"), b"\r\n"]), max_size=8))
     def test_random_bytes_never_raise(self, pieces: list[bytes]) -> None:
