@@ -71,8 +71,13 @@ class Relay(IdleTap):
         """Answer C{pull}: the closed segments the asker lacks, the open one from frame 0, then live."""
         run = self.stream.run
         assert run is not None
-        resumes = pull.run_id == run.run_id
-        pulled = self._pulled[link] = PulledLink(link, pull.number if resumes else 0)
+        pulled = self._pulled[link] = PulledLink(link, 0)
+        for held in (run, *[entry.run for entry in self.stream.window.retained]):
+            if held.run_id == pull.run_id:
+                # The asker goes on where it was, even if that run is over by now.
+                run = held
+                pulled.next_number = pull.number
+                break
         self._announce(pulled, run)
         self._catch_up(pulled)
 
@@ -176,7 +181,7 @@ class Relay(IdleTap):
         return True
 
     def _announce(self, pulled: PulledLink, run: RunInfo) -> None:
-        """Tell of the run that feeds the stream now."""
+        """Tell of the run that follows."""
         stream = self.stream
         pulled.link.send(
             PullAccepted(
@@ -189,6 +194,7 @@ class Relay(IdleTap):
         """Send what the link lacks, from the window and the open segment; it is live after that."""
         link = pulled.link
         run = self.stream.run
+        current = run.run_id if run is not None else None
         pulled.live = False
         for entry in self.stream.window.retained:
             segment = entry.segment
@@ -196,8 +202,9 @@ class Relay(IdleTap):
                 continue
             if link.paused:
                 return
-            if run is not None and entry.run.run_id == run.run_id and pulled.run_id != run.run_id:
-                self._announce(pulled, run)
+            # History of other runs passes under the run that was announced, if any was.
+            if pulled.run_id is None or (pulled.run_id != entry.run.run_id and entry.run.run_id == current):
+                self._announce(pulled, entry.run)
             if pulled.open_number == segment.number:
                 rest = segment.frames()[pulled.sent :]
                 if rest:

@@ -132,7 +132,6 @@ class Stream:
         if not same:
             self.traffic.runs += 1
             self.open = None
-            self._shown = None
             self.catching_up = False
             self._tell(lambda tap: tap.run_began(run))
         return writer
@@ -217,8 +216,7 @@ class Stream:
         self.traffic.frames_in += len(frames)
         self.traffic.bytes_in += sum(len(frame.data) for frame in frames)
         self.last_dts = frames[-1].dts
-        if self.run is not None:
-            self._shown = self.run.run_id
+        self._shown = builder.opening.number
         self._tell(lambda tap: tap.frames_added(builder, frames))
         # After the taps: whoever begins to follow because the stream runs now takes these frames from the
         # builder and must not be told of them again.
@@ -296,8 +294,8 @@ class StreamWriter:
     def copy(self, segment: Segment, run: RunInfo) -> None:
         """Take a whole closed segment (history at a join, or what an interrupted link missed).
 
-        Followers that saw frames of the run before see it as if its frames had come live, and frames of it
-        that came before are not repeated. History they saw nothing of only enters the window.
+        Followers that saw the segment before it see it as if its frames had come live, and frames of it that
+        came before are not repeated. History they saw nothing of only enters the window.
         """
         stream = self.stream
         if not self.in_power:
@@ -309,7 +307,8 @@ class StreamWriter:
             stream.traffic.refused += 1
             stream.window.add(segment, run, stream.segment_duration)
             return
-        if stream._shown == run.run_id and (stream.taps or stream.open is not None):
+        shown = stream._shown
+        if shown is not None and shown <= segment.number <= shown + 1:
             self._replay(segment)
         stream._closed(segment, run)
 

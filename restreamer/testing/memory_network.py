@@ -9,6 +9,7 @@ cut after so many bytes, it swallows everything without a word, its other side s
 from __future__ import annotations
 
 import random
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -69,6 +70,8 @@ class MemoryTransport:
         self._paused = False
         self._closing = False
         self._fin_at = False
+        self._wire: deque[tuple[float, Callable[..., None], tuple[object, ...]]] = deque()
+        self._travelling: Any = None
         self.gone = False
 
     @property
@@ -287,7 +290,18 @@ class MemoryNetwork:
     def later(self, end: MemoryTransport, call: Callable[..., None], *args: object) -> None:
         """Let something travel from C{end} to its peer."""
         if frozenset((end._host, end._peer_host)) not in self._silent:
-            self.clock.callLater(self.delay, call, *args)
+            end._wire.append((self.clock.seconds() + self.delay, call, args))
+            if end._travelling is None:
+                end._travelling = self.clock.callLater(self.delay, self._arrive, end)
+
+    def _arrive(self, end: MemoryTransport) -> None:
+        end._travelling = None
+        wire = end._wire
+        while wire and wire[0][0] <= self.clock.seconds():
+            _, call, args = wire.popleft()
+            call(*args)
+        if wire and end._travelling is None:
+            end._travelling = self.clock.callLater(wire[0][0] - self.clock.seconds(), self._arrive, end)
 
     def piece(self) -> int:
         """Bytes of the next piece."""

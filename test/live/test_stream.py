@@ -227,14 +227,22 @@ class CopyTests(_Case):
         self.assertEqual((self.stream.traffic.refused, window.repeats, window.mismatches), (3, 3, 1))
         self.assertEqual([e.number for e in window.entries], [7])
 
-    def test_history_of_another_run_is_not_shown_to_viewers(self) -> None:
+    def test_history_after_a_hole_is_not_shown_to_viewers(self) -> None:
+        writer = self.begin()
+        self.write(writer, 6)
+        writer = self.begin(OTHER)
+        writer.copy(closed(8), OTHER)
+        writer.copy(closed(9), OTHER)
+        self.assertEqual(self.tap.frames, frames(6))
+        self.assertEqual([e.run.run_id for e in self.stream.window.retained], [1, 2, 2])
+
+    def test_what_follows_without_a_hole_is_shown_in_another_run_too(self) -> None:
         writer = self.begin()
         self.write(writer, 6)
         writer = self.begin(OTHER)
         writer.copy(closed(7), RUN)
         writer.copy(closed(8), OTHER)
-        self.assertEqual(self.tap.frames, frames(6))
-        self.assertEqual([e.run.run_id for e in self.stream.window.retained], [1, 1, 2])
+        self.assertEqual(self.tap.frames, [*frames(6), *frames(7), *frames(8)])
 
     def test_catching_up_ends_with_the_link(self) -> None:
         writer = self.begin()

@@ -51,8 +51,10 @@ function row(stream) {
   line.append(
     name,
     cell(state, ["running", "waiting", "error"].includes(state) ? state : ""),
+    cell(stats.source_id || (stats.status === "running" ? "this node" : "–")),
     cell(String(stats.online_clients || 0), "number"),
     cell(stats.input_bitrate ? String(stats.input_bitrate) : "–", "number"),
+    cell(stats.status === "running" && "ts_delay" in stats ? String(stats.ts_delay) : "–", "number"),
     cell(tracks.map(describe).join(", ") || "–"),
     play,
   );
