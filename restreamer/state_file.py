@@ -27,6 +27,7 @@ class StateFile:
     def __init__(self, folder: str, fresh_id: Callable[[int], bytes]) -> None:
         self.ledger = Ledger()
         self.node_id = b""
+        self._trouble = ""
         self._path = os.path.join(folder, FILE_NAME) if folder else ""
         if folder:
             self._load(folder)
@@ -60,7 +61,11 @@ class StateFile:
             os.replace(part, self._path)
         except OSError as error:
             self.ledger.changed = True
-            _log.error("state is not kept: {path}: {error}", path=self._path, error=error)
+            if str(error) != self._trouble:
+                _log.error("state is not kept: {path}: {error}", path=self._path, error=error)
+            self._trouble = str(error)
+        else:
+            self._trouble = ""
 
     def _load(self, folder: str) -> None:
         try:

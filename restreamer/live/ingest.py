@@ -24,7 +24,7 @@ from restreamer.media.track import TrackKind, Tracks, same_tracks
 
 #: A segment is ended early, by force, at this size or count, well under what M4F may carry.
 MAX_SEGMENT_BYTES = 24 * 1024 * 1024
-MAX_SEGMENT_FRAMES = 50_000
+MAX_SEGMENT_FRAMES = 10_000
 #: One frame larger than this is dropped.
 MAX_FRAME_BYTES = 8 * 1024 * 1024
 #: Bandwidths are rounded up to this, so that they change seldom (bits/s).
@@ -73,6 +73,7 @@ class Ingest:
     _ends: dict[int, int] = field(factory=dict, init=False)
     _sizes: dict[int, int] = field(factory=dict, init=False)
     _peaks: dict[int, int] = field(factory=dict, init=False)
+    _opened_at: int = field(default=0, init=False)
     _segment_bytes: int = field(default=0, init=False)
     _segment_frames: int = field(default=0, init=False)
     _discontinuity_sequence: int = field(default=-1, init=False)
@@ -141,7 +142,7 @@ class Ingest:
             self._begin(frame)
         elif (broken and self._may_break(now)) or self._retrack:
             self._cut(frame, batch, discontinuity=True)
-        elif self._ends_before(frame, size):
+        elif self._ends_before(frame, size, now):
             if self.timeline.boundary(now):
                 self._flush(batch)
                 frame = self.timeline.reanchor(frame, source.dts, now)
@@ -160,14 +161,17 @@ class Ingest:
         self._ends[track_id] = frame.dts + step
         self._sizes[track_id] = self._sizes.get(track_id, 0) + size
 
-    def _ends_before(self, frame: Frame, size: int) -> bool:
-        """Whether the open segment ends before C{frame}, by its time or because it is full."""
+    def _ends_before(self, frame: Frame, size: int, now: int) -> bool:
+        """Whether the open segment ends before C{frame}: by its time, because it is full, or because it was
+        opened so long ago that the publisher's clock must stand still."""
         video = self._video
         of_video = frame.track_id in video
         access = frame.key and (of_video or not video)
         if self._cutter.ends_before(frame.dts, access, bool(video), bool(video) and not of_video):
             return True
-        if self._segment_bytes + size <= MAX_SEGMENT_BYTES and self._segment_frames < MAX_SEGMENT_FRAMES:
+        late = now - self._opened_at > 2 * self._cutter.longest()
+        full = self._segment_bytes + size > MAX_SEGMENT_BYTES or self._segment_frames >= MAX_SEGMENT_FRAMES
+        if not late and not full:
             return False
         if not access:
             self._cutter.forced += 1
@@ -201,6 +205,7 @@ class Ingest:
             self._ends.clear()
         of_video = frame.track_id in self._video
         independent = frame.key and (of_video or not self._video)
+        self._opened_at = self.now()
         number = self._cutter.open(frame.dts, keyframe=independent and of_video)
         self._writer.open(
             SegmentOpening(

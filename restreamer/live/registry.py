@@ -23,6 +23,8 @@ from restreamer.media.timebase import TICKS_PER_SECOND
 from restreamer.seams import Clock, Timer
 
 MAX_STREAMS = 20_000
+#: A stream that nobody follows and whose input went before it closed a segment is kept this long, seconds.
+EMPTY_SECONDS = 5.0
 
 
 @frozen(kw_only=True)
@@ -263,9 +265,10 @@ class StreamRegistry:
             entry.expiry.cancel()
         entry.expiry = None
         if not wanted and entry.settings.source_timeout is not None:
-            entry.expiry = self._clock.callLater(
-                entry.settings.source_timeout, self._expire, name, entry.stream
-            )
+            patience = entry.settings.source_timeout
+            if entry.stream.window.last is None and not entry.stream.taps:
+                patience = min(patience, EMPTY_SECONDS)
+            entry.expiry = self._clock.callLater(patience, self._expire, name, entry.stream)
 
     def _expire(self, name: str, stream: Stream) -> None:
         entry = self._entries.get(name)

@@ -43,6 +43,10 @@ class SilenceWatch:
             self._timer.cancel()
         self._timer = None
 
+    def silent_for(self) -> float:
+        """Seconds since a frame was last seen to come (to the second)."""
+        return self.clock.seconds() - self._since if self._timer is not None else 0.0
+
     def _look(self) -> None:
         # The next look first: whatever C{lost} does, or raises, the watch goes on unless it is stopped.
         self._timer = self.clock.callLater(LOOK_EVERY, self._look)

@@ -79,6 +79,11 @@ class WindowSegment:
 
 WindowEntry = WindowSegment | WindowGap
 
+#: Most bytes of segments a window holds, and how many segments it holds whatever their size: a publisher that
+#: sends much more than its timestamps say must not fill the memory.
+MAX_WINDOW_BYTES = 64 * 1024 * 1024
+MIN_SEGMENTS = 3
+
 #: Numbers so far below the newest one held are of another grid (segment_duration was raised, a node lost its
 #: state): the window is begun anew instead of waiting until they have caught up.
 UNRELATED = 1000
@@ -175,9 +180,12 @@ class LiveWindow:
 
     def _trim(self) -> None:
         keep = self.segment_count + HIDDEN_SEGMENTS
-        while len(self._all) > keep:
+        size = sum(len(entry.segment.encoded) for entry in self._by_number.values())
+        while len(self._all) > keep or (size > MAX_WINDOW_BYTES and len(self._by_number) > MIN_SEGMENTS):
             gone = self._all.popleft()
-            self._by_number.pop(gone.number, None)
+            held = self._by_number.pop(gone.number, None)
+            if held is not None:
+                size -= len(held.segment.encoded)
         while self._all and isinstance(self._all[0], WindowGap):
             self._all.popleft()
         listed = list(self._all)[-self.segment_count :]

@@ -52,8 +52,6 @@ from restreamer.viewers.waiting import WaitingRoom
 
 #: Unix time at which a cluster begins.
 EPOCH = 1_700_000_000.0
-#: Seconds the clock moves at a time.
-STEP = 0.02
 KEY = b"k" * 32
 TRACKS: Tracks = (h264_track(), aac_track())
 _LOOP_SECONDS = 20
@@ -332,10 +330,11 @@ class RigNode:
 class ClusterRig:
     """The cluster.
 
-    @ivar settings: of every stream.
+    @ivar settings: of every stream. @ivar step: seconds the clock moves at a time: what a hop takes at least.
     """
 
     seed: int = 0
+    step: float = 0.02
     settings: StreamSettings = field(
         factory=lambda: StreamSettings(segment_duration=2 * TICKS_PER_SECOND, source_timeout=30.0)
     )
@@ -363,10 +362,10 @@ class ClusterRig:
 
     def run(self, seconds: float) -> None:
         """Let time pass: publishers push, bytes travel, timers fire."""
-        for _ in range(round(seconds / STEP)):
+        for _ in range(round(seconds / self.step)):
             for publisher in self.publishers:
                 publisher.push_due()
-            self.clock.advance(STEP)
+            self.clock.advance(self.step)
         self.publishers = [publisher for publisher in self.publishers if not publisher.over]
 
     def settle(self) -> None:
@@ -381,7 +380,7 @@ class ClusterRig:
         begin = self.clock.seconds()
         while not condition():
             assert self.clock.seconds() - begin < seconds, "it did not happen in time"
-            self.run(STEP)
+            self.run(self.step)
         return self.clock.seconds() - begin
 
     def stop(self) -> None:

@@ -15,6 +15,9 @@ from restreamer.viewers.waiting import WaitingRoom
 
 Kick = Callable[[str], None]
 
+#: A publisher that sent no frame for so long gives way to another one of the same name, seconds.
+TAKE_OVER_SECONDS = 5.0
+
 
 class IngestMaker:
     """Makes the L{Ingest} of a run: knows the node's identity, clock and ledger.
@@ -69,6 +72,7 @@ class Publishing:
         self._settings_of = settings_of
         self._kicks: dict[str, Kick] = {}
         self._watches: dict[str, SilenceWatch] = {}
+        self._ingesting: dict[str, Ingest] = {}
 
     async def publish(self, request: OpenRequest, kick: Kick) -> Ingest:
         """Grant a publisher its sink.
@@ -79,13 +83,14 @@ class Publishing:
         settings = self._settings_of(request.name)
         if settings is None:
             raise Refused(Reason.NOT_FOUND, f"publishing to {request.name} is not configured here")
-        claim = await self._registry.claim(request.name, "publish")
+        claim = await self._claim(request.name)
         try:
             ingest = self._ingests.ingest(request.name, settings, lambda reason: self._ended(claim))
         except BaseException:
             self._registry.release(claim)
             raise
         self._kicks[request.name] = kick
+        self._ingesting[request.name] = ingest
         timeout = settings.source_timeout
         watch = self._watches[request.name] = SilenceWatch(
             self._clock,
@@ -95,6 +100,15 @@ class Publishing:
         )
         watch.start()
         return ingest
+
+    async def _claim(self, name: str) -> Claim:
+        """Take the name; from a publisher that has been silent for a while, too: it may be dead."""
+        watch = self._watches.get(name)
+        ingest = self._ingesting.get(name)
+        if watch is not None and ingest is not None and watch.silent_for() >= TAKE_OVER_SECONDS:
+            self.kick(name, "another publisher takes over")
+            ingest.end("another publisher takes over")
+        return await self._registry.claim(name, "publish")
 
     def publishers(self) -> tuple[str, ...]:
         """Names that have a publisher now."""
@@ -108,6 +122,7 @@ class Publishing:
 
     def _ended(self, claim: Claim) -> None:
         self._kicks.pop(claim.name, None)
+        self._ingesting.pop(claim.name, None)
         watch = self._watches.pop(claim.name, None)
         if watch is not None:
             watch.stop()

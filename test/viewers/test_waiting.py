@@ -262,6 +262,20 @@ class PublishingTests(WaitingCase):
         self.assertEqual(self.kicked, ["no frame for 5 s"])
         ingest.end("sent away")
 
+    def test_a_silent_publisher_gives_way(self) -> None:
+        """A publisher whose connection may be dead does not keep its name from another one."""
+        first = self.successResultOf(self.publish())
+        first.configure(AV)
+        self.clock.pump([1.0] * 4)
+        self.assertEqual(self.reason(self.publish()), Reason.BUSY)
+        self.clock.pump([1.0] * 2)
+        second = self.successResultOf(self.publish())
+        self.assertEqual(self.kicked, ["another publisher takes over"])
+        first.end("its connection is lost at last")
+        self.assertEqual((self.publishing.publishers(), self.registry.claimed("a")), (("a",), True))
+        second.end("left")
+        self.assertEqual((self.publishing.publishers(), self.registry.claimed("a")), ((), False))
+
     def test_a_publisher(self) -> None:
         ingest = self.successResultOf(self.publish())
         self.assertEqual(self.reason(self.publish()), Reason.BUSY)
