@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from twisted.application.service import MultiService
@@ -34,7 +34,7 @@ from restreamer.config.model import Configuration, InputConfig, Listen, SourceCo
 from restreamer.config.resolve import resolve_stream
 from restreamer.hls.routes import hls_routes
 from restreamer.http1.reply import Route
-from restreamer.listeners import BoundSocket, bind
+from restreamer.listeners import BoundSocket, ListenError, bind
 from restreamer.live.feed import FeedLimits
 from restreamer.live.playout import Playout
 from restreamer.live.registry import StreamRegistry, StreamSettings
@@ -242,6 +242,8 @@ class Node(MultiService):
         self._streams: dict[str, ConfiguredStream] = {}
         self._sources: dict[tuple[str, int], ClusterSource] = {}
         self._saving: Any = None
+        self._writing = False
+        self._saved: Deferred[None] | None = None
         self._started_at = int(self.core.utc.seconds() * 1000)
 
     @override
@@ -282,7 +284,11 @@ class Node(MultiService):
             waits.append(front.drain(DRAIN_SECONDS))
         if self._saving is not None and self._saving.active():
             self._saving.cancel()
-        self.core.state.save()
+        if self._writing:
+            self._saved = Deferred()
+            waits.append(self._saved)
+        else:
+            self.core.state.save()
         _collect(waits, super().stopService())
         done = gatherResults(waits, consumeErrors=True).addErrback(lambda failure: None)
         return done.addTimeout(STOP_SECONDS, self.core.reactor, onTimeoutCancel=lambda result, seconds: None)
@@ -299,7 +305,7 @@ class Node(MultiService):
         try:
             for kind, changes in (("http", difference.http), ("rtmp", difference.rtmp)):
                 for key in changes.added:
-                    fresh[kind, *key] = bind(kind, *key)
+                    fresh[kind, *key] = self._bind(kind, *key)
         except BaseException:
             for bound in fresh.values():
                 bound.close()
@@ -308,14 +314,32 @@ class Node(MultiService):
         GATE.set(configuration.loglevel)
         self._reserve(configuration)
         self._apply_listeners(difference, fresh)
-        self._apply_streams(difference)
+        # Publishers first: a name one of them has to leave may be wanted by a configured stream.
         self._apply_publishers(old)
+        self._apply_streams(difference)
         self._apply_sources(difference)
         if "state_dir" in difference.globals:
             _log.warn("state_dir changes at the next start")
         return difference
 
     # Listeners.
+
+    def _bind(self, kind: str, address: str, port: int) -> BoundSocket:
+        try:
+            return bind(kind, address, port)
+        except ListenError as error:
+            own = [
+                f"{other} {Listen(address=host, port=held)}"
+                for other, host, held in self._sockets
+                if held == port
+            ]
+            if not error.in_use or not own:
+                raise
+            raise ListenError(
+                f"{kind} {Listen(address=address, port=port)}: this node listens there as {', '.join(own)}; "
+                "restart it to change that",
+                in_use=True,
+            )
 
     def _serve(self, kind: str, listen: Listen) -> None:
         factory: ServerFactory = self.rtmp
@@ -378,11 +402,9 @@ class Node(MultiService):
             registry=core.registry,
             clock=core.reactor,
             jitter=random.uniform,
+            spawn=_spawn,
         )
-        starting = Deferred.fromCoroutine(stream.start())
-        _ = starting.addErrback(
-            lambda failure: _log.failure("stream {name} did not start", failure, name=config.name)
-        )
+        _spawn(stream.start())
 
     def _stop_stream(self, name: str) -> None:
         stream = self._streams.pop(name, None)
@@ -390,10 +412,18 @@ class Node(MultiService):
             stream.stop()
             self.core.registry.remove(name, "the configuration changed")
 
+    def _forget(self, name: str) -> None:
+        """Let a stream go that left the configuration, unless a publisher or a source feeds it now."""
+        self._stop_stream(name)
+        core = self.core
+        entry = core.registry.find(name)
+        if entry is not None and not entry.stream.fed and core.remote.source_of(name) is None:
+            core.registry.remove(name, "it left the configuration")
+
     def _apply_streams(self, difference: Difference) -> None:
         streams = self.core.configuration.streams
         for name in difference.streams.removed:
-            self._stop_stream(name)
+            self._forget(name)
         for name, fields in difference.streams.changed.items():
             held = self._streams.get(name)
             if held is not None and set(fields) <= {"title", "comment", "segment_count", "password"}:
@@ -454,13 +484,27 @@ class Node(MultiService):
         self._saving = self.core.reactor.callLater(SAVE_EVERY, self._save)
 
     def _save(self) -> None:
-        text = self.core.state.changes()
+        try:
+            text = self.core.state.changes()
+        except Exception:
+            _log.failure("the state was not kept")
+            text = None
         if text is None:
             self._save_later()
             return
+        self._writing = True
         writing = self.core.in_thread(self.core.state.write, text)
         _ = writing.addErrback(lambda failure: _log.failure("the state was not kept", failure))
-        _ = writing.addBoth(lambda _: self._save_later() if self.running else None)
+        _ = writing.addBoth(self._written)
+
+    def _written(self, _: object) -> None:
+        self._writing = False
+        if self.running:
+            self._save_later()
+        elif self._saved is not None:
+            # What changed while the node stopped comes last, never under what was written before.
+            self.core.state.save()
+            self._saved.callback(None)
 
 
 def _listeners(configuration: Configuration) -> list[tuple[str, Listen]]:
@@ -468,6 +512,12 @@ def _listeners(configuration: Configuration) -> list[tuple[str, Listen]]:
         *(("http", listen) for listen in configuration.http),
         *(("rtmp", listen) for listen in configuration.rtmp),
     ]
+
+
+def _spawn(work: Coroutine[Any, Any, None]) -> None:
+    _ = Deferred.fromCoroutine(work).addErrback(
+        lambda failure: _log.failure("a configured stream did not start", failure)
+    )
 
 
 def _collect(waits: list[Deferred[Any]], result: object) -> None:

@@ -16,7 +16,14 @@ BACKLOG = 4096
 
 
 class ListenError(RestreamerError):
-    """A port that cannot be listened on. @ivar what: the listener, as the configuration names it."""
+    """A port that cannot be listened on; the text names the listener, the port and what is wrong.
+
+    @ivar in_use: somebody else listens there.
+    """
+
+    def __init__(self, text: str, in_use: bool = False) -> None:
+        super().__init__(text)
+        self.in_use = in_use
 
 
 @define(eq=False)
@@ -70,5 +77,7 @@ def bind(kind: str, address: str, port: int) -> BoundSocket:
             why = "this machine has no such address"
         else:
             why = error.strerror or str(error)
-        raise ListenError(f"{kind} {where}: cannot listen on port {port}: {why}")
+        raise ListenError(
+            f"{kind} {where}: cannot listen on port {port}: {why}", in_use=error.errno == errno.EADDRINUSE
+        )
     return BoundSocket(kind, address, port, made)

@@ -53,6 +53,8 @@ class RunningNode(Service):
         self.node = node
         self._loaded = loaded
         self._reloading: Any = None
+        self._busy = False
+        self._again = False
 
     @override
     def startService(self) -> None:
@@ -82,6 +84,8 @@ class RunningNode(Service):
         """
         try:
             loaded = await deferToThreadPool(self._reactor, self._reactor.getThreadPool(), load, self.path)
+            if not self.running:
+                return False
             difference = self.node.apply(loaded.configuration)
         except (ConfigError, ListenError) as error:
             _log.error("reload failed, the old configuration stays in force: {error}", error=error)
@@ -97,12 +101,23 @@ class RunningNode(Service):
         self._reactor.callFromThread(self._soon)
 
     def _soon(self) -> None:
-        """Several signals in a row are one reload."""
-        if self.running and (self._reloading is None or not self._reloading.active()):
+        """Several signals in a row are one reload; one that comes during a reload is another, after it."""
+        if not self.running:
+            return
+        if self._busy:
+            self._again = True
+        elif self._reloading is None or not self._reloading.active():
             self._reloading = self._reactor.callLater(0.1, self._reload_now)
 
     def _reload_now(self) -> None:
-        _ = Deferred.fromCoroutine(self.reload())
+        self._busy = True
+        _ = Deferred.fromCoroutine(self.reload()).addBoth(self._reloaded)
+
+    def _reloaded(self, _: object) -> None:
+        self._busy = False
+        if self._again:
+            self._again = False
+            self._soon()
 
 
 def makeService(options: Options) -> Service:

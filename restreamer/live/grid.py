@@ -139,12 +139,15 @@ class SegmentCutter:
         if last is None:
             return False
         distance, before = self._distances
-        if before and abs(distance - before) <= JITTER_TICKS:
+        if not distance:
+            # One keyframe so far, and none since: one every D is what most encoders are set to then.
+            distance = before = self.grid
+        if abs(distance - before) <= JITTER_TICKS or abs(distance - self.grid) <= JITTER_TICKS:
             margin = JITTER_TICKS
         else:
-            # Not regular, or not known yet: one more picture must fit, in case this is no keyframe.
+            # Not regular: one more picture must fit, in case this is no keyframe.
             margin = self._step + 2 * JITTER_TICKS
-        due = last + (distance or self.grid)
+        due = last + distance
         return due + margin <= self._after and dts <= due + (patience or JITTER_TICKS)
 
     def _note_picture(self, dts: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
 from attrs import define, field, frozen
@@ -19,6 +19,8 @@ _log = Logger()
 #: First and longest pause before an input that failed is started again, seconds.
 FIRST_PAUSE = 1.0
 LONGEST_PAUSE = 30.0
+#: Pause before a name that somebody else has is asked for again, seconds.
+CLAIM_EVERY = 2.0
 #: An input that ran so long counts as having worked: its next pause is the first again.
 STEADY_SECONDS = 60.0
 
@@ -55,6 +57,7 @@ class ConfiguredStream:
 
     @ivar static: run for ever; otherwise from the first viewer to C{linger} seconds after the last.
     @ivar inputs: at least one. @ivar jitter: random.uniform.
+    @ivar spawn: runs a coroutine; None: a name that cannot be had is not asked for again.
     """
 
     name: str
@@ -65,6 +68,7 @@ class ConfiguredStream:
     registry: StreamRegistry
     clock: Clock
     jitter: Callable[[float, float], float]
+    spawn: Callable[[Coroutine[Any, Any, None]], object] | None = None
     failures: int = field(default=0, init=False)
     _claim: Claim | None = field(default=None, init=False)
     _input: RunningInput | None = field(default=None, init=False)
@@ -74,14 +78,25 @@ class ConfiguredStream:
     _demand: OnDemand | None = field(default=None, init=False)
     _turn: int = field(default=0, init=False)
     _watch: SilenceWatch | None = field(default=None, init=False)
+    _stopped: bool = field(default=False, init=False)
+    _said: str = field(default="", init=False)
 
     async def start(self) -> None:
-        """Take the name and start the input, now or when somebody wants it."""
+        """Take the name, as soon as it can be had, and start the input, now or when somebody wants it."""
+        self._retry = None
         try:
-            self._claim = await self.registry.claim(self.name, "config")
+            claim = await self.registry.claim(self.name, "config")
         except Refused as refusal:
-            _log.error("configured stream {name} does not start: {why}", name=self.name, why=refusal)
+            if self._said != refusal.text:
+                self._said = refusal.text
+                _log.error("configured stream {name} does not start: {why}", name=self.name, why=refusal)
+            if not self._stopped and self.spawn is not None:
+                self._retry = self.clock.callLater(CLAIM_EVERY, self._start_again)
             return
+        if self._stopped:
+            self.registry.release(claim)
+            return
+        self._claim = claim
         if self.static:
             self._run()
             return
@@ -96,7 +111,8 @@ class ConfiguredStream:
         self.registry.offer(self.name, self._demand)
 
     def stop(self) -> Any:
-        """Stop the input and give the name back; gives None or a Deferred."""
+        """Stop the input and give the name back, for good; gives None or a Deferred."""
+        self._stopped = True
         if self._demand is not None:
             self.registry.withdraw(self.name, self._demand)
             self._demand.close()
@@ -113,13 +129,23 @@ class ConfiguredStream:
         if self.registry.find(self.name) is not None:
             self.registry.obtain(self.name, settings)
 
+    def _start_again(self) -> None:
+        assert self.spawn is not None
+        self.spawn(self.start())
+
     def _run(self) -> None:
         self._retry = None
         self._began = self.clock.seconds()
         planned = self.inputs[self._turn % len(self.inputs)]
         self._watch = SilenceWatch(self.clock, self._frames, planned.source_timeout, self._silent)
         self._watch.start()
-        self._input = planned.begin(self.settings, self._failed)
+        try:
+            self._input = planned.begin(self.settings, self._failed)
+        except Refused as refusal:
+            self._failed(refusal.text)
+        except Exception as error:
+            _log.failure("an input of stream {name} could not be started", name=self.name)
+            self._failed(repr(error))
 
     def _halt(self) -> Any:
         if self._retry is not None and self._retry.active():
@@ -141,6 +167,8 @@ class ConfiguredStream:
         self._failed(f"no frame for {planned.source_timeout:g} s")
 
     def _failed(self, reason: str) -> None:
+        if self._stopped:
+            return
         self.failures += 1
         self._turn += 1
         self._halt()

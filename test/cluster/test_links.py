@@ -367,6 +367,24 @@ class BadTests(LinkCase):
         self.assertEqual((self.client.records, self.client.downs[0][1]), ([ACCEPTED], "test: no"))
         self.stop()
 
+    def test_nothing_is_told_after_an_abort_or_a_close(self) -> None:
+        for end in ("abort", "close"):
+            self.setUp()
+
+            def stop(record: Record, end: str = end) -> None:
+                if not isinstance(record, Ping):
+                    assert self.client.link is not None
+                    getattr(self.client.link, end)("enough")
+
+            self.client.on_record = stop
+            self.start()
+            server = self.servers[0]
+            assert server.link is not None
+            server.link.send_encoded(encode_record(ACCEPTED) * 3)
+            self.pass_time(0.1)
+            self.assertEqual((self.client.records, self.client.downs[0][1]), ([ACCEPTED], "enough"))
+            self.stop()
+
     def test_a_fault_of_ours_closes_that_link(self) -> None:
         def fail(record: Record) -> None:
             if not isinstance(record, Ping):

@@ -304,6 +304,7 @@ class PauseTests(SynchronousTestCase):
         original = link.send
 
         def send(record: Record) -> None:
+            self.assertFalse(link.paused)
             original(record)
             link.paused = isinstance(record, SegmentCopy)
 
@@ -375,6 +376,58 @@ class PauseTests(SynchronousTestCase):
 
 class LifeTests(SynchronousTestCase):
     """Relays by stream; what a puller refuses."""
+
+    def test_links_are_served_before_viewers(self) -> None:
+        pair = Pair()
+        pair.begin()
+        link = pair.connect()
+        sent: list[int] = []
+        pair.there.on_frames = lambda: sent.append(link.total)
+        before = link.total
+        pair.push(1)
+        self.assertGreater(sent[0], before)
+
+    def test_a_source_that_is_behind_what_is_held(self) -> None:
+        """Segments closed here before are passed over, the first one stays; then it goes on."""
+        pair = Pair()
+        ahead = Pair()
+        for each in (pair, ahead):
+            each.begin()
+            each.push(4)
+        ahead.cut_segment()
+        ahead.push(4)
+        ahead.cut_segment()
+        # The edge took both segments of a source that was ahead, and lost it.
+        writer = pair.edge.begin_run(RunInfo(7, 0, NODE, (NODE,)), D, local=False)
+        for entry in ahead.source.window.retained:
+            writer.copy(entry.segment, entry.run)
+        writer.lose("cut")
+        pair.connect()
+        for _ in range(3):
+            pair.push(2)
+            pair.cut_segment()
+        pair.push(2)
+        pair.deliver()
+        self.assertEqual([e.number for e in pair.edge.window.retained], [11, 12, 13])
+        self.assertEqual(
+            [e.segment for e in pair.edge.window.retained][:1], [ahead.source.window.retained[0].segment]
+        )
+        self.assertEqual({frame.dts // D for frame in pair.here.frames}, {13, 14})
+        self.assertTrue(pair.puller.fruitful)
+
+    def test_title(self) -> None:
+        pair = Pair()
+        pair.source.title = "Theirs"
+        pair.begin()
+        pair.push(1)
+        pair.connect()
+        pair.deliver()
+        self.assertEqual(pair.edge.title, "Theirs")
+        pair.disconnect()
+        pair.edge.title = "Ours"
+        pair.connect()
+        pair.deliver()
+        self.assertEqual(pair.edge.title, "Ours")
 
     def test_relays_come_and_go(self) -> None:
         pair = Pair()

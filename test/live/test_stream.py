@@ -125,6 +125,9 @@ class WriterTests(_Case):
         writer.lose("again")
         self.assertEqual(told, [True, False])
         self.assertEqual(self.tap.events[-1], "lost 1 cut")
+        self.begin().frames(frames(7))
+        self.stream.finish("gone")
+        self.assertEqual(told, [True, False, True, False])
 
     def test_an_ended_stream_takes_nothing(self) -> None:
         writer = self.begin()
@@ -225,6 +228,7 @@ class CopyTests(_Case):
         writer.copy(closed(3), RUN)
         window = self.stream.window
         self.assertEqual((self.stream.traffic.refused, window.repeats, window.mismatches), (3, 3, 1))
+        self.assertEqual(self.tap.frames, frames(7))
         self.assertEqual([e.number for e in window.entries], [7])
 
     def test_history_after_a_hole_is_not_shown_to_viewers(self) -> None:
@@ -243,6 +247,15 @@ class CopyTests(_Case):
         writer.copy(closed(7), RUN)
         writer.copy(closed(8), OTHER)
         self.assertEqual(self.tap.frames, [*frames(6), *frames(7), *frames(8)])
+
+    def test_catching_up_ends_with_what_is_live(self) -> None:
+        writer = self.begin()
+        writer.open(opening(7))
+        writer.frames(frames(7)[:2])
+        writer.copy(closed(7), RUN)
+        self.assertTrue(self.stream.catching_up)
+        writer.frames(frames(8))
+        self.assertFalse(self.stream.catching_up)
 
     def test_catching_up_ends_with_the_link(self) -> None:
         writer = self.begin()

@@ -244,6 +244,18 @@ class PaceTests(SynchronousTestCase):
         dts = [f.dts for f in player.given]
         self.assertEqual(dts, sorted(set(dts)))
 
+    def test_late_for_half_a_minute_before_anything_is_done(self) -> None:
+        """Ten seconds lost: the window in which the run began does not count, the next one does."""
+        player = Player()
+        player.take(0)
+        player.now += 10 * SECOND
+        moved = []
+        for index in range(1, 25 * 75):
+            player.take(index * STEP)
+            if player.timeline.boundary(player.now):
+                moved.append(player.now - START)
+        self.assertEqual([at // SECOND for at in moved], [60])
+
     def test_100_ppm_for_hours_is_left_alone_until_5_seconds(self) -> None:
         player = Player()
         hours = 10
