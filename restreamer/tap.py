@@ -22,6 +22,7 @@ from restreamer.config.load import Loaded, find_config, load
 from restreamer.errors import ConfigError
 from restreamer.listeners import ListenError
 from restreamer.logs import Logger
+from restreamer.resolver import ImpatientResolver
 
 _log = Logger()
 
@@ -127,6 +128,7 @@ def makeService(options: Options) -> Service:
     _raise_file_limit()
     # Timers must not follow a wall clock that steps; Twisted's default is time.time.
     reactor.seconds = time.monotonic  # type: ignore[method-assign]
+    reactor.installNameResolver(ImpatientResolver(reactor))
     try:
         path = find_config(options["config"])
         loaded = load(path)
