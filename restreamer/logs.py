@@ -55,8 +55,11 @@ GATE = LevelGate()
 class Logger(twisted.logger.Logger):
     """A logger of one module, behind the level of the configuration."""
 
-    def __init__(self) -> None:
-        super().__init__(namespace=sys._getframe(1).f_globals["__name__"], observer=GATE)
+    def __init__(
+        self, namespace: str | None = None, source: object = None, observer: ILogObserver | None = None
+    ) -> None:
+        """@param namespace: the module that speaks; the calling one when None."""
+        super().__init__(namespace or sys._getframe(1).f_globals["__name__"], source, observer or GATE)
 
     @override
     def emit(self, level: NamedConstant, format: str | None = None, **kwargs: Any) -> None:

@@ -1,8 +1,8 @@
 """Names of other nodes looked up apart from everything else.
 
-Twisted asks the system in the reactor's pool of threads, where files are read, too: a name server that does not
-answer would hold up inputs, reloads and the end of the process. Here a look-up has a daemon thread of its own, few
-run at once, each has a limit, and a name that cannot be looked up now keeps the addresses it had last.
+Twisted asks the system in the reactor's pool of threads, where files are read, too: a name server that does
+not answer would hold up inputs, reloads and the end of the process. Here a look-up has a daemon thread of its
+own, few run at once, each has a limit; a name that cannot be looked up now keeps the addresses it had last.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class ImpatientResolver:
         transportSemantics: str = "TCP",  # noqa: N803
     ) -> IHostResolution:
         """IHostnameResolver: tell the receiver the addresses, none of them when there are none in time."""
-        families = {_FAMILIES[kind] for kind in addressTypes or () if kind in _FAMILIES}  # type: ignore[index]
+        families = {_FAMILIES[kind] for kind in addressTypes or () if kind in _FAMILIES}
         family = families.pop() if len(families) == 1 else socket.AF_UNSPEC
         lookup = _Lookup(hostName, portNumber, family, resolutionReceiver)
         resolutionReceiver.resolutionBegan(lookup)
@@ -115,7 +115,7 @@ class ImpatientResolver:
         if lookup.over:
             return
         lookup.cancel()
-        for address in found or self._kept.get((lookup.name, lookup.family), ()):
+        for address in found or self._kept.get((lookup.name, lookup.family), []):
             kind = IPv6Address if ":" in address else IPv4Address
             lookup.receiver.addressResolved(kind("TCP", address, lookup.port))
         lookup.receiver.resolutionComplete()

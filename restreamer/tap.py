@@ -128,7 +128,7 @@ def makeService(options: Options) -> Service:
     _raise_file_limit()
     # Timers must not follow a wall clock that steps; Twisted's default is time.time.
     reactor.seconds = time.monotonic  # type: ignore[method-assign]
-    reactor.installNameResolver(ImpatientResolver(reactor))
+    reactor.installNameResolver(ImpatientResolver(reactor))  # type: ignore[attr-defined]
     try:
         path = find_config(options["config"])
         loaded = load(path)

@@ -17,17 +17,17 @@ class _Reactor(Clock):
 
     def __init__(self) -> None:
         super().__init__()
-        self.calls: list[tuple[Any, tuple[Any, ...]]] = []
+        self.queued: list[tuple[Any, tuple[Any, ...]]] = []
         self.came = threading.Semaphore(0)
 
     def callFromThread(self, call: Any, *args: Any) -> None:  # noqa: N802
-        self.calls.append((call, args))
+        self.queued.append((call, args))
         self.came.release()
 
     def come(self) -> None:
         """Wait for one call from a thread, and make it."""
         assert self.came.acquire(timeout=5)
-        call, args = self.calls.pop(0)
+        call, args = self.queued.pop(0)
         call(*args)
 
 

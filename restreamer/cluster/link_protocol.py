@@ -45,6 +45,7 @@ class LinkProtocol(Protocol):
 
     @param link: the sans-IO link. @param handler: makes who speaks on the link, given what the peer is and
         wants. @param idle: seconds of silence after which the peer is dead.
+    @param refused: told when the peer fails to authorise.
     @param watched: somebody waits for L{up} (a client's connector).
     @ivar up: fires when the link is authorised, fails when it is lost before.
     """
@@ -59,7 +60,9 @@ class LinkProtocol(Protocol):
         idle: float,
         peer_name: str = "",
         watched: bool = False,
+        refused: Callable[[], None] | None = None,
     ) -> None:
+        self._refused = refused
         self._watched = watched
         self._link = link
         self._make_handler = handler
@@ -153,6 +156,8 @@ class LinkProtocol(Protocol):
             self._flush()
         except RemoteProtocolError as error:
             self._done = True
+            if self._refused is not None and not self.up.called:
+                self._refused()
             self._flush()
             cause = f" ({error.__cause__})" if error.__cause__ is not None else ""
             _log.warn(

@@ -37,7 +37,9 @@ def bandwidths(tracks: Tracks, size: int, duration: int) -> tuple[int, int]:
     measured = sum(track.bandwidth for track in tracks)
     newest = -(-size * 8 * TICKS_PER_SECOND // duration) if duration > 0 else 0
     peak = max(measured, newest, 1)
-    return peak, measured or peak
+    # The sum says nothing while a track has not been measured yet (the first segment of a run).
+    known = bool(tracks) and all(track.bandwidth for track in tracks)
+    return peak, measured if known else peak
 
 
 def master_playlist(uri: str, tracks: Tracks, size: int, duration: int) -> str:

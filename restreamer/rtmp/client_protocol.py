@@ -8,12 +8,12 @@ from typing import cast
 
 from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime, ITCPTransport
 from twisted.internet.protocol import Protocol, connectionDone
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 from typing_extensions import override
 from zope.interface import implementer
 
 from restreamer.errors import RemoteProtocolError
+from restreamer.logs import Logger
 from restreamer.media.frame import Frame
 from restreamer.media.track import Tracks
 from restreamer.rtmp.client import Action, ClientConnection, ClientEvent, Ended, Ready

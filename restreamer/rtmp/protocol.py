@@ -15,11 +15,12 @@ from attrs import field, frozen
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime, ITCPTransport
 from twisted.internet.protocol import Protocol, connectionDone
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 from typing_extensions import override
 
 from restreamer.errors import Reason, Refused, RemoteProtocolError
+from restreamer.failures import FailureWindow
+from restreamer.logs import Logger
 from restreamer.media.frame import Frame
 from restreamer.rtmp import status
 from restreamer.rtmp.bucket import AddressBuckets, LeakyBucket
@@ -36,7 +37,6 @@ from restreamer.rtmp.events import (
     PublishRequested,
     RequestRefused,
 )
-from restreamer.rtmp.failures import FailureWindow
 from restreamer.rtmp.handshake import NONCE
 from restreamer.rtmp.limits import ServiceLimits, WireLimits
 from restreamer.rtmp.message import Audio, Data, Video

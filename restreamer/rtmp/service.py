@@ -9,13 +9,13 @@ from collections.abc import Callable
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.internet.protocol import ServerFactory
-from twisted.logger import Logger
 from typing_extensions import override
 
 from restreamer.addresses import is_loopback
+from restreamer.failures import FailureWindow
+from restreamer.logs import Logger
 from restreamer.rtmp.bucket import AddressBuckets
 from restreamer.rtmp.counters import RtmpCounters
-from restreamer.rtmp.failures import FailureWindow
 from restreamer.rtmp.limits import ServiceLimits, WireLimits
 from restreamer.rtmp.protocol import RtmpServerProtocol, ServerParts
 from restreamer.seams import PlayPoint, PublishPoint

@@ -30,7 +30,6 @@ from twisted.internet.interfaces import (
     ISSLTransport,
 )
 from twisted.internet.protocol import Protocol, connectionDone
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 from typing_extensions import override
 from zope.interface import implementer
@@ -40,6 +39,7 @@ from restreamer.http1.head import CLOSE, KEEP_ALIVE, PERSISTS, plain_reply, rend
 from restreamer.http1.parse import HeadError, HeadParser, RequestHead
 from restreamer.http1.refusal import refusal_reply
 from restreamer.http1.reply import EndlessReply, FullReply, Reply, UpgradeReply
+from restreamer.logs import Logger
 from restreamer.web.eager import Paused, carried_on, first_step
 from restreamer.web.wire import bound_backlog, plain_socket, unacknowledged
 

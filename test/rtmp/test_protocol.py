@@ -13,6 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
 
 from restreamer.errors import Reason, Refused
+from restreamer.logs import GATE
 from restreamer.rtmp.chunk_reader import ChunkReader
 from restreamer.rtmp.handshake import NONCE, PACKET
 from restreamer.rtmp.limits import ServiceLimits, WireLimits
@@ -458,6 +459,8 @@ class DeadlineTests(ProtocolCase):
 
     def test_silent_connections_are_not_news(self) -> None:
         """A connection that said nothing is told of at debug level, one that said anything at info."""
+        self.addCleanup(setattr, GATE, "level", GATE.level)
+        GATE.set("debug")
         self.server.connect().lose()
         self.server.connect(b"\x03").lose()
         closed = [event["log_level"].name for event in self.events if " closed after " in event["log_format"]]
