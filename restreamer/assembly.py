@@ -46,6 +46,7 @@ from restreamer.m4f.link import Authorised
 from restreamer.mpegts.http_play import mpegts_route
 from restreamer.mpegts.live_muxer import MpegTsFeedMuxer
 from restreamer.mpegts.segment_muxer import mux_segment
+from restreamer.pressure import Pressure
 from restreamer.rtmp.play_muxer import RtmpFeedMuxer
 from restreamer.rtmp.service import RtmpFactory
 from restreamer.sources.configured_stream import (
@@ -96,7 +97,8 @@ class Core:
         self.registry = StreamRegistry(reactor, self.state.ledger, self._playout, _report)
         self.gate = PasswordGate(self._password_of)
         self.waiting = WaitingRoom(self.registry, reactor)
-        self.playing = Playing(self.gate, self.waiting)
+        self.pressure = Pressure(reactor)
+        self.playing = Playing(self.gate, self.waiting, lambda: self.pressure.crowded)
         self.ingests = IngestMaker(
             self.registry, self.node_id, self.utc.ticks, lambda: random.getrandbits(63) | 1
         )
@@ -259,6 +261,7 @@ class Node(MultiService):
             self._start_source(source)
         for kind, listen in _listeners(configuration):
             self._serve(kind, listen)
+        self.core.pressure.start()
         self._save_later()
         _log.info(
             "node {node} is up: {listeners}",
@@ -282,6 +285,7 @@ class Node(MultiService):
         self.core.registry.close()
         for front in self.fronts.values():
             waits.append(front.drain(DRAIN_SECONDS))
+        self.core.pressure.stop()
         if self._saving is not None and self._saving.active():
             self._saving.cancel()
         if self._writing:

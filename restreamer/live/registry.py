@@ -23,6 +23,8 @@ from restreamer.media.timebase import TICKS_PER_SECOND
 from restreamer.seams import Clock, Timer
 
 MAX_STREAMS = 20_000
+#: Names that publishers may hold at once.
+MAX_PUBLISHED = 2_000
 #: A stream that nobody follows and whose input went before it closed a segment is kept this long, seconds.
 EMPTY_SECONDS = 5.0
 
@@ -154,7 +156,8 @@ class StreamRegistry:
         if held is not None:
             what = "has a publisher already" if held.kind == "publish" else "is fed by the configuration"
             raise Refused(Reason.BUSY, f"stream {name} {what}")
-        if len(self._claims) >= self._max_streams:
+        published = sum(1 for each in self._claims.values() if each.kind == "publish")
+        if len(self._claims) >= self._max_streams or (kind == "publish" and published >= MAX_PUBLISHED):
             raise Refused(Reason.OVERLOADED, "too many streams on this node")
         claim = self._claims[name] = Claim(name, kind)
         self._tell(lambda listener: listener.claim_changed(name, True))

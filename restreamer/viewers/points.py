@@ -140,15 +140,19 @@ def _has_segment(stream: Stream) -> bool:
 class Playing:
     """A L{restreamer.seams.PlayPoint}, and the way to a stream's window for HLS."""
 
-    def __init__(self, gate: Gate, waiting: WaitingRoom) -> None:
+    def __init__(self, gate: Gate, waiting: WaitingRoom, crowded: Callable[[], bool] = lambda: False) -> None:
+        """@param crowded: whether the node is too short of memory for another viewer."""
         self._gate = gate
         self._waiting = waiting
+        self._crowded = crowded
 
     async def play(self, request: OpenRequest) -> Playout:
         """The stream's playout, as soon as it runs, has a keyframe and is up to date.
 
         @raise Refused: as L{WaitingRoom.entry}, and DENIED by the gate.
         """
+        if self._crowded():
+            raise Refused(Reason.OVERLOADED, "this node is short of memory: try another one, or later")
         await self._gate.open(request)
         return (await self._waiting.entry(request.name, _has_keyframe)).playout
 

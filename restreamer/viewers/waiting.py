@@ -19,6 +19,8 @@ from restreamer.seams import Clock, Timer
 
 #: Requests that may wait at once, over all streams.
 MAX_WAITING = 10_000
+#: Streams that may be waited for at once, that is, be starting.
+MAX_STARTING = 100
 
 #: Whether a stream can be played. One function for one kind of request: those who share it wait together.
 Ready = Callable[[Stream], bool]
@@ -131,6 +133,8 @@ class WaitingRoom:
     async def _wait(self, name: str, ready: Ready) -> None:
         if self._count >= MAX_WAITING:
             raise Refused(Reason.OVERLOADED, "too many requests wait for streams to start")
+        if name not in self._waits and len(self._waits) >= MAX_STARTING:
+            raise Refused(Reason.OVERLOADED, "too many streams are starting")
         kinds = self._waits.setdefault(name, {})
         wait = kinds.get(ready)
         if wait is None:

@@ -18,7 +18,7 @@ from restreamer.seams import OpenRequest
 from restreamer.viewers import waiting
 from restreamer.viewers.gate import PasswordGate
 from restreamer.viewers.points import IngestMaker, Playing, Publishing
-from restreamer.viewers.waiting import WaitingRoom
+from restreamer.viewers.waiting import MAX_STARTING, WaitingRoom
 from test.live.rig import AV, NODE, D, Now, av
 from test.live.test_registry import RUN, RegistryCase, Supplied
 
@@ -225,6 +225,24 @@ class PlayingTests(WaitingCase):
         self.assertNoResult(play)
         self.feed("a", evolve(RUN, run_id=2), 2)
         self.successResultOf(play)
+
+
+class LimitTests(WaitingCase):
+    """Many streams that start at once, and a node short of memory."""
+
+    def test_starting_at_once(self) -> None:
+        self.registry.reserve(frozenset(f"s{index}" for index in range(MAX_STARTING + 1)))
+        playing = Playing(PasswordGate(lambda name: ""), self.room)
+        waits = [Deferred.fromCoroutine(playing.play(request(f"s{index}"))) for index in range(MAX_STARTING)]
+        late = Deferred.fromCoroutine(playing.play(request(f"s{MAX_STARTING}")))
+        self.assertEqual(self.reason(late), Reason.OVERLOADED)
+        again = Deferred.fromCoroutine(playing.play(request("s0")))
+        self.clock.advance(60)
+        self.assertEqual({self.reason(each) for each in [*waits, again]}, {Reason.NOT_READY})
+
+    def test_short_of_memory(self) -> None:
+        playing = Playing(PasswordGate(lambda name: ""), self.room, lambda: True)
+        self.assertEqual(self.reason(Deferred.fromCoroutine(playing.play(request("a")))), Reason.OVERLOADED)
 
 
 class PublishingTests(WaitingCase):

@@ -1,0 +1,46 @@
+"""A reactor that runs late and memory that runs out are noticed."""
+
+from __future__ import annotations
+
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+from typing_extensions import override
+
+from restreamer.pressure import Pressure, machine_bytes, resident_bytes
+
+
+class PressureTests(SynchronousTestCase):
+    @override
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.resident = 10
+        self.pressure = Pressure(self.clock, lambda: self.resident, 100)
+        self.pressure.start()
+        self.addCleanup(self.pressure.stop)
+
+    def test_late(self) -> None:
+        self.clock.pump([1.0] * 3)
+        self.assertEqual(self.pressure.late, 0.0)
+        self.clock.advance(1.5)
+        self.assertAlmostEqual(self.pressure.late, 0.5)
+        self.clock.pump([1.0] * 2)
+        self.assertAlmostEqual(self.pressure.late, 0.0)
+        self.assertAlmostEqual(self.pressure.worst, 0.5)
+
+    def test_memory(self) -> None:
+        self.clock.advance(1.0)
+        self.assertFalse(self.pressure.crowded)
+        self.resident = 71
+        self.clock.advance(1.0)
+        self.assertTrue(self.pressure.crowded)
+        self.resident = 60
+        self.clock.advance(1.0)
+        self.assertFalse(self.pressure.crowded)
+
+    def test_stop(self) -> None:
+        self.pressure.stop()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_this_process(self) -> None:
+        self.assertGreater(machine_bytes(), resident_bytes())
+        self.assertGreater(resident_bytes(), 1 << 20)
