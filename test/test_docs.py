@@ -15,10 +15,11 @@ from twisted.web.resource import getChildForRequest
 from twisted.web.test.requesthelper import DummyRequest
 from typing_extensions import override
 
+from restreamer import pressure
 from restreamer.cli import main as command
-from restreamer.cluster import link_protocol, remote_streams
+from restreamer.cluster import link_protocol, link_route, remote_streams
 from restreamer.cluster.catalogue import MAX_PATH
-from restreamer.cluster.link_route import link_route
+from restreamer.cluster.link_route import link_route as link_route_of
 from restreamer.config.load import parse
 from restreamer.config.words import SERVED
 from restreamer.errors import Reason
@@ -26,9 +27,9 @@ from restreamer.hls.routes import hls_routes
 from restreamer.http1.parse import MAX_FIELDS, MAX_HEAD
 from restreamer.http1.refusal import STATUS_OF_REASON
 from restreamer.http1.reply import FullReply, HttpRequest, Route
-from restreamer.live import feed, ingest, timeline
+from restreamer.live import feed, ingest, timeline, window
 from restreamer.live.feed import FeedLimits
-from restreamer.live.registry import MAX_STREAMS
+from restreamer.live.registry import MAX_PUBLISHED, MAX_STREAMS
 from restreamer.live.stream import Stream
 from restreamer.media.frame import Frame
 from restreamer.media.timebase import TICKS_PER_SECOND
@@ -36,7 +37,7 @@ from restreamer.media.track import Tracks
 from restreamer.mpegts.http_play import mpegts_route
 from restreamer.rtmp.limits import ServiceLimits
 from restreamer.seams import OpenRequest, Playable
-from restreamer.viewers.waiting import MAX_WAITING
+from restreamer.viewers.waiting import MAX_STARTING, MAX_WAITING
 from restreamer.web.api import DEFAULT_LIMIT, MAX_LIMIT, ServerFacts, StreamApi, StreamInfo, StreamStats
 from restreamer.web.service import FrontLimits
 from restreamer.web.site import NotFound, make_site
@@ -115,7 +116,7 @@ class HttpPathTests(SynchronousTestCase):
         clock: Any = Clock()
         point = Everything()
         self.routes: list[Route] = [
-            link_route(b"n" * 16, lambda: [b"k" * 32], lambda: b"o" * 16, self.no_handler, clock),
+            link_route_of(b"n" * 16, lambda: [b"k" * 32], lambda: b"o" * 16, self.no_handler, clock),
             hls_routes(point, pack),
             mpegts_route(point),
         ]
@@ -240,7 +241,22 @@ class LimitTests(SynchronousTestCase):
         told.pop("what")
         of_address = "not from this machine itself"
         expected = {
-            "streams of a node": f"{MAX_STREAMS:,}",
+            "streams of a node; published ones; starting at once": (
+                f"{MAX_STREAMS:,}; {MAX_PUBLISHED:,}; {MAX_STARTING}"
+            ),
+            "memory of the process": (
+                f"above {pressure.CROWDED_SHARE:.0%} of the machine's no new RTMP and MPEG-TS viewers "
+                "are taken, and the log says so"
+            ).replace("%", " %"),
+            "a timer that comes late": (
+                f"above {pressure.LATE_SECONDS * 1000:.0f} ms a line in the log, "
+                f"at most one every {pressure.QUIET_SECONDS:.0f} s"
+            ),
+            "failed authorisations of one address on `/m4f`": (
+                f"{link_route.MAX_FAILURES} in {link_route.FAILURE_SECONDS:.0f} s, then 429 "
+                "(not for this machine itself)"
+            ),
+            "closed segments held of one stream": f"{window.MAX_WINDOW_BYTES // MIB} MiB, but three at least",
             "connections of an HTTP port; from one address": (
                 f"{http.connections:,}; {http.per_address} ({of_address})"
             ),
