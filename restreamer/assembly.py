@@ -97,7 +97,7 @@ class Core:
         self.registry = StreamRegistry(reactor, self.state.ledger, self._playout, _report)
         self.gate = PasswordGate(self._password_of)
         self.waiting = WaitingRoom(self.registry, reactor)
-        self.pressure = Pressure(reactor)
+        self.pressure = Pressure(reactor, shed=self._shed)
         self.playing = Playing(self.gate, self.waiting, lambda: self.pressure.crowded)
         self.ingests = IngestMaker(
             self.registry, self.node_id, self.utc.ticks, lambda: random.getrandbits(63) | 1
@@ -201,6 +201,11 @@ class Core:
             for name, stream in self.configuration.streams.items()
             if not stream.disabled
         }
+
+    def _shed(self) -> int:
+        """Drop every viewer that is behind: memory is full."""
+        feeds = [feed for entry in self.registry for feed in list(entry.playout.feeds().values())]
+        return sum(feed.shed("the node is out of memory") for feed in feeds)
 
     def _playout(self, stream: Stream) -> Playout:
         muxers = {"mpegts": MpegTsFeedMuxer, "rtmp": RtmpFeedMuxer}

@@ -17,6 +17,8 @@ LATE_SECONDS = 0.2
 QUIET_SECONDS = 10.0
 #: Share of the machine's memory above which the process takes no new viewers.
 CROWDED_SHARE = 0.7
+#: Share above which viewers that are behind are dropped.
+FULL_SHARE = 0.85
 
 
 def resident_bytes() -> int:
@@ -45,8 +47,13 @@ class Pressure:
         clock: Clock,
         resident: Callable[[], int] = resident_bytes,
         limit: int | None = None,
+        shed: Callable[[], int] = lambda: 0,
     ) -> None:
-        """@param limit: bytes this process may grow to; the machine's memory when None."""
+        """@param limit: bytes this process may grow to; the machine's memory when None.
+
+        @param shed: drops viewers that are behind, tells how many; asked while memory is full.
+        """
+        self._shed = shed
         self.late = 0.0
         self.worst = 0.0
         self.crowded = False
@@ -80,6 +87,10 @@ class Pressure:
             self._said = now
             _log.warn("held up: a timer came {late:.0f} ms late", late=self.late * 1000)
         resident = self._resident()
+        if self._limit > 0 and resident > FULL_SHARE * self._limit:
+            dropped = self._shed()
+            if dropped:
+                _log.error("memory is full: {dropped} viewers that were behind are dropped", dropped=dropped)
         crowded = self._limit > 0 and resident > CROWDED_SHARE * self._limit
         if crowded != self.crowded:
             self.crowded = crowded

@@ -246,7 +246,7 @@ class LimitTests(SynchronousTestCase):
             ),
             "memory of the process": (
                 f"above {pressure.CROWDED_SHARE:.0%} of the machine's no new RTMP and MPEG-TS viewers "
-                "are taken, and the log says so"
+                f"are taken, above {pressure.FULL_SHARE:.0%} those behind are dropped, and the log says so"
             ).replace("%", " %"),
             "a timer that comes late": (
                 f"above {pressure.LATE_SECONDS * 1000:.0f} ms a line in the log, "
@@ -273,7 +273,7 @@ class LimitTests(SynchronousTestCase):
             ),
             "a viewer behind": (
                 f"moved on after {viewer.max_seconds:.0f} s or {viewer.max_bytes // MIB} MiB; "
-                f"dropped at the third time in {feed.SKIP_WINDOW:.0f} s"
+                f"dropped at the second time in {feed.SKIP_WINDOW:.0f} s"
             ),
             "a viewer that takes nothing": f"dropped after {feed.STALL_SECONDS:.0f} s",
             "an HTTP request head": f"{MAX_HEAD // 1024} KiB, {MAX_FIELDS} fields, {http.head_timeout:.0f} s",
@@ -286,7 +286,7 @@ class LimitTests(SynchronousTestCase):
                 f"{ingest.MAX_FRAME_BYTES // MIB} MiB; {ingest.MAX_SEGMENT_BYTES // MIB} MiB"
             ),
         }
-        self.assertEqual(feed.MAX_SKIPS, 3)
+        self.assertEqual(feed.MAX_SKIPS, 2)
         self.assertEqual(told, expected)
 
     def test_cadence(self) -> None:

@@ -14,9 +14,14 @@ class PressureTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.resident = 10
-        self.pressure = Pressure(self.clock, lambda: self.resident, 100)
+        self.shed = 0
+        self.pressure = Pressure(self.clock, lambda: self.resident, 100, self._drop)
         self.pressure.start()
         self.addCleanup(self.pressure.stop)
+
+    def _drop(self) -> int:
+        self.shed += 1
+        return 3
 
     def test_late(self) -> None:
         self.clock.pump([1.0] * 3)
@@ -33,6 +38,10 @@ class PressureTests(SynchronousTestCase):
         self.resident = 71
         self.clock.advance(1.0)
         self.assertTrue(self.pressure.crowded)
+        self.assertEqual(self.shed, 0)
+        self.resident = 86
+        self.clock.pump([1.0] * 2)
+        self.assertEqual(self.shed, 2)
         self.resident = 60
         self.clock.advance(1.0)
         self.assertFalse(self.pressure.crowded)

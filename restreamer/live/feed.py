@@ -40,7 +40,7 @@ MAX_ENTRY = 128 * 1024
 #: A parked viewer that did not drain what it was given for so long is aborted, seconds.
 STALL_SECONDS = 10.0
 #: So many jumps within L{SKIP_WINDOW} seconds and the viewer is dropped.
-MAX_SKIPS = 3
+MAX_SKIPS = 2
 SKIP_WINDOW = 30.0
 _AUDIO_KEY_DISTANCE = TICKS_PER_SECOND
 
@@ -222,6 +222,13 @@ class Feed(IdleTap):
             self.counters.bytes_out += viewer.bytes_sent
             self._end(viewer, reason, abort=False)
         self._empty()
+
+    def shed(self, reason: str) -> int:
+        """Drop the viewers that are behind (the slowest); gives how many."""
+        slow = list(self._parked)
+        for viewer in slow:
+            self._drop(viewer, reason)
+        return len(slow)
 
     def close(self) -> None:
         """Stop all timers; nothing is sent any more."""
