@@ -31,7 +31,7 @@ _log = Logger()
 AUTHORISE_SECONDS = 5.0
 #: Seconds between two signs of life.
 BEAT_SECONDS = 0.5
-#: A source from which nothing came for so long is lost (DESIGN: 1.8 s); counted from the last byte.
+#: A source from which nothing came for so long is lost; counted from the last byte.
 SOURCE_IDLE_SECONDS = 1.8
 #: A puller from which nothing came for so long is gone.
 PULLER_IDLE_SECONDS = 6.0

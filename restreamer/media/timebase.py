@@ -48,5 +48,5 @@ def mpegts_time(ticks: int) -> int:
 
 
 def rtmp_time(dts: int, run_start: int) -> int:
-    """Milliseconds of C{dts} since the run's start, in 31 bits (DESIGN: equal on every node)."""
+    """Milliseconds of C{dts} since the run's start, in 31 bits: equal on every node."""
     return ((dts - run_start) // TICKS_PER_MS) & RTMP_MASK
