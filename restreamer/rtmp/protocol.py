@@ -20,6 +20,7 @@ from typing_extensions import override
 
 from restreamer.errors import Reason, Refused, RemoteProtocolError
 from restreamer.failures import FailureWindow
+from restreamer.live.kernel_backlog import bound_backlog
 from restreamer.logs import Logger
 from restreamer.media.frame import Frame
 from restreamer.rtmp import status
@@ -40,7 +41,6 @@ from restreamer.rtmp.events import (
 from restreamer.rtmp.handshake import NONCE
 from restreamer.rtmp.limits import ServiceLimits, WireLimits
 from restreamer.rtmp.message import Audio, Data, Video
-from restreamer.rtmp.player_socket import bound_backlog
 from restreamer.rtmp.to_media import FlvToMedia, NewTracks, UnsupportedCodec
 from restreamer.seams import (
     FeedViewer,

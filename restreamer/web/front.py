@@ -39,9 +39,10 @@ from restreamer.http1.head import CLOSE, KEEP_ALIVE, PERSISTS, plain_reply, rend
 from restreamer.http1.parse import HeadError, HeadParser, RequestHead
 from restreamer.http1.refusal import refusal_reply
 from restreamer.http1.reply import EndlessReply, FullReply, Reply, UpgradeReply
+from restreamer.live.kernel_backlog import bound_backlog
 from restreamer.logs import Logger
 from restreamer.web.eager import Paused, carried_on, first_step
-from restreamer.web.wire import bound_backlog, plain_socket, unacknowledged
+from restreamer.web.wire import plain_socket, unacknowledged
 
 if TYPE_CHECKING:
     from restreamer.web.service import FrontFactory

@@ -6,12 +6,6 @@ import fcntl
 import socket
 import struct
 import termios
-from typing import Final
-
-#: Bytes the kernel takes for the reader of an endless answer beyond what is on its way to it.
-UNSENT_BYTES: Final = 128 * 1024
-#: Seconds such a reader may leave unread what was sent to it (a closed window) or unacknowledged.
-STALL_SECONDS: Final = 10.0
 
 
 def peer_host(address: object) -> str:
@@ -30,21 +24,6 @@ def plain_socket(transport: object) -> socket.socket | None:
     get_handle = getattr(transport, "getHandle", None)
     handle = get_handle() if get_handle is not None else None
     return handle if isinstance(handle, socket.socket) else None
-
-
-def bound_backlog(transport: object) -> None:
-    """Bound what the kernel holds for the reader of an endless answer, and for how long it may not read.
-
-    Without it the kernel takes megabytes, minutes of a small stream, before anybody sees that it is late.
-    """
-    handle = plain_socket(transport)
-    if handle is None:
-        return
-    try:
-        handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
-        handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(STALL_SECONDS * 1000))
-    except OSError:
-        return  # not TCP, or closed by now
 
 
 def unacknowledged(transport: object) -> int | None:

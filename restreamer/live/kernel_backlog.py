@@ -1,4 +1,4 @@
-"""What the kernel may do for a player that does not read."""
+"""What the kernel may hold for a viewer that does not read, whatever its protocol."""
 
 from __future__ import annotations
 

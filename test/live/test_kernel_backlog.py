@@ -1,4 +1,4 @@
-"""L{restreamer.web.wire}."""
+"""L{restreamer.live.kernel_backlog}."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import socket
 from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 
-from restreamer.web.wire import UNSENT_BYTES, bound_backlog
+from restreamer.live.kernel_backlog import UNSENT_BYTES, bound_backlog
 
 
 class Handled(StringTransport):
@@ -22,10 +22,10 @@ class Handled(StringTransport):
 
 
 class BoundBacklogTests(SynchronousTestCase):
-    """H06: a reader of an endless answer that stops reading."""
+    """R27: a player that stops reading."""
 
     def test_tcp(self) -> None:
-        """The kernel takes the bound and not more for a reader that does not read, and gives up in time."""
+        """The kernel takes the bound and not more for a player that does not read, and gives up in time."""
         with socket.create_server(("127.0.0.1", 0)) as listener, socket.socket() as client:
             client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             client.connect(listener.getsockname())
