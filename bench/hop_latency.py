@@ -25,7 +25,7 @@ from collections.abc import Sequence
 from bench import publish
 from bench.servers import Running, nginx_rtmp, node
 from bench.viewers import Audience, Target
-from test.e2e.nodes import KEY
+from test.e2e.nodes import KEY, Node
 from test.e2e.players import HttpStream, first_media
 from test.e2e.rtmp_wire import WireClient
 from test.e2e.samples import BFRAMES, MEGABIT
@@ -110,7 +110,7 @@ def main() -> None:
             target = Target(proto="tshttp", host="127.0.0.1", port=edge.http, path="/live/cam/mpegts")
             stack.enter_context(Audience(target, options.background, processes=1))
             time.sleep(3.0)
-        seen = watch([origin, edge], options)
+        seen = watch([origin, edge], options.proto, options.seconds)
     report(seen, options.proto)
 
 
@@ -128,28 +128,33 @@ def start(
     return origin, stack.enter_context(node(other, body=source, name="edge"))
 
 
-def watch(servers: Sequence[Running], options: argparse.Namespace) -> list[dict[int, int]]:
-    """What a listener on each of C{servers} saw within the time asked for."""
+def watch(servers: Sequence[Running | Node], proto: str, seconds: float) -> list[dict[int, int]]:
+    """What a listener on each of C{servers} saw of C{live/cam} within C{seconds}."""
     pipes = []
     for server in servers:
         ours, theirs = multiprocessing.Pipe()
-        port = server.http if options.proto == "tshttp" else server.rtmp
-        multiprocessing.Process(
-            target=listen, args=(options.proto, port, "live/cam", theirs), daemon=True
-        ).start()
+        port = server.http if proto == "tshttp" else server.rtmp
+        multiprocessing.Process(target=listen, args=(proto, port, "live/cam", theirs), daemon=True).start()
         pipes.append(ours)
-    time.sleep(options.seconds)
+    time.sleep(seconds)
     for pipe in pipes:
         pipe.send("end")
     return [pipe.recv() for pipe in pipes]
 
 
+def on_both(at_origin: dict[int, int], at_edge: dict[int, int]) -> list[int]:
+    """The stamps that were seen on both nodes, but for the first half second.
+
+    What was sent before both listened comes as a burst and says nothing of the delay.
+    """
+    began = max(min(at_origin.values()), min(at_edge.values())) + 500_000_000
+    return [sent for sent in at_origin if sent in at_edge and sent >= began]
+
+
 def report(seen: list[dict[int, int]], proto: str) -> None:
     """Print what was asked."""
     at_origin, at_edge = seen
-    began = max(min(at_origin.values()), min(at_edge.values())) + 500_000_000
-    # What was sent before both listened comes as a burst and says nothing of the delay.
-    both = [sent for sent in at_origin if sent in at_edge and sent >= began]
+    both = on_both(at_origin, at_edge)
     print(f"{proto}: {len(both)} frames seen on both nodes")
     print("publisher to origin's viewer  ", quantiles([(at_origin[sent] - sent) / 1e6 for sent in both]))
     print("publisher to edge's viewer    ", quantiles([(at_edge[sent] - sent) / 1e6 for sent in both]))

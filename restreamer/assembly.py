@@ -14,8 +14,6 @@ from typing import Any
 
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, gatherResults
-from twisted.internet.endpoints import HostnameEndpoint
-from twisted.internet.protocol import ServerFactory
 from twisted.internet.threads import deferToThreadPool
 from typing_extensions import override
 
@@ -28,10 +26,18 @@ from restreamer.cluster.origin import ControlServer, MediaServer
 from restreamer.cluster.relay import Relays
 from restreamer.cluster.remote_streams import RemoteStreams
 from restreamer.cluster.seams import LinkHandler
-from restreamer.cluster.source_service import ClusterSource, MediaPull
-from restreamer.config.difference import Difference, compare
-from restreamer.config.model import Configuration, InputConfig, Listen, SourceConfig, StreamConfig
+from restreamer.cluster.source_service import ClusterSource
+from restreamer.cluster.traffic import LinkTraffic
+from restreamer.config.difference import (
+    SOURCE_SETTINGS,
+    STREAM_SETTINGS,
+    Changes,
+    Difference,
+    compare,
+)
+from restreamer.config.model import Configuration, Listen, PushConfig, SourceConfig, StreamConfig
 from restreamer.config.resolve import resolve_stream
+from restreamer.facts import InputFacts, SourceFacts
 from restreamer.hls.routes import hls_routes
 from restreamer.http1.reply import Route
 from restreamer.listeners import BoundSocket, ListenError, bind
@@ -43,32 +49,33 @@ from restreamer.live.utc_clock import UtcClock
 from restreamer.logs import GATE, Logger
 from restreamer.m4f.handshake import derive_key
 from restreamer.m4f.link import Authorised
+from restreamer.m4f.records import NodeLoad
+from restreamer.m4f.upgrade import Place
 from restreamer.mpegts.http_play import mpegts_route
 from restreamer.mpegts.live_muxer import MpegTsFeedMuxer
 from restreamer.mpegts.segment_muxer import mux_segment
+from restreamer.neighbours import Neighbours, read_tls
+from restreamer.node_files import NodeFiles
+from restreamer.plans import Plans
 from restreamer.pressure import Pressure
 from restreamer.rtmp.play_muxer import RtmpFeedMuxer
 from restreamer.rtmp.service import RtmpFactory
-from restreamer.sources.configured_stream import (
-    ConfiguredStream,
-    InputStarter,
-    PlannedInput,
-    RunningInput,
-)
-from restreamer.sources.file_input import FileInput
-from restreamer.sources.vod_path import vod_opener
+from restreamer.sources.configured_stream import ConfiguredStream
+from restreamer.sources.configured_streams import ConfiguredStreams
 from restreamer.state_file import StateFile
 from restreamer.stats import NodeStats
 from restreamer.stream_log import StreamLog
 from restreamer.viewers.gate import PasswordGate
 from restreamer.viewers.points import IngestMaker, Playing, Publishing
 from restreamer.viewers.waiting import WaitingRoom
-from restreamer.web.api import ServerFacts, StreamApi
+from restreamer.web.api import NodeApi, ServerFacts, StreamApi
 from restreamer.web.service import FrontFactory
 from restreamer.web.site import FrontSite, make_site
 
 _log = Logger()
 
+#: Kinds of listeners that serve HTTP.
+_HTTP = ("http", "https")
 #: How often the state file is written when something changed, seconds.
 SAVE_EVERY = 1.0
 #: Seconds a stopping node waits for its connections and files.
@@ -98,15 +105,58 @@ class Core:
         self.gate = PasswordGate(self._password_of)
         self.waiting = WaitingRoom(self.registry, reactor)
         self.pressure = Pressure(reactor, shed=self._shed)
-        self.playing = Playing(self.gate, self.waiting, lambda: self.pressure.crowded)
+        self.playing = Playing(
+            self.gate,
+            self.waiting,
+            lambda: self.pressure.crowded,
+            lambda request: self.neighbours.peers.elsewhere(request),
+        )
         self.ingests = IngestMaker(
             self.registry, self.node_id, self.utc.ticks, lambda: random.getrandbits(63) | 1
         )
         self.publishing = Publishing(self.gate, self.registry, self.ingests, self._publish_settings, reactor)
         self.catalogue = Catalogue(self.registry, self.node_id)
+        self.files = NodeFiles(
+            reactor, self.node_id, self.gate, self.registry, lambda: self.pressure.crowded, self.utc.ticks
+        )
+        self.files.configure(configuration.vods)
         self.relays = Relays()
-        self.remote = RemoteStreams(self.registry, self.node_id, reactor)
-        self.stats = NodeStats(self.registry, self.remote, self.publishing, self._configured, self.utc.ticks)
+        self.remote = RemoteStreams(self.registry, self.node_id, reactor, self.utc.ticks, random.uniform)
+        self.plans = Plans(
+            lambda: self.configuration,
+            self.registry,
+            self.ingests,
+            reactor,
+            self.in_thread,
+            self.link_node,
+            self.remote_node,
+        )
+        self.neighbours = Neighbours(
+            reactor,
+            self.registry,
+            self.waiting,
+            self.relays,
+            self.link_node,
+            self.remote_node,
+            self._source_push,
+            self._load,
+        )
+        self.streams = ConfiguredStreams(self.registry, self._made_by_publisher)
+        self.publishing.fed = self.streams.fed
+        self._told_of: Configuration | None = None
+        self._told: dict[str, tuple[str, bool]] = {}
+        self.served = LinkTraffic()
+        self.http_sent: Callable[[], int] = lambda: 0
+        self.stats = NodeStats(
+            self.registry,
+            self.remote,
+            self._configured,
+            self.utc.ticks,
+            inputs_of=self._inputs_of,
+            switches_of=self._switches_of,
+            sent=lambda: self.served.bytes_out + self.http_sent(),
+            node_id=self.node_id,
+        )
         self.registry.listen(StreamLog(self.remote.source_of))
         self._keys: dict[str, bytes] = {}
 
@@ -131,60 +181,33 @@ class Core:
             utc=self.utc.ticks,
         )
 
-    def remote_node(self, host: str, port: int, cluster_key: str) -> Remote:
+    def remote_node(self, host: str, port: int, cluster_key: str, tls: bool = False) -> Remote:
         """Another node, ready to be linked to."""
-        shown = f"[{host}]" if ":" in host else host
+        place = Place(host, port, tls)
         return Remote(
-            address=f"{shown}:{port}",
-            endpoint=HostnameEndpoint(self.reactor, host, port, timeout=5),
+            address=place.authority,
+            endpoint=self.neighbours.endpoint(place),
             key=self.key(cluster_key),
-        )
-
-    def settings(self, stream: StreamConfig) -> StreamSettings:
-        """How a stream of the configuration is kept."""
-        return StreamSettings(
-            title=stream.title,
-            segment_duration=stream.segment_ticks,
-            segment_count=stream.segment_count,
-            source_timeout=stream.source_timeout or None,
+            place=place,
+            elsewhere=self.neighbours.endpoint,
         )
 
     def routes(self) -> list[Route]:
         """What the HTTP front answers itself."""
         return [
             link_route(
-                self.node_id, self.accepted_keys, lambda: os.urandom(16), self._link_handler, self.reactor
+                self.node_id,
+                self.accepted_keys,
+                lambda: os.urandom(16),
+                self._link_handler,
+                self.reactor,
+                self.served,
             ),
+            *self.neighbours.routes(),
+            *self.files.routes(),
             hls_routes(self.playing, mux_segment),
             mpegts_route(self.playing),
         ]
-
-    def planned_input(self, config: StreamConfig, source: InputConfig) -> PlannedInput:
-        """C{source} as an input of C{config}, with the silence it may keep."""
-        own = source.source_timeout
-        timeout = config.source_timeout if own is None else own
-        return PlannedInput(self.input_starter(config, source), timeout or None)
-
-    def input_starter(self, config: StreamConfig, source: InputConfig) -> InputStarter:
-        """What starts C{source} as the input of C{config}."""
-        if source.scheme == "file":
-            vods = {name: vod.storages for name, vod in self.configuration.vods.items()}
-            opener = vod_opener(source.url, vods)
-
-            def begin_file(settings: StreamSettings, failed: Callable[[str], None]) -> RunningInput:
-                ingest = self.ingests.ingest(config.name, settings, lambda reason: None)
-                playing = FileInput(opener, ingest, self.reactor, self.in_thread, failed)
-                playing.start()
-                return playing
-
-            return begin_file
-
-        def begin_pull(settings: StreamSettings, failed: Callable[[str], None]) -> RunningInput:
-            key = source.cluster_key or self.configuration.cluster_key
-            remote = self.remote_node(source.host, source.port, key)
-            return MediaPull(self.link_node(), remote, self.registry, source.path, config.name, settings)
-
-        return begin_pull
 
     def in_thread(self, call: Callable[..., Any], *args: Any) -> Deferred[Any]:
         """Run something that blocks, in a thread."""
@@ -192,15 +215,48 @@ class Core:
 
     def _link_handler(self, event: Authorised) -> LinkHandler:
         if event.purpose == "control":
-            return ControlServer(self.catalogue, self.utc.ticks)
+            load = self.neighbours.gauge.load
+            return ControlServer(self.catalogue, self.utc.ticks, self.files.catalogue, load)
+        if event.purpose == "push":
+            return self.neighbours.push_server(self.publishing)
+        if event.purpose == "file":
+            return self.files.server()
         return MediaServer(self.waiting, self.relays, self.node_id, self.utc.ticks)
 
+    def _load(self) -> NodeLoad:
+        """How busy this node is now."""
+        told = self.stats.server()
+        rtmp = self.configuration.rtmp
+        return NodeLoad(
+            clients=told.get("total_clients", 0),
+            streams=told.get("online_streams", 0),
+            bitrate_in=told.get("input_kbit", 0) * 1000,
+            bitrate_out=told.get("output_kbit", 0) * 1000,
+            rtmp_port=rtmp[0].port if rtmp else 0,
+        )
+
+    def _source_push(self, name: str) -> tuple[PushConfig, ...]:
+        """Where the source that feeds C{name} says that its streams are pushed."""
+        address = self.remote.source_of(name)
+        return next((each.push for each in self.configuration.sources if str(each) == address), ())
+
+    def _inputs_of(self, name: str) -> tuple[InputFacts, ...]:
+        held = self.streams.get(name)
+        return held.facts(self.utc.ticks()) if held is not None else self.remote.inputs_of(name)
+
+    def _switches_of(self, name: str) -> int:
+        held = self.streams.get(name)
+        return held.switches if held is not None else self.remote.switches_of(name)
+
     def _configured(self) -> dict[str, tuple[str, bool]]:
-        return {
-            name: (stream.title, stream.static)
-            for name, stream in self.configuration.streams.items()
-            if not stream.disabled
-        }
+        if self._told_of is not self.configuration:
+            self._told_of = self.configuration
+            self._told = {
+                name: (stream.title, stream.static)
+                for name, stream in self.configuration.streams.items()
+                if not stream.disabled
+            }
+        return self._told
 
     def _shed(self) -> int:
         """Drop every viewer that is behind: memory is full."""
@@ -215,11 +271,18 @@ class Core:
         stream = resolve_stream(self.configuration, name)
         return stream.password if stream is not None else ""
 
+    def _made_by_publisher(self, name: str) -> ConfiguredStream | None:
+        """What a name that a publisher made by a template needs beside its publisher."""
+        stream = resolve_stream(self.configuration, name)
+        if stream is None or name in self.configuration.streams or not self.plans.needs_switch(stream):
+            return None
+        return self.plans.stream(stream, random.uniform, spawn, passing=True)
+
     def _publish_settings(self, name: str) -> StreamSettings | None:
         stream = resolve_stream(self.configuration, name)
         if stream is None or not stream.takes_publisher:
             return None
-        return self.settings(stream)
+        return self.plans.settings(stream)
 
 
 class Node(MultiService):
@@ -235,6 +298,7 @@ class Node(MultiService):
         """
         super().__init__()
         self._sockets: dict[tuple[str, str, int], BoundSocket] = {}
+        tls = read_tls(configuration)
         try:
             for kind, listen in _listeners(configuration):
                 self._sockets[kind, *listen.key] = bind(kind, *listen.key)
@@ -243,10 +307,10 @@ class Node(MultiService):
                 bound.close()
             raise
         self.core = Core(reactor, configuration)
+        self.core.neighbours.use_tls(tls)
         self.rtmp = RtmpFactory(self.core.publishing, self.core.playing, reactor)
         self._routes = self.core.routes()
         self.fronts: dict[tuple[str, int], FrontFactory] = {}
-        self._streams: dict[str, ConfiguredStream] = {}
         self._sources: dict[tuple[str, int], ClusterSource] = {}
         self._saving: Any = None
         self._writing = False
@@ -264,9 +328,13 @@ class Node(MultiService):
             self._start_stream(stream)
         for source in configuration.sources:
             self._start_source(source)
+        self.core.neighbours.start(configuration)
         for kind, listen in _listeners(configuration):
             self._serve(kind, listen)
         self.core.pressure.start()
+        self.core.http_sent = lambda: sum(front.counters.bytes_sent for front in self.fronts.values())
+        self.core.stats.tell_sources(self._source_facts)
+        self.core.stats.start(self.core.reactor)
         self._save_later()
         _log.info(
             "node {node} is up: {listeners}",
@@ -282,15 +350,19 @@ class Node(MultiService):
             _collect(waits, bound.close())
         self.rtmp.request_reconnect()
         waits.append(self.rtmp.close_all("the node stops"))
-        for stream in self._streams.values():
-            _collect(waits, stream.stop())
+        for closing in self.core.streams.close():
+            _collect(waits, closing)
         for source in list(self._sources.values()):
             _collect(waits, source.disownServiceParent())
+        for closing in self.core.neighbours.close():
+            _collect(waits, closing)
         self.core.remote.close()
+        self.core.files.close()
         self.core.registry.close()
         for front in self.fronts.values():
             waits.append(front.drain(DRAIN_SECONDS))
         self.core.pressure.stop()
+        self.core.stats.stop()
         if self._saving is not None and self._saving.active():
             self._saving.cancel()
         if self._writing:
@@ -310,9 +382,10 @@ class Node(MultiService):
         core = self.core
         old = core.configuration
         difference = compare(old, configuration)
+        tls = read_tls(configuration)
         fresh = {}
         try:
-            for kind, changes in (("http", difference.http), ("rtmp", difference.rtmp)):
+            for kind, changes in _changed_listeners(difference):
                 for key in changes.added:
                     fresh[kind, *key] = self._bind(kind, *key)
         except BaseException:
@@ -320,6 +393,8 @@ class Node(MultiService):
                 bound.close()
             raise
         core.configuration = configuration
+        core.neighbours.use_tls(tls)
+        core.files.configure(configuration.vods)
         GATE.set(configuration.loglevel)
         self._reserve(configuration)
         self._apply_listeners(difference, fresh)
@@ -327,6 +402,7 @@ class Node(MultiService):
         self._apply_publishers(old)
         self._apply_streams(difference)
         self._apply_sources(difference)
+        core.neighbours.apply(configuration, difference)
         if "state_dir" in difference.globals:
             _log.warn("state_dir changes at the next start")
         return difference
@@ -351,12 +427,13 @@ class Node(MultiService):
             )
 
     def _serve(self, kind: str, listen: Listen) -> None:
-        factory: ServerFactory = self.rtmp
-        if kind == "http":
-            factory = self.fronts[listen.key] = FrontFactory(
-                self.core.reactor, self._routes, self._site(listen)
-            )
-        self._sockets[kind, *listen.key].serve(self.core.reactor, factory)
+        factory: Any = self.rtmp
+        reactor = self.core.reactor
+        if kind in _HTTP:
+            factory = self.fronts[listen.key] = FrontFactory(reactor, self._routes, self._site(listen))
+        if kind == "https":
+            factory = self.core.neighbours.certificate.wrap(factory, reactor)
+        self._sockets[kind, *listen.key].serve(reactor, factory)
 
     def _site(self, listen: Listen) -> FrontSite | None:
         """Pages and API of a listener; None where they are switched off."""
@@ -369,21 +446,26 @@ class Node(MultiService):
             now=core.utc.seconds,
             ready=lambda: bool(self.running),
         )
-        return make_site(StreamApi(core.stats, core.reactor.seconds), facts, core.reactor)
+        return make_site(
+            StreamApi(core.stats, core.reactor.seconds),
+            facts,
+            core.reactor,
+            node=NodeApi(core.stats, core.reactor.seconds),
+        )
 
     def _apply_listeners(
         self, difference: Difference, fresh: dict[tuple[str, str, int], BoundSocket]
     ) -> None:
         self._sockets.update(fresh)
-        for kind, changes in (("http", difference.http), ("rtmp", difference.rtmp)):
+        for kind, changes in _changed_listeners(difference):
             for key in changes.removed:
                 self._sockets.pop((kind, *key)).close()
-                if kind == "http":
+                if kind in _HTTP:
                     _ = self.fronts.pop(key).drain(DRAIN_SECONDS)
         for kind, listen in _listeners(self.core.configuration):
             if (kind, *listen.key) in fresh:
                 self._serve(kind, listen)
-            elif kind == "http" and listen.key in difference.http.changed:
+            elif kind in _HTTP and listen.key in getattr(difference, kind).changed:
                 self.fronts[listen.key].site = self._site(listen)
 
     # Streams.
@@ -398,28 +480,19 @@ class Node(MultiService):
         )
 
     def _start_stream(self, config: StreamConfig) -> None:
-        own = [source for source in config.inputs if source.scheme != "publish"]
-        if config.disabled or not own or config.takes_publisher:
-            return
         core = self.core
-        stream = self._streams[config.name] = ConfiguredStream(
-            name=config.name,
-            settings=core.settings(config),
-            static=config.static,
-            linger=config.clients_timeout,
-            inputs=tuple(core.planned_input(config, source) for source in own),
-            registry=core.registry,
-            clock=core.reactor,
-            jitter=random.uniform,
-            spawn=_spawn,
-        )
-        _spawn(stream.start())
+        if not core.plans.needs_switch(config):
+            return
+        stream = core.plans.stream(config, random.uniform, spawn)
+        core.streams.add(stream)
+        spawn(stream.start())
 
     def _stop_stream(self, name: str) -> None:
-        stream = self._streams.pop(name, None)
-        if stream is not None:
-            stream.stop()
-            self.core.registry.remove(name, "the configuration changed")
+        core = self.core
+        if core.streams.get(name) is not None:
+            core.streams.remove(name)
+            if not core.registry.published(name):
+                core.registry.remove(name, "the configuration changed")
 
     def _forget(self, name: str) -> None:
         """Let a stream go that left the configuration, unless a publisher or a source feeds it now."""
@@ -434,9 +507,9 @@ class Node(MultiService):
         for name in difference.streams.removed:
             self._forget(name)
         for name, fields in difference.streams.changed.items():
-            held = self._streams.get(name)
-            if held is not None and set(fields) <= {"title", "comment", "segment_count", "password"}:
-                held.retitle(self.core.settings(streams[name]))
+            held = self.core.streams.get(name)
+            if held is not None and set(fields) <= STREAM_SETTINGS:
+                held.retitle(self.core.plans.settings(streams[name]))
             else:
                 self._stop_stream(name)
                 self._start_stream(streams[name])
@@ -456,35 +529,62 @@ class Node(MultiService):
             elif before is not None and before.password != now.password:
                 core.publishing.kick(name, "the publish password changed")
             elif before != now:
-                core.registry.obtain(name, core.settings(now))
+                core.registry.obtain(name, core.plans.settings(now))
 
     # Sources.
+
+    def _source_facts(self) -> list[SourceFacts]:
+        """What is known of each source, in the order of the configuration."""
+        return [
+            self._sources[config.key].facts(position)
+            for position, config in enumerate(self.core.configuration.sources)
+            if config.key in self._sources
+        ]
 
     def _start_source(self, config: SourceConfig) -> None:
         core = self.core
         position = [source.key for source in core.configuration.sources].index(config.key)
         source = self._sources[config.key] = ClusterSource(
             core.link_node(),
-            core.remote_node(config.host, config.port, config.cluster_key),
+            core.remote_node(config.host, config.port, config.cluster_key, config.tls),
             core.registry,
             core.remote,
             config.only,
             config.except_,
-            StreamSettings(segment_count=config.segment_count, source_timeout=config.source_timeout or None),
+            core.plans.source_settings(config),
             config.clients_timeout,
             position,
+            prefix=config.prefix,
+            priority=config.priority,
+            scheme="m4fs" if config.tls else "m4f",
+            backup=core.plans.backup_offer(config),
+            files=core.files.remote,
         )
         source.setServiceParent(self)
 
     def _apply_sources(self, difference: Difference) -> None:
-        for key in (*difference.sources.removed, *difference.sources.changed):
+        changed = difference.sources.changed
+        begun_again = [key for key, fields in changed.items() if not set(fields) <= SOURCE_SETTINGS]
+        for key in (*difference.sources.removed, *begun_again):
             self._sources.pop(key).disownServiceParent()
         for config in self.core.configuration.sources:
-            if config.key not in self._sources:
+            source = self._sources.get(config.key)
+            if source is None:
                 self._start_source(config)
+            elif config.key in changed or source.offer.priority != config.priority:
+                source.resettle(
+                    config.only,
+                    config.except_,
+                    self.core.plans.source_settings(config),
+                    config.clients_timeout,
+                    config.priority,
+                )
         if difference.source_order:
             self.core.remote.reorder(
                 [self._sources[source.key].offer for source in self.core.configuration.sources]
+            )
+            self.core.files.remote.reorder(
+                self._sources[source.key].files for source in self.core.configuration.sources
             )
 
     # State.
@@ -516,14 +616,20 @@ class Node(MultiService):
             self._saved.callback(None)
 
 
+def _changed_listeners(difference: Difference) -> list[tuple[str, Changes[tuple[str, int]]]]:
+    return [("http", difference.http), ("https", difference.https), ("rtmp", difference.rtmp)]
+
+
 def _listeners(configuration: Configuration) -> list[tuple[str, Listen]]:
     return [
         *(("http", listen) for listen in configuration.http),
+        *(("https", listen) for listen in configuration.https),
         *(("rtmp", listen) for listen in configuration.rtmp),
     ]
 
 
-def _spawn(work: Coroutine[Any, Any, None]) -> None:
+def spawn(work: Coroutine[Any, Any, None]) -> None:
+    """Run a coroutine; what it raises is logged."""
     _ = Deferred.fromCoroutine(work).addErrback(
         lambda failure: _log.failure("a configured stream did not start", failure)
     )

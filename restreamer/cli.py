@@ -70,7 +70,7 @@ def summary(loaded: Loaded) -> str:
         (len(configuration.templates), "template"),
         (len(configuration.vods), "vod"),
         (len(configuration.sources), "source"),
-        (len(configuration.http) + len(configuration.rtmp), "listener"),
+        (len(configuration.http) + len(configuration.https) + len(configuration.rtmp), "listener"),
         (len(loaded.warnings), "warning"),
     ]
     return "ok, " + ", ".join(f"{count} {noun}{'' if count == 1 else 's'}" for count, noun in counts)

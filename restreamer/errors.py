@@ -58,6 +58,23 @@ class Refused(RestreamerError):  # noqa: N818 - it is an answer
         self.text = text
 
 
+#: A query that carries this was redirected here by another node: it is not redirected again.
+REDIRECTED = "redirected=1"
+
+
+class Redirected(Refused):
+    """Another node has what was asked for; each protocol says so in its own words.
+
+    @ivar http: scheme, host and port of its HTTP side, with no C{/} at the end.
+    @ivar rtmp: the same of its RTMP side; empty when viewers do not find RTMP there.
+    """
+
+    def __init__(self, http: str, rtmp: str = "") -> None:
+        super().__init__(Reason.NOT_FOUND, "another node has this stream")
+        self.http = http
+        self.rtmp = rtmp
+
+
 class ConfigError(RestreamerError):
     """A configuration file that cannot be used.
 

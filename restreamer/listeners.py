@@ -30,7 +30,7 @@ class ListenError(RestreamerError):
 class BoundSocket:
     """A bound, listening, non-blocking socket that nobody serves yet.
 
-    @ivar kind: C{http} or C{rtmp}; @ivar address, @ivar port: as configured.
+    @ivar kind: C{http}, C{https} or C{rtmp}; @ivar address, @ivar port: as configured.
     """
 
     kind: str
@@ -53,7 +53,7 @@ class BoundSocket:
 
 
 def bind(kind: str, address: str, port: int) -> BoundSocket:
-    """A listening socket on C{address} (empty: every IPv4 address) and C{port}.
+    """A listening socket on C{address} (empty: every IPv4 address; C{::}: every address) and C{port}.
 
     @raise ListenError: naming the listener, the port and what is wrong with it.
     """
@@ -62,13 +62,14 @@ def bind(kind: str, address: str, port: int) -> BoundSocket:
     try:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
-            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, address != "::")
         made.bind((address or "0.0.0.0", port))
         made.listen(BACKLOG)
         made.setblocking(False)
     except OSError as error:
         made.close()
-        where = f"{address}:{port}" if address else str(port)
+        shown = f"[{address}]" if ":" in address else address
+        where = f"{shown}:{port}" if address else str(port)
         if error.errno == errno.EADDRINUSE:
             why = "the port is in use by another program"
         elif error.errno == errno.EACCES:

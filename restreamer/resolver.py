@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from attrs import define, field
+from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.interfaces import IAddress, IHostnameResolver, IHostResolution, IResolutionReceiver
 from zope.interface import implementer
@@ -76,7 +77,10 @@ class ImpatientResolver:
         family = families.pop() if len(families) == 1 else socket.AF_UNSPEC
         lookup = _Lookup(hostName, portNumber, family, resolutionReceiver)
         resolutionReceiver.resolutionBegan(lookup)
-        if len(self._waiting) >= MAX_WAITING:
+        if isIPAddress(hostName) or isIPv6Address(hostName):
+            # Needs no looking up, and does not wait behind names that hang.
+            self._answer(lookup, [hostName])
+        elif len(self._waiting) >= MAX_WAITING:
             self._answer(lookup, None)
         else:
             lookup.timer = self._reactor.callLater(LIMIT, self._answer, lookup, None)

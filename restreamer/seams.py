@@ -51,6 +51,7 @@ class OpenRequest:
     @ivar password: publish password from C{?password=}, or empty. Never logged.
     @ivar query: the query string as received (may hold secrets: never logged).
     @ivar user_agent: as sent by the peer, cut to 256 characters; @ivar referer: likewise.
+    @ivar part: it asks for a piece of what the viewer began to play before (a segment of a playlist).
     """
 
     name: str
@@ -62,6 +63,7 @@ class OpenRequest:
     query: str = field(default="", repr=False)
     user_agent: str = ""
     referer: str = ""
+    part: bool = False
 
 
 @frozen(kw_only=True)

@@ -1,53 +1,173 @@
-"""What the API tells of streams, read from the registry when it is asked for."""
+"""What the API tells of streams and of the node, read from their owners when it is asked for."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
 
-from restreamer.cluster.remote_streams import RemoteStreams
+from restreamer.facts import InputFacts, SourceFacts
 from restreamer.live.feed import Feed, FeedCounters
 from restreamer.live.registry import LiveEntry, StreamRegistry
 from restreamer.live.stream import Stream
 from restreamer.media.codecs import codec_string
 from restreamer.media.timebase import TICKS_PER_MS, TICKS_PER_SECOND, ticks_to_ms
 from restreamer.media.track import Track, TrackKind
-from restreamer.viewers.points import Publishing
-from restreamer.web.api import StreamInfo, StreamStats
+from restreamer.meter import Meter
+from restreamer.seams import Clock, Timer
+from restreamer.web.api import (
+    InputInfo,
+    InputStats,
+    ServerStats,
+    SourceInfo,
+    SourceStats,
+    StreamInfo,
+    StreamStats,
+)
 
 #: A stream whose newest frame is older than this is not alive, milliseconds.
 ALIVE_MS = 12_000
+#: How often the counters behind the rates are looked at, seconds.
+SAMPLE_SECONDS = 2.0
+
+
+class RemoteFacts(Protocol):
+    """What is asked of the streams that other nodes feed."""
+
+    def source_of(self, name: str) -> str | None:
+        """Address of the source that feeds C{name} now, or would."""
+        ...
 
 
 class NodeStats:
-    """A L{restreamer.web.api.StreamDirectory} of a node.
+    """A L{restreamer.web.api.StreamDirectory} and L{restreamer.web.api.NodeDirectory} of a node.
 
     A configured stream is always listed; one that was published or pulled only while it runs, although its
     window stays playable for C{source_timeout} after that.
-    @param configured: names of the configuration, with the title of each and whether it is static.
-    @param utc: UTC ticks now.
+    @param configured: names of the configuration, with the title of each and whether it is static; asked for
+        each stream that is told of.
+    @param utc: UTC ticks now. @param inputs_of: the inputs of a name, the preferred first.
+    @param switches_of: how often a name went from one input to another.
+    @param sent: bytes that went out other than to the viewers of feeds (HTTP answers, links), so far.
     """
 
     def __init__(
         self,
         registry: StreamRegistry,
-        remote: RemoteStreams,
-        publishing: Publishing,
-        configured: Callable[[], dict[str, tuple[str, bool]]],
+        remote: RemoteFacts,
+        configured: Callable[[], Mapping[str, tuple[str, bool]]],
         utc: Callable[[], int],
+        *,
+        inputs_of: Callable[[str], Sequence[InputFacts]] = lambda name: (),
+        switches_of: Callable[[str], int] = lambda name: 0,
+        sent: Callable[[], int] = lambda: 0,
+        node_id: bytes = b"",
     ) -> None:
         self._registry = registry
         self._remote = remote
-        self._publishing = publishing
         self._configured = configured
         self._utc = utc
+        self._inputs_of = inputs_of
+        self._switches_of = switches_of
+        self._facts_of_sources: Callable[[], Sequence[SourceFacts]] = lambda: ()
+        self._sent = sent
+        self._node_id = node_id
+        self._taken, self._given = Meter(), Meter()
+        self._of_sources: dict[str, tuple[Meter, Meter]] = {}
+        self._clock: Clock | None = None
+        self._timer: Timer | None = None
+
+    # Rates.
+
+    def start(self, clock: Clock) -> None:
+        """Look at the counters from now on, so that there are rates."""
+        self._clock = clock
+        self._sample()
+
+    def tell_sources(self, sources: Callable[[], Sequence[SourceFacts]]) -> None:
+        """C{sources} gives all sources from now on, in the order of the configuration."""
+        self._facts_of_sources = sources
+
+    def stop(self) -> None:
+        """Look no more."""
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        self._timer = None
+
+    def _sample(self) -> None:
+        assert self._clock is not None
+        now = self._clock.seconds()
+        self._timer = self._clock.callLater(SAMPLE_SECONDS, self._sample)
+        entries = list(self._registry)
+        self._taken.sample(now, sum(entry.stream.traffic.bytes_in for entry in entries))
+        self._given.sample(now, sum(entry.playout.bytes_out for entry in entries) + self._sent())
+        sources = {facts.address: facts for facts in self._facts_of_sources()}
+        for address in self._of_sources.keys() - sources.keys():
+            del self._of_sources[address]
+        for address, facts in sources.items():
+            taken, given = self._of_sources.setdefault(address, (Meter(), Meter()))
+            taken.sample(now, facts.bytes_in)
+            given.sample(now, facts.bytes_out)
+
+    # The node.
+
+    def server(self) -> ServerStats:
+        """The node in figures."""
+        entries = list(self._registry)
+        told = ServerStats(
+            id=self._node_id.hex(),
+            total_clients=sum(entry.playout.viewers for entry in entries),
+            total_streams=len(self._names()),
+            online_streams=sum(entry.stream.running for entry in entries),
+            bytes_in=self._taken.total,
+            bytes_out=self._given.total,
+        )
+        if self._taken.rate is not None:
+            told["input_kbit"] = _kbit(self._taken.rate)
+        if self._given.rate is not None:
+            told["output_kbit"] = _kbit(self._given.rate)
+        return told
+
+    def sources(self) -> Sequence[SourceInfo]:
+        """The sources, in the order of the configuration."""
+        return [self._source(facts) for facts in self._facts_of_sources()]
+
+    def _source(self, facts: SourceFacts) -> SourceInfo:
+        stats = SourceStats(
+            status="running" if facts.connected else "error",
+            connected=facts.connected,
+            bytes_in=facts.bytes_in,
+            bytes_out=facts.bytes_out,
+            total_streams=facts.listed,
+            online_streams=facts.pulled,
+            standby_streams=facts.standbys,
+            errors_connection_lost=facts.losses,
+        )
+        if facts.node_id:
+            stats["server_id"] = facts.node_id.hex()
+        if facts.since is not None:
+            stats["opened_at" if facts.connected else "closed_at"] = ticks_to_ms(facts.since)
+        if facts.last_error:
+            stats["last_error"] = facts.last_error
+        if facts.round_trip is not None:
+            stats["ping"] = round(facts.round_trip * 1000, 3)
+        for key, meter in zip(
+            ("input_kbit", "output_kbit"), self._of_sources.get(facts.address, ()), strict=False
+        ):
+            if meter.rate is not None:
+                stats[key] = _kbit(meter.rate)  # type: ignore[literal-required]  # mypy sees a str
+        return SourceInfo(url=f"{facts.proto}://{facts.address}", position=facts.position, stats=stats)
+
+    # Streams.
 
     def names(self) -> Sequence[str]:
         """Names of all streams that run, are configured or can be started."""
+        return tuple(self._names())
+
+    def _names(self) -> set[str]:
         names = {entry.stream.name for entry in self._registry if entry.stream.running}
         names.update(self._registry.supplies())
         names.update(self._configured())
-        return tuple(names)
+        return names
 
     def info(self, name: str) -> StreamInfo | None:
         """One stream; None when it neither runs nor is configured nor can be started."""
@@ -62,14 +182,20 @@ class NodeStats:
         stats["remote"] = source is not None
         if source is not None:
             stats["source_id"] = source
-        stats["publish_enabled"] = name in self._publishing.publishers()
+        stats["publish_enabled"] = self._registry.published(name)
         title = entry.stream.title if entry is not None else configured.get(name, ("", True))[0]
-        return StreamInfo(
+        info = StreamInfo(
             name=name,
             title=title,
             static=configured[name][1] if name in configured else not supplied,
             stats=stats,
         )
+        inputs = self._inputs_of(name)
+        if inputs:
+            info["inputs"] = [_input(facts) for facts in inputs]
+            stats["input_switches"] = self._switches_of(name)
+            _add_inputs(stats, inputs)
+        return info
 
     def _stats(self, entry: LiveEntry) -> StreamStats:
         stream = entry.stream
@@ -82,7 +208,7 @@ class NodeStats:
             bytes_out=entry.playout.bytes_out,
             online_clients=entry.playout.viewers,
             segments=stream.traffic.segments,
-            backup_running=False,
+            backup_running=stream.backup,
             play={name: _feed(counters, entry.playout.feeds().get(name)) for name, counters in counted},
             media_info={"tracks": [_track(track) for track in stream.tracks]},
         )
@@ -110,6 +236,42 @@ def _bitrate(stream: Stream) -> int | None:
     if last is None or not last.duration:
         return None
     return len(last.segment.encoded) * 8 * TICKS_PER_SECOND // last.duration // 1000
+
+
+def _kbit(bytes_a_second: float) -> int:
+    return round(bytes_a_second * 8 / 1000)
+
+
+def _input(facts: InputFacts) -> InputInfo:
+    stats = InputStats(
+        active=facts.state == "feeding",
+        state=facts.state,
+        proto=facts.proto,
+        input_switches=facts.switches,
+        bytes=facts.bytes,
+        frames=facts.frames,
+        retries=facts.retries,
+        errors=facts.errors,
+    )
+    if facts.since is not None:
+        stats["opened_at"] = ticks_to_ms(facts.since)
+    if facts.last_error:
+        stats["last_error"] = facts.last_error
+    if facts.lag is not None:
+        stats["lag"] = facts.lag // TICKS_PER_MS
+    return InputInfo(url=facts.url, priority=facts.priority, stats=stats)
+
+
+def _add_inputs(stats: StreamStats, inputs: Sequence[InputFacts]) -> None:
+    """What all C{inputs} together say of the stream; the first is the primary one."""
+    stats["num_sec_on_primary_input"] = int(inputs[0].seconds)
+    stats["num_sec_on_secondary_input"] = int(sum(each.seconds for each in inputs[1:]))
+    stats["valid_secondary_inputs"] = sum(each.state == "standby" for each in inputs[1:])
+    for each in inputs:
+        if each.state == "feeding":
+            stats["backup_running"] = each.proto == "backup"
+            if each.lag is not None:
+                stats["lag"] = each.lag // TICKS_PER_MS
 
 
 def _feed(counters: FeedCounters, feed: Feed | None) -> dict[str, Any]:

@@ -169,7 +169,7 @@ def _warn(loaded: Loaded) -> None:
 
 def _summary(difference: Any) -> str:
     parts = []
-    for kind in ("streams", "templates", "vods", "sources", "http", "rtmp"):
+    for kind in ("streams", "templates", "vods", "sources", "peers", "balancers", "http", "https", "rtmp"):
         changes = getattr(difference, kind)
         for what in ("added", "removed", "changed"):
             names = getattr(changes, what)

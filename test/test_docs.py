@@ -17,7 +17,7 @@ from typing_extensions import override
 
 from restreamer import pressure
 from restreamer.cli import main as command
-from restreamer.cluster import link_protocol, link_route, remote_streams
+from restreamer.cluster import link_protocol, link_route, offers
 from restreamer.cluster.catalogue import MAX_PATH
 from restreamer.cluster.link_route import link_route as link_route_of
 from restreamer.config.load import parse
@@ -27,7 +27,7 @@ from restreamer.hls.routes import hls_routes
 from restreamer.http1.parse import MAX_FIELDS, MAX_HEAD
 from restreamer.http1.refusal import STATUS_OF_REASON
 from restreamer.http1.reply import FullReply, HttpRequest, Route
-from restreamer.live import feed, ingest, timeline, window
+from restreamer.live import feed, ingest, run_cutter, timeline, window
 from restreamer.live.feed import FeedLimits
 from restreamer.live.registry import MAX_PUBLISHED, MAX_STREAMS
 from restreamer.live.stream import Stream
@@ -37,8 +37,21 @@ from restreamer.media.track import Tracks
 from restreamer.mpegts.http_play import mpegts_route
 from restreamer.rtmp.limits import ServiceLimits
 from restreamer.seams import OpenRequest, Playable
-from restreamer.viewers.waiting import MAX_STARTING, MAX_WAITING
-from restreamer.web.api import DEFAULT_LIMIT, MAX_LIMIT, ServerFacts, StreamApi, StreamInfo, StreamStats
+from restreamer.viewers.waiting import MAX_REFUSED, MAX_STARTING, MAX_WAITING, REFUSED_SECONDS
+from restreamer.web.api import (
+    DEFAULT_LIMIT,
+    MAX_LIMIT,
+    InputInfo,
+    InputStats,
+    NodeApi,
+    ServerFacts,
+    ServerStats,
+    SourceInfo,
+    SourceStats,
+    StreamApi,
+    StreamInfo,
+    StreamStats,
+)
 from restreamer.web.service import FrontLimits
 from restreamer.web.site import NotFound, make_site
 
@@ -63,6 +76,11 @@ def rows(table: str) -> Iterator[list[str]]:
     for line in table.splitlines():
         if line.startswith("|") and not re.match(r"\|[-| ]+\|$", line):
             yield [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def named(cell: str) -> set[str]:
+    """The last parts of the field names in a cell."""
+    return {word.rpartition(".")[2] for word in re.findall(r"`([a-z_.\[\]]+)`", cell)}
 
 
 def configurations() -> Iterator[tuple[str, str]]:
@@ -108,6 +126,16 @@ class OneStream:
         return StreamInfo(name=name, stats=StreamStats()) if name == "live/cam1" else None
 
 
+class OneSource:
+    """A node with the source C{a:80}."""
+
+    def sources(self) -> Sequence[SourceInfo]:
+        return [SourceInfo(url="m4f://a:80", position=0, stats=SourceStats())]
+
+    def server(self) -> ServerStats:
+        return ServerStats()
+
+
 class HttpPathTests(SynchronousTestCase):
     """The table at the top of http-api.md."""
 
@@ -121,7 +149,8 @@ class HttpPathTests(SynchronousTestCase):
             mpegts_route(point),
         ]
         facts = ServerFacts(version="0", started_at=0, now=clock.seconds, ready=lambda: True)
-        self.site = make_site(StreamApi(OneStream(), clock.seconds), facts, clock)
+        node = NodeApi(OneSource(), clock.seconds)
+        self.site = make_site(StreamApi(OneStream(), clock.seconds), facts, clock, node=node)
         page = text("http-api.md")
         table = [row for row in rows(page.partition("\n## ")[0]) if row[0].startswith("`")]
         self.table = [(row[0].strip("`"), row[1]) for row in table]
@@ -136,6 +165,7 @@ class HttpPathTests(SynchronousTestCase):
             ("-DURATION", "-06000"),
             ("NUMBER", "359071392"),
             ("FILE", "status.js"),
+            ("HOST:PORT", "a:80"),
         ):
             path = path.replace(word, value)
         self.assertNotRegex(path, "[A-Z]")
@@ -205,9 +235,22 @@ class HttpFieldTests(SynchronousTestCase):
         stats = {word.split(".")[1] for word in words if word.startswith("stats.")}
         self.assertEqual(stats - set(StreamStats.__annotations__), set())
         self.assertEqual(set(StreamInfo.__annotations__) - words, set())
+        page = section(text("http-api.md"), "One stream")
+        of_inputs = {word for row in rows(page) if row[0].startswith("`inputs[]") for word in named(row[0])}
+        self.assertEqual(of_inputs, {*InputInfo.__annotations__, *InputStats.__annotations__} - {"stats"})
         # Reserved by the shape, and told by nobody yet.
         silent = {"output_bandwidth", "last_access_at", "last_running_at"}
         self.assertEqual(set(StreamStats.__annotations__) - stats, silent)
+
+    def test_fields_of_nodes(self) -> None:
+        for title, kinds in (
+            ("Sources", (SourceInfo, SourceStats)),
+            ("The node", (ServerStats,)),
+        ):
+            page = section(text("http-api.md"), title)
+            told = {word for row in rows(page) if row[0].startswith("`") for word in named(" ".join(row))}
+            fields = {word for kind in kinds for word in kind.__annotations__}
+            self.assertEqual(fields - {"stats"} - told, set(), title)
 
     def test_statuses(self) -> None:
         table = section(text("http-api.md"), "What holds for all")
@@ -279,11 +322,12 @@ class LimitTests(SynchronousTestCase):
             "an HTTP request head": f"{MAX_HEAD // 1024} KiB, {MAX_FIELDS} fields, {http.head_timeout:.0f} s",
             "an idle HTTP connection": f"closed after {http.idle_timeout:.0f} s",
             "requests that wait for a stream": f"{MAX_WAITING:,}, each 10 s",
+            "names that were refused lately": f"{MAX_REFUSED:,}, each {REFUSED_SECONDS:.0f} s",
             "a link that is silent": f"lost after {link_protocol.SOURCE_IDLE_SECONDS} s",
-            "streams one source may list": f"{remote_streams.MAX_LISTED:,}",
+            "streams one source may list": f"{offers.MAX_LISTED:,}",
             "nodes in a row": f"{MAX_PATH}",
             "one frame; one segment": (
-                f"{ingest.MAX_FRAME_BYTES // MIB} MiB; {ingest.MAX_SEGMENT_BYTES // MIB} MiB"
+                f"{ingest.MAX_FRAME_BYTES // MIB} MiB; {run_cutter.MAX_SEGMENT_BYTES // MIB} MiB"
             ),
         }
         self.assertEqual(feed.MAX_SKIPS, 2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from unittest import SkipTest
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -35,3 +36,23 @@ class BindTests(SynchronousTestCase):
         self.assertFalse(bound.socket.getblocking())
         with socket.create_connection(("127.0.0.1", port), 2):
             pass
+
+    def test_ipv6(self) -> None:
+        """C{::} takes both families, another IPv6 address its own alone."""
+        if not socket.has_ipv6:
+            raise SkipTest("no IPv6 here")
+        for address, also_ipv4 in (("::", True), ("::1", False)):
+            with socket.socket() as probe:
+                probe.bind(("127.0.0.1", 0))
+                port = probe.getsockname()[1]
+            bound = bind("https", address, port)
+            self.addCleanup(bound.close)
+            with socket.create_connection(("::1", port), 2):
+                pass
+            if also_ipv4:
+                with socket.create_connection(("127.0.0.1", port), 2):
+                    pass
+            else:
+                self.assertRaises(OSError, socket.create_connection, ("127.0.0.1", port), 2)
+            error = self.assertRaises(ListenError, bind, "https", "::1", port)
+            self.assertIn(f"https [::1]:{port}: cannot listen", str(error))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from restreamer.live.protocols import allowed
 from restreamer.live.registry import StreamRegistry
 from restreamer.live.stream import Stream
 from restreamer.m4f.records import Position, StreamListed, StreamState, StreamUnlisted
@@ -59,7 +60,7 @@ class Catalogue:
                     run_id=stream.run.run_id,
                     number=number,
                     frame_index=count,
-                    backup=False,
+                    backup=stream.backup,
                 )
             )
         return found
@@ -106,17 +107,21 @@ class Catalogue:
             follower.catalogue_changed(change)
 
     def _entry(self, name: str) -> StreamListed | None:
+        if not allowed(self._registry.protocols(name), "m4f"):
+            return None
         supply = self._registry.supply(name)
         if supply is not None:
             return self._listed(name, StreamState.ONDEMAND, supply.title, (*supply.path, self._node_id))
         live = self._registry.find(name)
         if live is None or not live.stream.running or live.stream.run is None:
             return None
-        return self._listed(name, StreamState.RUNNING, live.stream.title, live.stream.run.path)
+        return self._listed(
+            name, StreamState.RUNNING, live.stream.title, live.stream.run.path, live.stream.backup
+        )
 
     def _listed(
-        self, name: str, state: StreamState, title: str, path: tuple[bytes, ...]
+        self, name: str, state: StreamState, title: str, path: tuple[bytes, ...], backup: bool = False
     ) -> StreamListed | None:
         if len(path) > MAX_PATH:
             return None
-        return StreamListed(name=name, state=state, title=title, path=path, backup=False)
+        return StreamListed(name=name, state=state, title=title, path=path, backup=backup)

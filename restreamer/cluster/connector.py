@@ -8,9 +8,9 @@ then gives nothing (L{ClientHandler.fruitful}).
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
-from attrs import frozen
+from attrs import field, frozen
 from twisted.application.internet import ClientService
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import (
@@ -18,6 +18,7 @@ from twisted.internet.interfaces import (
     IProtocolFactory,
     IReactorTime,
     IStreamClientEndpoint,
+    ITransport,
 )
 from twisted.internet.protocol import Factory, Protocol
 from typing_extensions import override
@@ -27,11 +28,13 @@ from restreamer.cluster.link_protocol import (
     SOURCE_IDLE_SECONDS,
     LinkProtocol,
     UpgradingProtocol,
-    abort_connection,
 )
 from restreamer.cluster.seams import ClientHandler
+from restreamer.cluster.traffic import LinkTraffic
+from restreamer.errors import RemoteProtocolError
 from restreamer.logs import Logger
 from restreamer.m4f.link import Link
+from restreamer.m4f.upgrade import Moved, Place
 
 _log = Logger()
 
@@ -39,6 +42,8 @@ _log = Logger()
 FIRST_PAUSE = 0.2
 GROWTH = 1.8
 LONGEST_PAUSE = 15.0
+#: Redirections that are followed in a row.
+MAX_REDIRECTIONS = 3
 
 
 def pause_before(attempt: int, uniform: Callable[[float, float], float]) -> float:
@@ -68,12 +73,16 @@ class Remote:
     """A node to link to.
 
     @ivar address: C{host:port} for logs and the Host header. @ivar endpoint: how to connect.
-    @ivar key: the derived cluster key.
+    @ivar key: the derived cluster key. @ivar traffic: what all links to it carry.
+    @ivar place: where it is, when it may redirect; @ivar elsewhere: how to connect where it redirects to.
     """
 
     address: str
     endpoint: IStreamClientEndpoint
     key: bytes
+    place: Place | None = None
+    elsewhere: Callable[[Place], IStreamClientEndpoint] | None = None
+    traffic: LinkTraffic = field(factory=LinkTraffic, repr=False)
 
 
 class Presence(Protocol):
@@ -96,10 +105,11 @@ class AuthorisingEndpoint:
         self._purpose = purpose
         self._handler = handler
         self._said = ""
+        self._at = remote.place
 
     @override
     def __repr__(self) -> str:
-        return f"<{self._purpose} link to {self._remote.address}>"
+        return f"<{self._what()}>"
 
     def connect(self, factory: IProtocolFactory) -> Deferred[Any]:
         """A L{Presence} made by C{factory}, once the link is authorised."""
@@ -117,31 +127,61 @@ class AuthorisingEndpoint:
         assert first.transport is not None
         presence = factory.buildProtocol(first.transport.getPeer())
         assert presence is not None
-        presence.makeConnection(first.transport)
+        presence.makeConnection(cast(ITransport, first))  # of which only loseConnection is used
         first.when_lost(presence.connectionLost)
         return presence
 
     async def _authorised(self) -> UpgradingProtocol:
-        """A connection whose link is up."""
-        protocol = self._upgrading()
+        """A connection whose link is up, at the node or where it redirects to."""
+        remote = self._remote
+        endpoint, host, place = remote.endpoint, remote.address, remote.place
+        asked = [place]
+        while True:
+            try:
+                protocol = await self._link_at(endpoint, host)
+            except Moved as moved:
+                if place is None or remote.elsewhere is None:
+                    raise
+                place = place.moved_to(moved.location)
+                if place in asked:
+                    raise RemoteProtocolError("upgrade", f"redirected in a circle, back to {place}") from None
+                if len(asked) > MAX_REDIRECTIONS:
+                    raise RemoteProtocolError(
+                        "upgrade", f"redirected more than {MAX_REDIRECTIONS} times, at last to {place}"
+                    ) from None
+                asked.append(place)
+                endpoint, host = remote.elsewhere(place), place.authority
+            else:
+                break
+        if place != self._at:
+            self._at = place
+            _log.info("{what} is at {place}", what=self._what(), place=place)
+        return protocol
+
+    async def _link_at(self, endpoint: IStreamClientEndpoint, host: str) -> UpgradingProtocol:
+        protocol = self._upgrading(host)
         factory = Factory.forProtocol(lambda: protocol)
         factory.noisy = False
-        await self._remote.endpoint.connect(factory)
+        await endpoint.connect(factory)
         try:
             await protocol.up
         except BaseException:
-            abort_connection(protocol.transport)
+            protocol.abort()
             raise
         return protocol
 
     def _explain(self, error: Exception) -> None:
         """Say why there is no link, once for each reason."""
         text = str(error) or type(error).__name__
+        self._remote.traffic.trouble = text
         if text != self._said:
             self._said = text
-            _log.warn("no {what}: {why}", what=f"{self._purpose} link to {self._remote.address}", why=text)
+            _log.warn("no {what}: {why}", what=self._what(), why=text)
 
-    def _upgrading(self) -> UpgradingProtocol:
+    def _what(self) -> str:
+        return f"{self._purpose} link to {self._remote.address}"
+
+    def _upgrading(self, host: str) -> UpgradingProtocol:
         node = self._node
         link = Link("client", node.node_id, [self._remote.key], node.nonce(), purpose=self._purpose)
         protocol = LinkProtocol(
@@ -151,14 +191,15 @@ class AuthorisingEndpoint:
             SOURCE_IDLE_SECONDS,
             self._remote.address,
             watched=True,
+            traffic=self._remote.traffic,
         )
-        return UpgradingProtocol(protocol, self._remote.address, node.clock)
+        return UpgradingProtocol(protocol, host, node.clock)
 
 
 def link_service(node: Node, remote: Remote, purpose: str, handler: ClientHandler) -> ClientService:
     """A service that keeps a link to C{remote} for C{handler} while it runs.
 
-    @param purpose: C{"control"} or C{"media"}.
+    @param purpose: what the link is for (L{restreamer.m4f.handshake.PURPOSES}).
     """
     fruitless = 0
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, cast
 
+from OpenSSL import SSL
+from service_identity import VerificationError
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionLost
 from twisted.internet.interfaces import IPushProducer, ITCPTransport
@@ -18,6 +20,7 @@ from typing_extensions import override
 from zope.interface import implementer
 
 from restreamer.cluster.seams import LinkHandler
+from restreamer.cluster.traffic import LinkTraffic, round_trip
 from restreamer.errors import RemoteProtocolError
 from restreamer.logs import Logger
 from restreamer.m4f.link import Authorised, Link
@@ -37,6 +40,8 @@ SOURCE_IDLE_SECONDS = 1.8
 PULLER_IDLE_SECONDS = 6.0
 #: A peer that drains nothing for so long is aborted.
 STALL_SECONDS = 10.0
+#: On a push link the media comes from the client: who waits for it is impatient, as on other links.
+_PUSH_IDLE = {"server": SOURCE_IDLE_SECONDS, "client": PULLER_IDLE_SECONDS}
 
 
 @implementer(IPushProducer)
@@ -47,6 +52,7 @@ class LinkProtocol(Protocol):
         wants. @param idle: seconds of silence after which the peer is dead.
     @param refused: told when the peer fails to authorise.
     @param watched: somebody waits for L{up} (a client's connector).
+    @param traffic: counts what passes here, with other links; None: nobody asks.
     @ivar up: fires when the link is authorised, fails when it is lost before.
     """
 
@@ -61,7 +67,9 @@ class LinkProtocol(Protocol):
         peer_name: str = "",
         watched: bool = False,
         refused: Callable[[], None] | None = None,
+        traffic: LinkTraffic | None = None,
     ) -> None:
+        self._traffic = traffic if traffic is not None else LinkTraffic()
         self._refused = refused
         self._watched = watched
         self._link = link
@@ -94,6 +102,11 @@ class LinkProtocol(Protocol):
         """Whether the transport holds more than it should."""
         return self._paused_at is not None
 
+    @property
+    def round_trip(self) -> float | None:
+        """Seconds to the other end and back, as the kernel measured them; None when they cannot be had."""
+        return round_trip(self.transport)
+
     def send(self, record: Record) -> None:
         """Send a record."""
         self.send_encoded(encode_record(record))
@@ -101,6 +114,7 @@ class LinkProtocol(Protocol):
     def send_encoded(self, data: bytes) -> None:
         """Send encoded records."""
         if self.transport is not None and not self._lost and not self._closing:
+            self._traffic.bytes_out += len(data)
             self.transport.write(data)
 
     def close(self, reason: str) -> None:
@@ -118,7 +132,7 @@ class LinkProtocol(Protocol):
         """Close now."""
         self._reason = self._reason or reason
         self._closing = True
-        if self.transport is not None:
+        if self.transport is not None and not self._lost:
             abort_connection(self.transport)
 
     # Twisted.
@@ -141,6 +155,7 @@ class LinkProtocol(Protocol):
     def dataReceived(self, data: bytes) -> None:
         """Feed the link; anything wrong closes it and nothing else."""
         self._heard = self._clock.seconds()
+        self._traffic.bytes_in += len(data)
         if self._done or self._closing:
             return
         try:
@@ -178,7 +193,7 @@ class LinkProtocol(Protocol):
         for timer in (self._deadline, self._beat, self._watch):
             if timer is not None and timer.active():
                 timer.cancel()
-        text = self._reason or reason.getErrorMessage()
+        text = self._reason or why_lost(reason)
         handler, self._handler = self._handler, None
         if handler is not None:
             handler.link_down(text)
@@ -209,6 +224,8 @@ class LinkProtocol(Protocol):
 
     def _authorised(self, event: Authorised) -> None:
         self._peer_id = event.peer_node_id
+        if event.purpose == "push":
+            self._idle = _PUSH_IDLE[self._link.role]
         if self._deadline is not None and self._deadline.active():
             self._deadline.cancel()
         self._handler = self._make_handler(event)
@@ -253,6 +270,7 @@ class LinkProtocol(Protocol):
     def _flush(self) -> None:
         data = self._link.data_to_send()
         if data and self.transport is not None and not self._lost and not self._closing:
+            self._traffic.bytes_out += len(data)
             self.transport.write(data)
 
     def _fail(self) -> None:
@@ -265,8 +283,22 @@ class LinkProtocol(Protocol):
 
 
 def abort_connection(transport: object) -> None:
-    """Close a connection now, whatever is queued on it."""
+    """Close a connection that is not lost now, whatever is queued on it."""
     cast(ViewerTransport, transport).abortConnection()
+
+
+def why_lost(reason: Failure) -> str:
+    """What ended a connection, in words that say what to do where TLS is the cause."""
+    error = reason.value
+    if isinstance(error, VerificationError):
+        return "the TLS certificate is not for this host name"
+    if not isinstance(error, SSL.Error):
+        return reason.getErrorMessage()
+    details = error.args[0] if error.args and isinstance(error.args[0], list) else []
+    why = ", ".join(str(each[-1]) for each in details if each) or "unknown"
+    if "certificate verify failed" in why:
+        return "the TLS certificate is not signed by a CA that is trusted here, or has expired (see ssl_ca)"
+    return f"TLS failed: {why}"
 
 
 class UpgradingProtocol(Protocol):
@@ -275,6 +307,7 @@ class UpgradingProtocol(Protocol):
     It stays in front of the link: the transport knows this protocol.
 
     @param link: the protocol that speaks after the upgrade. @param host: for the Host header.
+    @ivar up: C{link}'s; it fails with L{Moved} when the node says to ask elsewhere.
     """
 
     noisy = False
@@ -285,7 +318,7 @@ class UpgradingProtocol(Protocol):
         self._clock = clock
         self._response = UpgradeResponse()
         self._timer: Timer | None = None
-        self._error: str | None = None
+        self._error: RemoteProtocolError | None = None
         self._switched = False
         self._lost = False
         self._told: Callable[[Failure], None] | None = None
@@ -310,8 +343,8 @@ class UpgradingProtocol(Protocol):
             if not self._response.receive(data):
                 return
         except RemoteProtocolError as error:
-            self._error = str(error)
-            abort_connection(self.transport)
+            self._error = error
+            self.abort()
             return
         self._stop_timer()
         self._switched = True
@@ -322,12 +355,12 @@ class UpgradingProtocol(Protocol):
     @override
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Lost: the link's business once it began."""
+        self._lost = True
         self._stop_timer()
         if self._switched:
             self._link.connectionLost(reason)
         elif not self.up.called:
-            self.up.errback(RemoteProtocolError("upgrade", self._error or reason.getErrorMessage()))
-        self._lost = True
+            self.up.errback(self._error or RemoteProtocolError("upgrade", why_lost(reason)))
         if self._told is not None:
             self._told(reason)
 
@@ -338,10 +371,20 @@ class UpgradingProtocol(Protocol):
         else:
             self._told = told
 
-    def _expired(self) -> None:
-        self._error = "no answer to the upgrade request"
-        if self.transport is not None:
+    def abort(self) -> None:
+        """Close the connection now, if it is not lost."""
+        if self.transport is not None and not self._lost:
             abort_connection(self.transport)
+
+    def loseConnection(self) -> None:  # noqa: N802 - of a transport
+        """Close the link: for whoever keeps it and takes this for its transport. (A TLS transport does not
+        close while it has a producer.)
+        """
+        self._link.close("not wanted any more")
+
+    def _expired(self) -> None:
+        self._error = RemoteProtocolError("upgrade", "no answer to the upgrade request")
+        self.abort()
 
     def _stop_timer(self) -> None:
         if self._timer is not None and self._timer.active():

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from restreamer.addresses import is_loopback
 from restreamer.cluster.link_protocol import PULLER_IDLE_SECONDS, LinkProtocol
 from restreamer.cluster.seams import LinkHandler
+from restreamer.cluster.traffic import LinkTraffic
 from restreamer.failures import FailureWindow
 from restreamer.http1.reply import FullReply, HttpRequest, Reply, Route, UpgradeReply
 from restreamer.logs import Logger
@@ -30,11 +31,13 @@ def link_route(
     nonce: Callable[[], bytes],
     handler: Callable[[Authorised], LinkHandler],
     clock: Clock,
+    traffic: LinkTraffic | None = None,
 ) -> Route:
     """The route.
 
     @param keys: the derived cluster keys that are accepted now; none: no node is let in.
     @param nonce: 16 fresh random bytes per call. @param handler: who speaks with an authorised node.
+    @param traffic: counts what all links of this route carry.
     """
 
     failures = FailureWindow(MAX_FAILURES, FAILURE_SECONDS)
@@ -64,6 +67,7 @@ def link_route(
                 PULLER_IDLE_SECONDS,
                 peer,
                 refused=lambda: failures.failed(peer, clock.seconds()),
+                traffic=traffic,
             )
 
         return UpgradeReply(headers=_HEADERS, protocol=protocol)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from twisted.internet.defer import Deferred
 
 from restreamer.cluster.catalogue import Catalogue
+from restreamer.cluster.file_catalogue import FileCatalogue
 from restreamer.cluster.relay import Relay, Relays
 from restreamer.cluster.seams import LinkWriter
 from restreamer.errors import Reason, Refused, RemoteProtocolError
@@ -17,12 +18,16 @@ from restreamer.m4f.records import (
     CatalogueComplete,
     Goodbye,
     Heartbeat,
+    NodeLoad,
     Ping,
     Pull,
     PullRefused,
     Record,
+    SegmentAsk,
     StreamListed,
     StreamUnlisted,
+    VodListed,
+    VodUnlisted,
     heartbeats,
 )
 from restreamer.media.names import valid_stream_name
@@ -30,6 +35,8 @@ from restreamer.viewers.waiting import WaitingRoom
 
 _log = Logger()
 
+#: Beats (of half a second) for one L{NodeLoad}.
+BEATS_PER_LOAD = 2
 #: Codes of L{PullRefused}, by reason.
 REFUSAL_CODES = {
     Reason.BAD_NAME: 400,
@@ -45,7 +52,19 @@ REFUSAL_CODES = {
 class ControlServer:
     """A L{restreamer.cluster.seams.LinkHandler}: the catalogue and its changes, and heartbeats."""
 
-    def __init__(self, catalogue: Catalogue, utc: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        utc: Callable[[], int],
+        files: FileCatalogue | None = None,
+        load: Callable[[], NodeLoad] | None = None,
+    ) -> None:
+        """@param files: the locations of files, if there are any to tell of.
+        @param load: how busy this node is; told every second.
+        """
+        self._files = files
+        self._load = load
+        self._beats = 0
         self._catalogue = catalogue
         self._utc = utc
         self._link: LinkWriter | None = None
@@ -55,10 +74,16 @@ class ControlServer:
         self._link = link
         for entry in self._catalogue.entries():
             link.send(entry)
+        if self._files is not None:
+            for location in self._files.entries():
+                link.send(location)
+            self._files.follow(self)
+        if self._load is not None:
+            link.send(self._load())
         link.send(CatalogueComplete())
         self._catalogue.follow(self)
 
-    def catalogue_changed(self, change: StreamListed | StreamUnlisted) -> None:
+    def catalogue_changed(self, change: StreamListed | StreamUnlisted | VodListed | VodUnlisted) -> None:
         """Push a change at once."""
         if self._link is not None:
             self._link.send(change)
@@ -72,14 +97,19 @@ class ControlServer:
         """Nothing waits here."""
 
     def beat(self) -> None:
-        """Tell where every running stream stands."""
+        """Tell where every running stream stands, and how busy this node is."""
         if self._link is not None and not self._link.paused:
+            self._beats += 1
+            if self._load is not None and self._beats % BEATS_PER_LOAD == 0:
+                self._link.send(self._load())
             for heartbeat in heartbeats(self._utc(), self._catalogue.positions()):
                 self._link.send(heartbeat)
 
     def link_down(self, reason: str) -> None:
         """Stop following the catalogue."""
         self._catalogue.unfollow(self)
+        if self._files is not None:
+            self._files.unfollow(self)
         self._link = None
 
 
@@ -90,7 +120,16 @@ def _is_fed(stream: Stream) -> bool:
 class MediaServer:
     """A L{restreamer.cluster.seams.LinkHandler}: serves one pull."""
 
-    def __init__(self, waiting: WaitingRoom, relays: Relays, node_id: bytes, utc: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        waiting: WaitingRoom,
+        relays: Relays,
+        node_id: bytes,
+        utc: Callable[[], int],
+        proto: str = "m4f",
+    ) -> None:
+        """@param proto: the protocol word that the stream must allow; empty: none."""
+        self._proto = proto
         self._waiting = waiting
         self._relays = relays
         self._node_id = node_id
@@ -106,7 +145,7 @@ class MediaServer:
         self._link = link
 
     def record(self, record: Record) -> None:
-        """Take the pull; nothing else but signs of life comes."""
+        """Take the pull, and asks for segments that came damaged; nothing else but signs of life comes."""
         if isinstance(record, Pull):
             if self._asked:
                 raise RemoteProtocolError("media link", "a second pull on one link")
@@ -116,6 +155,9 @@ class MediaServer:
             self._name = record.name
             self._starting = Deferred.fromCoroutine(self._serve(record))
             _ = self._starting.addErrback(self._failed)
+        elif isinstance(record, SegmentAsk):
+            if self._relay is not None and self._link is not None:
+                self._relay.send_again(self._link, record.number)
         elif not isinstance(record, (Ping, Heartbeat, Goodbye)):
             raise RemoteProtocolError("media link", f"unexpected {type(record).__name__}")
 
@@ -141,7 +183,7 @@ class MediaServer:
 
     async def _serve(self, pull: Pull) -> None:
         try:
-            entry: LiveEntry = await self._waiting.entry(pull.name, _is_fed)
+            entry: LiveEntry = await self._waiting.entry(pull.name, _is_fed, self._proto)
         except Refused as refusal:
             if self._link is not None:
                 self._link.send(PullRefused(code=REFUSAL_CODES[refusal.reason], text=refusal.text))

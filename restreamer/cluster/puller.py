@@ -1,21 +1,27 @@
-"""The pulling side of a media link: what the source sends becomes a run of the local stream, unchanged.
+"""The pulling side of a media link: what the source sends feeds the local stream.
 
-One puller feeds one stream over any number of links, one after the other. When a link returns and the run
-is still the same, frames that came before are recognised by their index and not repeated: nothing is lost
-and nothing doubled.
+One puller feeds one stream over any number of links, one after the other. How what comes enters the running
+timeline is decided when the source says which run it has (L{restreamer.cluster.ways}): the same run goes on
+frame by frame, the same content of another ingest node is mapped, other content follows behind a break.
+
+A closed segment that fails its checksum is asked for again on the same link, once; when it fails again the
+link is given up.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from attrs import evolve
 
 from restreamer.cluster.seams import LinkWriter
+from restreamer.cluster.ways import Deciding, Mapping, Passing, Resting, Sent, Way
 from restreamer.errors import RemoteProtocolError
+from restreamer.live.splice import Splice
 from restreamer.live.stream import Stream, StreamWriter
 from restreamer.logs import Logger
-from restreamer.m4f.live_form import LiveFormCheck, part_of
+from restreamer.m4f.layout import MAX_NUMBER
+from restreamer.m4f.live_form import LiveFormCheck
 from restreamer.m4f.records import (
     MAX_PATH,
     Frames,
@@ -29,14 +35,29 @@ from restreamer.m4f.records import (
     Record,
     RunEnd,
     RunInfo,
+    SegmentAsk,
     SegmentClose,
     SegmentCopy,
+    SegmentLacking,
     SegmentOpen,
 )
 from restreamer.m4f.segment import Segment
+from restreamer.media.frame import Frame
 from restreamer.media.timebase import TICKS_PER_SECOND
+from restreamer.media.track import Tracks
 
 _log = Logger()
+
+#: Segments that may be asked for again at once.
+MAX_ASKED = 16
+
+
+def _delivered() -> None:
+    """Used when nobody wants to be told."""
+
+
+def _lost(reason: str, link: bool) -> None:
+    """Used when nobody wants to be told."""
 
 
 class Puller:
@@ -45,8 +66,17 @@ class Puller:
     @ivar remote_name: the stream's name at the source.
     @param stream: gives the local stream, made when needed.
     @ivar refused: told (code, text) when the source does not give the stream.
+    @param delivered: told each time this puller has taken the stream's writer.
+    @param lost: told (reason, link) when it cannot feed the stream (any more). C{link}: the link is down (it
+        was lost, or closed because the pull was refused or a segment came damaged twice); otherwise the
+        source lost its own input: when frames come again they feed the stream again if nobody else does.
+    @param standby: keep the link and ask for nothing until L{activate}.
+    @param held: gives the local stream if there is one, to ask for what it lacks; by default the one this
+        puller fed before.
+    @ivar active: the stream is asked for. @ivar frames, @ivar bytes: written to the stream so far.
     @ivar fruitful: the link gave (or gives) the stream; the connector asks before it tries again.
     @ivar lag: ticks between now and the newest frame taken, as of that frame; None before the first.
+    @ivar repairs: segments that came damaged and were asked for again.
     """
 
     def __init__(
@@ -56,22 +86,35 @@ class Puller:
         node_id: bytes,
         utc: Callable[[], int],
         refused: Callable[[int, str], None],
+        *,
+        delivered: Callable[[], None] = _delivered,
+        lost: Callable[[str, bool], None] = _lost,
+        standby: bool = False,
+        held: Callable[[], Stream | None] | None = None,
     ) -> None:
         self.remote_name = remote_name
+        self.active = not standby
         self.lag: int | None = None
         self.fruitful = False
         self.frames = 0
         self.bytes = 0
+        self.repairs = 0
         self._stream_of = stream
         self._node_id = node_id
         self._utc = utc
         self._refused = refused
+        self._delivered = delivered
+        self._lost = lost
+        self._held = held
         self._link: LinkWriter | None = None
         self._stream: Stream | None = None
-        self._writer: StreamWriter | None = None
-        self._run_id: int | None = None
-        self._skip = 0
-        self._passed_over = False
+        self._way: Way | None = None
+        self._segment_duration = 0
+        self._announced: int | None = None
+        self._asked: dict[int, bool] = {}
+        self._mapped: tuple[int, int, Splice, Tracks, int] | None = None
+        self._input_ended = False
+        self._told = False
         self._over = False
         self._check = LiveFormCheck()
 
@@ -79,6 +122,13 @@ class Puller:
     def linked(self) -> bool:
         """Whether a link is up."""
         return self._link is not None
+
+    def activate(self) -> None:
+        """Ask for the stream: now when a link is up, otherwise as soon as one is. Idempotent."""
+        if not self.active and not self._over:
+            self.active = True
+            if self._link is not None:
+                self._ask(self._link)
 
     def abandon(self, reason: str) -> None:
         """Close the link; another one may follow."""
@@ -93,46 +143,39 @@ class Puller:
     # The link.
 
     def link_up(self, link: LinkWriter) -> None:
-        """Ask for the stream, from where we stand."""
+        """Ask for the stream, from where we stand; nothing when we stand by."""
         self._link = link
         self.fruitful = False
+        self._announced = None
+        self._told = False
+        self._check = LiveFormCheck()
         if self._over:
             link.abort("not pulled any more")
-            return
-        self._check = LiveFormCheck()
-        self._passed_over = False
-        held = self._stream
-        if held is None or held.ended or held.run is None or held.run.run_id != self._run_id:
-            link.send(Pull(name=self.remote_name))
-            return
-        if held.open is not None:
-            number, index = held.open.opening.number, len(held.open.frames)
-        else:
-            last = held.window.last_number
-            number, index = (last + 1 if last is not None else 0), 0
-        link.send(Pull(name=self.remote_name, run_id=held.run.run_id, number=number, frame_index=index))
+        elif self.active:
+            self._ask(link)
 
     def record(self, record: Record) -> None:
         """Take what the source sends."""
         if self._over:
             return
         self._check.take(record)
-        if isinstance(record, Frames):
-            self._frames(record)
+        if isinstance(record, (Frames, PartClose, SegmentClose)):
+            if self._way is None:
+                raise RemoteProtocolError("media link", "media before the pull was accepted")
+            self._way.take(record)
         elif isinstance(record, SegmentOpen):
-            self._open(record)
-        elif isinstance(record, SegmentClose):
-            self._close(record)
+            self._opened(record)
         elif isinstance(record, SegmentCopy):
-            self._copy(record)
+            self._copied(record)
         elif isinstance(record, PullAccepted):
             self._accepted(record)
         elif isinstance(record, RunEnd):
-            self._lose(f"the source lost its input: {record.reason}")
+            self._run_ended(f"the source lost its input: {record.reason}")
         elif isinstance(record, PullRefused):
             self._refused(record.code, record.text)
-        elif isinstance(record, PartClose):
-            self._part(record)
+            self._give_up(f"refused: {record.text}")
+        elif isinstance(record, SegmentLacking):
+            self._asked.pop(record.number, None)
         elif not isinstance(record, (Ping, Heartbeat, Goodbye)):
             raise RemoteProtocolError("media link", f"unexpected {type(record).__name__}")
 
@@ -142,17 +185,83 @@ class Puller:
     def beat(self) -> None:
         """Say that we live."""
         if self._link is not None:
+            if not self.active:
+                self.fruitful = True
             self._link.send(Ping(sent_at=self._utc()))
 
     def link_down(self, reason: str) -> None:
         """The input is lost until the link returns."""
         self._link = None
-        self._lose(f"link to the source lost: {reason}")
+        text = f"link to the source lost: {reason}"
+        silent = self._told or (self._way is not None and self._way.displaced)
+        self._lose(text)
+        self._input_ended = False
+        if self.active and not self._over and not silent:
+            self._told = True
+            self._lost(text, True)
 
-    def _lose(self, reason: str) -> None:
-        if self._writer is not None:
-            self._writer.lose(reason)
-            self._writer = None
+    # What a way needs (L{restreamer.cluster.ways.Host}).
+
+    def take_stream(self, stream: Stream, run: RunInfo) -> StreamWriter:
+        """Begin C{run} on the stream, whoever fed it."""
+        writer = stream.begin_run(self.ours(run), self._segment_duration, local=False)
+        self.has_taken()
+        return writer
+
+    def has_taken(self) -> None:
+        """This puller feeds the stream from here on."""
+        self._input_ended = False
+        self._delivered()
+
+    def go(self, way: Way, sent: Sequence[Sent]) -> None:
+        """Go on by C{way}."""
+        if not isinstance(way, type(self._way)):
+            _log.info("stream {name}: {way}", name=self.remote_name, way=type(way).__name__.lower())
+        self._way = way
+        for each in sent:
+            if self._way is not None:
+                self._way.take(each)
+
+    def enter(self, run: RunInfo, sent: Sequence[Sent] = ()) -> None:
+        """Find out how C{run} enters the stream."""
+        if len(run.path) >= MAX_PATH:
+            raise RemoteProtocolError("media link", f"the stream passed {len(run.path)} nodes already")
+        if self._node_id in run.path:
+            raise RemoteProtocolError("media link", "the stream passed this node before: a loop")
+        stream = self._stream = self._stream_of()
+        way = self._way
+        if way is not None and way.stream is stream and way.writer is not None:
+            if way.displaced or way.run.run_id == run.run_id:
+                self.go(way, sent)
+                return
+            self.go(Passing(self, stream, run), sent)
+            return
+        self.go(self._way_of(stream, run), sent)
+
+    def took(self, frames: Sequence[Frame]) -> None:
+        """Count frames that were written."""
+        self.frames += len(frames)
+        self.bytes += sum(len(frame.data) for frame in frames)
+        self.lag = self._utc() - frames[-1].dts
+
+    def damaged(self, number: int, shown: bool = True) -> None:
+        """Ask for a segment again; a second time the link is given up."""
+        link = self._link
+        if number in self._asked or len(self._asked) >= MAX_ASKED:
+            self._give_up(f"segment {number} came damaged again")
+        elif link is not None:
+            _log.warn("segment {number} of {name} came damaged", number=number, name=self.remote_name)
+            self.repairs += 1
+            self._asked[number] = shown
+            link.send(SegmentAsk(number))
+
+    def seen(self, number: int) -> bool:
+        """Whether the closed segment was asked for because its live form, which was shown, was damaged."""
+        return self._asked.get(number, False)
+
+    def ours(self, run: RunInfo) -> RunInfo:
+        """The run with this node at the end of its path: how it is known from here on."""
+        return evolve(run, path=(*run.path, self._node_id))
 
     # What the source sends.
 
@@ -162,90 +271,110 @@ class Puller:
         if not 0 < record.segment_duration <= 60 * TICKS_PER_SECOND:
             raise RemoteProtocolError("media link", "an impossible segment duration")
         self.fruitful = True
-        self._begin(record.run, record.segment_duration, record.title)
-
-    def _begin(self, run: RunInfo, segment_duration: int, title: str) -> None:
-        if len(run.path) >= MAX_PATH:
-            raise RemoteProtocolError("media link", f"the stream passed {len(run.path)} nodes already")
-        if self._node_id in run.path:
-            raise RemoteProtocolError("media link", "the stream passed this node before: a loop")
-        self._stream = stream = self._stream_of()
-        if title and not stream.title:
-            stream.title = title
-        self._run_id = run.run_id
-        self._writer = stream.begin_run(self._ours(run), segment_duration, local=False)
-        self._skip = 0
-
-    def _ours(self, run: RunInfo) -> RunInfo:
-        """The run with this node at the end of its path: how it is known from here on."""
-        return evolve(run, path=(*run.path, self._node_id))
-
-    def _writing(self) -> StreamWriter:
-        if self._writer is None:
-            raise RemoteProtocolError("media link", "media before the pull was accepted")
-        if not self._writer.in_power:
-            raise RemoteProtocolError("media link", "another input feeds the stream now")
-        return self._writer
-
-    def _open(self, record: SegmentOpen) -> None:
-        if self._writer is None and self._stream is None:
-            self._writing()
+        self._segment_duration = record.segment_duration
+        self._announced = record.run.run_id
+        self.enter(record.run)
         stream = self._stream
-        assert stream is not None
-        if self._writer is None or record.run.run_id != self._run_id:
-            self._begin(record.run, stream.segment_duration, "")
-        writer = self._writing()
-        held = stream.open
-        if held is not None and held.opening == record.opening:
-            self._skip = len(held.frames)
-            return
-        self._skip = 0
-        stream.begin_anew_below(record.opening.number)
-        last = stream.window.last_number
-        # Closed here before (another source was ahead, or the source began anew): the first one stays.
-        self._passed_over = last is not None and record.opening.number <= last
-        if not self._passed_over:
-            writer.open(record.opening)
+        if stream is not None and record.title and not stream.title:
+            stream.title = record.title
 
-    def _frames(self, record: Frames) -> None:
-        writer = self._writing()
-        if self._passed_over:
-            return
-        frames = record.frames
-        if self._skip:
-            known = min(self._skip, len(frames))
-            self._skip -= known
-            frames = frames[known:]
-            if not frames:
-                return
-        if writer.stream.open is None:
-            raise RemoteProtocolError("media link", "frames outside a segment")
-        writer.frames(frames)
-        self.frames += len(frames)
-        self.bytes += sum(len(frame.data) for frame in frames)
-        self.lag = self._utc() - frames[-1].dts
+    def _opened(self, record: SegmentOpen) -> None:
+        if record.run.run_id != self._announced:
+            raise RemoteProtocolError("media link", "media before the pull was accepted, or of another run")
+        way = self._way
+        if way is None or way.run.run_id != record.run.run_id:
+            self.enter(record.run, [record])
+        else:
+            way.run = record.run
+            way.take(record)
 
-    def _part(self, record: PartClose) -> None:
-        held = self._writing().stream.open
-        part = part_of(record)
-        if self._passed_over:
+    def _copied(self, record: SegmentCopy) -> None:
+        if self._way is None:
+            raise RemoteProtocolError("media link", "media before the pull was accepted")
+        try:
+            segment = Segment.parse(record.encoded)
+        except RemoteProtocolError as error:
+            _log.warn("a segment of {name} came damaged: {error}", name=self.remote_name, error=error)
+            self.damaged(self._number_of(record.encoded), shown=False)
             return
-        # A part that ends within the frames held from an earlier link was closed then.
-        if held is not None and not (held.parts and held.parts[-1].first_frame >= part.first_frame):
-            held.close_part(part)
+        self._way.take((segment, record.run))
+        self._asked.pop(segment.number, None)
 
-    def _close(self, record: SegmentClose) -> None:
-        writer = self._writing()
-        if self._passed_over:
-            self._passed_over = False
+    def _number_of(self, encoded: bytes) -> int:
+        """What the number of a damaged segment most likely is.
+
+        @raise RemoteProtocolError: when nothing can be made of it.
+        """
+        number = int.from_bytes(encoded[13:21], "big")
+        if len(self._asked) == 1 and number not in self._asked:
+            (number,) = self._asked
+        if number > MAX_NUMBER:
+            raise RemoteProtocolError("media link", "a damaged segment without a number")
+        return number
+
+    def _run_ended(self, reason: str) -> None:
+        way = self._way
+        if way is not None:
+            way.settle()
+        silent = self._way is not None and self._way.displaced
+        self._lose(reason)
+        self._input_ended = True
+        if self.active and not silent:
+            self._lost(reason, False)
+
+    # Inside.
+
+    def _ask(self, link: LinkWriter) -> None:
+        """Send the pull: what is held here the source need not send."""
+        held = self._held() if self._held is not None else self._stream
+        pull = Pull(name=self.remote_name)
+        if held is not None and not held.ended and held.run is not None:
+            run_id = held.run.run_id
+            last = held.window.last_number
+            number, index = (last + 1 if last is not None else 0), 0
+            if self._mapped is not None and self._mapped[1] == run_id:
+                run_id, number = self._mapped[0], self._mapped[4]
+            elif held.open is not None and held.open.opening.number == number:
+                number, index = held.open.opening.number, len(held.open.frames)
+            pull = Pull(name=self.remote_name, run_id=run_id, number=number, frame_index=index)
+        link.send(pull)
+        again, self._asked = self._asked, {}
+        for number, shown in again.items():
+            if held is not None and held.window.find(number) is None:
+                self._asked[number] = shown
+                link.send(SegmentAsk(number))
+
+    def _way_of(self, stream: Stream, run: RunInfo) -> Way:
+        shown = stream.run
+        if self._input_ended and stream.fed:
+            return Resting(self, stream, run)
+        if shown is None or (stream.open is None and stream.window.last is None):
+            return Passing(self, stream, run)
+        if shown.run_id == run.run_id:
+            return Passing(self, stream, run, at_once=not stream.fed)
+        mapped = self._mapped
+        if mapped is not None and mapped[:2] == (run.run_id, shown.run_id) and mapped[2].stream is stream:
+            way = Mapping(self, stream, run, Splice(stream, mapped[2].match, mapped[2].tracks), mapped[3])
+            way.number = mapped[4]
+            return way
+        return Deciding(self, stream, run)
+
+    def _lose(self, reason: str) -> None:
+        way, self._way = self._way, None
+        if way is None:
             return
-        held = writer.stream.open
-        if held is None or held.opening.number != record.number:
-            raise RemoteProtocolError("media link", "the close of a segment that is not open")
-        if writer.close(record.duration, record.checksum) is None:
-            # The next link gets the whole segment again, from the source's window.
-            raise RemoteProtocolError("media link", f"segment {record.number} fails its checksum")
+        if isinstance(way, Mapping) and way.stream.run is not None:
+            self._mapped = (way.run.run_id, way.stream.run.run_id, way.splice, way.tracks, way.number)
+        way.lose(reason)
 
-    def _copy(self, record: SegmentCopy) -> None:
-        writer = self._writing()
-        writer.copy(Segment.parse(record.encoded), self._ours(record.run))
+    def _give_up(self, reason: str) -> None:
+        """Close the link and say so."""
+        link = self._link
+        self._asked.clear()
+        silent = self._told or (self._way is not None and self._way.displaced)
+        self._told = True
+        self._lose(reason)
+        if link is not None:
+            link.abort(reason)
+        if self.active and not self._over and not silent:
+            self._lost(reason, True)

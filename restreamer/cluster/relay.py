@@ -15,6 +15,7 @@ from attrs import define, field
 from typing_extensions import override
 
 from restreamer.cluster.seams import LinkWriter
+from restreamer.errors import RemoteProtocolError
 from restreamer.live.stream import Stream
 from restreamer.live.tap import IdleTap
 from restreamer.live.window import WindowSegment
@@ -26,11 +27,15 @@ from restreamer.m4f.records import (
     RunInfo,
     SegmentClose,
     SegmentCopy,
+    SegmentLacking,
     SegmentOpen,
     encode_record,
 )
 from restreamer.m4f.segment import SegmentBuilder
 from restreamer.media.frame import Frame
+
+#: Segments a link may be owed at once, out of their turn.
+MAX_OWED = 16
 
 
 @define(eq=False)
@@ -41,6 +46,7 @@ class PulledLink:
     @ivar run_id: the run the link was told of last; None when it was told of its end, or of none.
     @ivar open_number: the segment whose opening was sent, or None. @ivar sent: frames of it sent.
     @ivar live: it gets every record as it comes; otherwise it will catch up.
+    @ivar owed: closed segments it asked for, or was sent damaged, and gets out of their turn.
     """
 
     link: LinkWriter
@@ -49,6 +55,7 @@ class PulledLink:
     open_number: int | None = None
     sent: int = 0
     live: bool = False
+    owed: list[int] = field(factory=list)
 
 
 class Relay(IdleTap):
@@ -88,8 +95,24 @@ class Relay(IdleTap):
     def resumed(self, link: LinkWriter) -> None:
         """The link drained: let it catch up."""
         pulled = self._pulled.get(link)
-        if pulled is not None and not pulled.live:
+        if pulled is None:
+            return
+        self._pay(pulled)
+        if not pulled.live:
             self._catch_up(pulled)
+
+    def send_again(self, link: LinkWriter, number: int) -> None:
+        """The other end asks for a closed segment: it came damaged, or not at all.
+
+        @raise RemoteProtocolError: it asks for too many at once.
+        """
+        pulled = self._pulled.get(link)
+        if pulled is None or number in pulled.owed:
+            return
+        if len(pulled.owed) >= MAX_OWED:
+            raise RemoteProtocolError("media link", f"more than {MAX_OWED} segments asked for at once")
+        pulled.owed.append(number)
+        self._pay(pulled)
 
     def close(self) -> None:
         """Follow the stream no more."""
@@ -155,6 +178,15 @@ class Relay(IdleTap):
                 pulled.next_number = segment.number + 1
 
     @override
+    def segment_filled(self, entry: WindowSegment) -> None:
+        """Pass the whole segment on, out of its turn."""
+        for pulled in list(self._pulled.values()):
+            if pulled.live or entry.number < pulled.next_number:
+                if entry.number not in pulled.owed and len(pulled.owed) < MAX_OWED:
+                    pulled.owed.append(entry.number)
+                self._pay(pulled)
+
+    @override
     def run_ended(self, run: RunInfo, reason: str) -> None:
         """The input was lost here."""
         encoded = encode_record(RunEnd(run_id=run.run_id, reason=reason))
@@ -179,6 +211,21 @@ class Relay(IdleTap):
             return False
         pulled.link.send_encoded(encoded)
         return True
+
+    def _pay(self, pulled: PulledLink) -> None:
+        """Send what the link is owed, as long as it takes it."""
+        link = pulled.link
+        while pulled.owed and not link.paused:
+            number = pulled.owed.pop(0)
+            entry = self.stream.window.find(number)
+            if entry is None:
+                link.send(SegmentLacking(number))
+                continue
+            link.send(SegmentCopy(run=entry.run, encoded=entry.segment.encoded))
+            if pulled.open_number == number:
+                pulled.open_number = None
+            if pulled.next_number == number:
+                pulled.next_number = number + 1
 
     def _announce(self, pulled: PulledLink, run: RunInfo) -> None:
         """Tell of the run that follows."""
@@ -214,7 +261,8 @@ class Relay(IdleTap):
                 )
             else:
                 link.send(SegmentCopy(run=entry.run, encoded=segment.encoded))
-            pulled.open_number = None
+            if pulled.open_number is not None and pulled.open_number <= segment.number:
+                pulled.open_number = None
             pulled.next_number = segment.number + 1
         if link.paused:
             return

@@ -1,90 +1,81 @@
 """What all sources together offer, and who of them feeds which stream here.
 
-A name is fed by the first source, in file order, that lists it and does not hide it; not at all while
-something local owns the name. Static streams are pulled at once, gray ones wait for a request.
+Every source that lists a name and does not hide it is an input of the stream of that name
+(L{restreamer.sources.input_switch.InputSwitch}); a source that shows its own backup ranks below every live
+one, then one whose control link is lost, then by C{priority}, then by the order of the file. A name that
+something local owns has no inputs here. Static streams are pulled at once, gray ones wait for a request.
+The settings are those of the first source in file order that lists the name.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Hashable
+from typing import Any
 
 from attrs import define, field
 
-from restreamer.cluster.selection import Choice, choose
+from restreamer.cluster.offers import MAX_LISTED, BackupOffer, SourceOffer
+from restreamer.cluster.progress_marks import ProgressMarks
+from restreamer.cluster.selection import Choice
+from restreamer.facts import InputFacts
 from restreamer.live.demand import OnDemand
 from restreamer.live.registry import StreamRegistry, StreamSettings
 from restreamer.live.stream import Stream
-from restreamer.m4f.records import StreamListed, StreamState
+from restreamer.m4f.records import Position, StreamListed, StreamState
 from restreamer.media.names import valid_stream_name
 from restreamer.seams import Clock, Timer
+from restreamer.sources.input_facts import facts_of
+from restreamer.sources.input_slot import InputPlan, InputReports, RunningInput
+from restreamer.sources.input_switch import InputSwitch
+from restreamer.sources.stream_progress import progress_of
 
-#: Streams one source may list.
-MAX_LISTED = 10_000
 #: A stream is pulled from one source at most once in so many seconds, however often its listing changes.
 HOLD_SECONDS = 2.0
-
-
-class Pull(Protocol):
-    """A running pull of one stream."""
-
-    def stop(self) -> None:
-        """End it; the stream is left to whoever feeds it next."""
-        ...
-
-    def retry(self) -> None:
-        """Try again now if it waits to reconnect."""
-        ...
-
-
-@define(eq=False)
-class SourceOffer:
-    """One source and what it lists.
-
-    @ivar address: for logs. @ivar only, @ivar hidden: its lists. @ivar settings: for its streams.
-    @ivar clients_timeout: linger of its on-demand streams, seconds.
-    @ivar pull: begins to pull (remote name, settings).
-    @ivar away: its control link is lost: what it listed counts only where no other source lists it.
-    """
-
-    address: str
-    only: tuple[str, ...] | None
-    hidden: tuple[str, ...]
-    settings: StreamSettings
-    clients_timeout: float
-    pull: Callable[[str, StreamSettings], Pull]
-    listed: dict[str, StreamListed] = field(factory=dict)
-    away: bool = False
-
-    def choice(self, name: str) -> Choice:
-        """What becomes of the source's stream C{name}."""
-        entry = self.listed.get(name)
-        if entry is None:
-            return Choice.HIDDEN
-        return choose(name, entry.state is StreamState.RUNNING, self.only, self.hidden)
+#: Seconds an input that runs at its source, or is started there on demand, gets to deliver.
+RUNNING_PATIENCE = 2.0
+ONDEMAND_PATIENCE = 10.0
+#: First pause of an input that failed, seconds.
+REST_SECONDS = 0.5
+_BACKUP_RANK = (9,)
+#: How long the backup covers a name that no source lists any more, where source_timeout is "for ever", seconds.
+UNLISTED_SECONDS = 60.0
 
 
 @define(eq=False)
 class _Fed:
-    """A name that a source feeds: by a running pull, or on demand."""
+    """A name that sources feed: all the time, or on demand."""
 
-    source: SourceOffer
+    switch: InputSwitch
+    settings: StreamSettings
     choice: Choice
-    pull: Pull | None = None
+    linger: float
     demand: OnDemand | None = None
+    backup: BackupOffer | None = None
+    marks: ProgressMarks = field(factory=ProgressMarks)
+    ending: Timer | None = None
 
 
 class RemoteStreams:
-    """Keeps every remote stream fed by the right source; listens to the registry for local owners."""
+    """Keeps every remote stream fed by the right source; listens to the registry for local owners.
 
-    def __init__(self, registry: StreamRegistry, node_id: bytes, clock: Clock) -> None:
+    @param utc: UTC ticks now. @param jitter: random.uniform.
+    """
+
+    def __init__(
+        self,
+        registry: StreamRegistry,
+        node_id: bytes,
+        clock: Clock,
+        utc: Callable[[], int],
+        jitter: Callable[[float, float], float],
+    ) -> None:
         self._registry = registry
         self._node_id = node_id
         self._clock = clock
+        self._utc = utc
+        self._jitter = jitter
         self._sources: list[SourceOffer] = []
         self._fed: dict[str, _Fed] = {}
-        self._begun: dict[str, tuple[SourceOffer, float]] = {}
-        self._held: dict[str, Timer] = {}
         registry.listen(self)
 
     def add_source(self, source: SourceOffer, position: int | None = None) -> None:
@@ -97,6 +88,11 @@ class RemoteStreams:
         for name in self._names():
             self._review(name)
 
+    def resettle(self, source: SourceOffer) -> None:
+        """The source has other lists or settings."""
+        for name in list(source.listed):
+            self._review(name)
+
     def remove_source(self, source: SourceOffer) -> None:
         """Forget a source and everything it feeds."""
         if source not in self._sources:
@@ -107,15 +103,16 @@ class RemoteStreams:
 
     def listed(self, source: SourceOffer, entry: StreamListed) -> None:
         """The source lists a stream, or its entry changed. Impossible names and loops are passed over."""
-        if not valid_stream_name(entry.name):
+        name = source.local_name(entry.name)
+        if name is None or not valid_stream_name(name):
             return
         if self._node_id in entry.path:
             self.unlisted(source, entry.name)
             return
-        if entry.name not in source.listed and len(source.listed) >= MAX_LISTED:
+        if name not in source.listed and len(source.listed) >= MAX_LISTED:
             return
-        source.listed[entry.name] = entry
-        self._review(entry.name)
+        source.listed[name] = entry
+        self._review(name)
 
     def set_away(self, source: SourceOffer, away: bool) -> None:
         """The source's control link was lost, or is back with a whole list."""
@@ -124,34 +121,74 @@ class RemoteStreams:
             for name in list(source.listed):
                 self._review(name)
 
-    def unlisted(self, source: SourceOffer, name: str) -> None:
+    def unlisted(self, source: SourceOffer, remote_name: str) -> None:
         """The source lists the stream no more."""
-        if source.listed.pop(name, None) is not None:
+        name = source.local_name(remote_name)
+        if name is not None and source.listed.pop(name, None) is not None:
             self._review(name)
 
-    def keep_only(self, source: SourceOffer, names: set[str]) -> None:
-        """The source's list is complete: what is not in C{names} is gone; waiting pulls try again now."""
-        for name in [name for name in source.listed if name not in names]:
+    def keep_only(self, source: SourceOffer, remote_names: set[str]) -> None:
+        """The source's list is complete: what is not in it is gone; inputs that wait try again now."""
+        gone = [entry.name for entry in source.listed.values() if entry.name not in remote_names]
+        for name in gone:
             self.unlisted(source, name)
-        for fed in self._fed.values():
-            if fed.source is source and fed.pull is not None:
-                fed.pull.retry()
+        for name in list(source.listed):
+            fed = self._fed.get(name)
+            if fed is not None:
+                fed.switch.nudge(source)
+
+    def positions(self, source: SourceOffer, positions: tuple[Position, ...]) -> None:
+        """The source's heartbeat: how far its streams are. Leaves an input that lags behind it."""
+        now = self._clock.seconds()
+        for position in positions:
+            name = source.local_name(position.name)
+            fed = self._fed.get(name) if name is not None else None
+            if name is None or fed is None or position.backup:
+                continue
+            feeding = fed.switch.feeding
+            if feeding is None or feeding is source or not isinstance(feeding, SourceOffer):
+                fed.marks.forget(source)
+                continue
+            entry = self._registry.find(name)
+            if entry is not None and fed.marks.behind(source, position, entry.stream, now):
+                fed.marks.forget(source)
+                fed.switch.suspect(f"{source.address} is ahead of it")
 
     def close(self) -> None:
-        """Stop every pull."""
+        """Stop every input."""
         self._sources.clear()
-        for timer in self._held.values():
-            timer.cancel()
-        self._held.clear()
-        self._begun.clear()
         for name in list(self._fed):
             self._stop(name)
         self._registry.unlisten(self)
 
+    # For the API.
+
     def source_of(self, name: str) -> str | None:
-        """Address of the source that feeds C{name} now, for the API."""
+        """Address of the source that feeds C{name} now, or would."""
         fed = self._fed.get(name)
-        return fed.source.address if fed is not None else None
+        if fed is None:
+            return None
+        feeding = fed.switch.feeding
+        if isinstance(feeding, SourceOffer):
+            return feeding.address
+        for slot in fed.switch.slots:
+            if isinstance(slot.key, SourceOffer):
+                return slot.key.address
+        return None
+
+    def inputs_of(self, name: str) -> tuple[InputFacts, ...]:
+        """The inputs of C{name}, the preferred first."""
+        fed = self._fed.get(name)
+        return facts_of(fed.switch, self._utc()) if fed is not None else ()
+
+    def switches_of(self, name: str) -> int:
+        """How often C{name} went from one input to another."""
+        fed = self._fed.get(name)
+        return fed.switch.switches if fed is not None else 0
+
+    def pulled_from(self, source: SourceOffer) -> int:
+        """How many streams C{source} feeds now."""
+        return sum(1 for fed in self._fed.values() if fed.switch.feeding is source)
 
     # The registry's events.
 
@@ -177,97 +214,188 @@ class RemoteStreams:
         return names
 
     def _review(self, name: str) -> None:
-        """Let the right source feed C{name}, in the right way."""
-        best: SourceOffer | None = None
-        choice = Choice.HIDDEN
+        """Let the right sources feed C{name}, in the right way."""
+        offers: list[tuple[int, SourceOffer]] = []
+        choice = Choice.ON_DEMAND
         if not self._registry.claimed(name):
-            for source in sorted(self._sources, key=lambda source: source.away):
+            for index, source in enumerate(self._sources):
                 offered = source.choice(name)
-                if offered is not Choice.HIDDEN:
-                    if best is None:
-                        best = source
-                        choice = offered
-                    elif offered is Choice.STATIC:
-                        choice = offered
+                if offered is Choice.HIDDEN:
+                    continue
+                offers.append((index, source))
+                if offered is Choice.STATIC:
+                    choice = offered
+        if not offers:
+            self._end(name)
+            return
         fed = self._fed.get(name)
-        if fed is not None and fed.source is best and fed.choice is choice:
-            self._renew(name, fed)
-            return
-        if fed is not None:
-            self._stop(name)
-        if best is not None:
-            self._start(name, best, choice)
+        first = offers[0][1]
+        if fed is not None and fed.ending is not None:
+            fed.ending.cancel()
+            fed.ending = None
+        if fed is None:
+            fed = self._fed[name] = self._make(name, first, choice)
+        if fed.settings != first.settings or fed.linger != first.clients_timeout:
+            self._settle(name, fed, first)
+        kept: set[Hashable] = {source for _, source in offers}
+        for index, source in offers:
+            fed.switch.put(source, self._plan(name, source, index, fed))
+        for slot in fed.switch.slots:
+            if isinstance(slot.key, SourceOffer) and slot.key not in kept:
+                fed.switch.drop(slot.key)
+        self._live(name, fed, first, choice)
 
-    def _start(self, name: str, source: SourceOffer, choice: Choice) -> None:
-        if choice is Choice.STATIC and not self._may_begin(name, source):
-            return
-        fed = self._fed[name] = _Fed(source, choice)
-        if choice is Choice.STATIC:
-            fed.pull = source.pull(name, source.settings)
-            return
-        entry = source.listed[name]
-        fed.demand = demand = OnDemand(
-            clock=self._clock,
-            start=lambda: self._begin(fed, name),
-            stop=lambda: self._end(fed),
-            busy=lambda: self._busy(name),
-            linger=source.clients_timeout,
-            title=entry.title,
-            path=entry.path,
+    def _make(self, name: str, first: SourceOffer, choice: Choice) -> _Fed:
+        settings = first.settings
+        switch = InputSwitch(
+            name,
+            self._clock,
+            self._jitter,
+            lambda: progress_of(self._registry.find(name)),
+            source_timeout=settings.source_timeout,
+            backup=first.backup.rule if first.backup is not None else None,
+            changed=lambda: self._mark(name),
+            gave_up=lambda reason: self._registry.refuse(name, reason),
+            exhausted=lambda: self._give_up(name),
         )
-        self._registry.offer(name, demand)
-        if self._busy(name):
-            # Its viewers came while another source, or a static pull, fed it.
-            demand.want()
+        fed = _Fed(switch, settings, choice, first.clients_timeout, backup=first.backup)
+        if fed.backup is not None:
+            switch.put("backup", self._backup_plan(name, settings, fed.backup))
+        return fed
 
-    def _may_begin(self, name: str, source: SourceOffer) -> bool:
-        """Whether a static pull may begin now; otherwise it will when it may."""
-        now = self._clock.seconds()
-        before = self._begun.get(name)
-        if before is not None and before[0] is source and now - before[1] < HOLD_SECONDS:
-            return False
-        self._begun[name] = (source, now)
-        if name not in self._held:
-            self._held[name] = self._clock.callLater(HOLD_SECONDS, self._release, name)
-        return True
+    def _settle(self, name: str, fed: _Fed, first: SourceOffer) -> None:
+        """Other settings: another source is the first now, or its block says something else."""
+        settings = fed.settings = first.settings
+        fed.linger = first.clients_timeout
+        fed.switch.source_timeout = settings.source_timeout
+        if fed.demand is not None:
+            fed.switch.limit = settings.retry_limit
+        fed.switch.resettle(settings)
+        if fed.demand is not None:
+            fed.demand.linger = fed.linger
+            fed.demand.protocols = settings.protocols
+        if self._registry.find(name) is not None:
+            self._registry.obtain(name, settings)
 
-    def _release(self, name: str) -> None:
-        """C{HOLD_SECONDS} after a pull began: another may, and does when one was held back."""
-        del self._held[name]
-        self._begun.pop(name, None)
-        self._review(name)
-
-    def _renew(self, name: str, fed: _Fed) -> None:
-        """Carry a changed title or path on."""
-        entry = fed.source.listed.get(name)
+    def _live(self, name: str, fed: _Fed, first: SourceOffer, choice: Choice) -> None:
+        """Static or on demand, as it is chosen now."""
+        entry = first.listed[name]
+        fed.choice = choice
+        fed.switch.limit = None if choice is Choice.STATIC else fed.settings.retry_limit
         demand = fed.demand
-        if (
-            entry is not None
-            and demand is not None
-            and (demand.title, demand.path) != (entry.title, entry.path)
-        ):
+        if choice is Choice.STATIC:
+            if demand is not None:
+                fed.demand = None
+                self._registry.withdraw(name, demand)
+                demand.abandon()
+            fed.switch.start()
+            return
+        if demand is None:
+            fed.demand = demand = OnDemand(
+                clock=self._clock,
+                start=fed.switch.start,
+                stop=lambda: _ignore(fed.switch.stop()),
+                busy=lambda: self._busy(name),
+                linger=first.clients_timeout,
+                title=entry.title,
+                path=entry.path,
+                protocols=fed.settings.protocols,
+            )
+            self._registry.offer(name, demand)
+            if self._busy(name):
+                # Its viewers came while it was static.
+                demand.want()
+            elif fed.switch.running:
+                fed.switch.stop()
+        elif (demand.title, demand.path) != (entry.title, entry.path):
             demand.title = entry.title
             demand.path = entry.path
             self._registry.offer(name, demand)
+        self._mark(name)
+
+    def _give_up(self, name: str) -> None:
+        """It cannot be had on demand: not tried any more until somebody asks for it again."""
+        fed = self._fed.get(name)
+        if fed is not None and fed.demand is not None:
+            fed.demand.close()
+
+    def _mark(self, name: str) -> None:
+        """A stream whose source shows its backup is listed as such here, too."""
+        fed = self._fed.get(name)
+        live = self._registry.find(name)
+        if fed is None or live is None:
+            return
+        feeding = fed.switch.feeding
+        if isinstance(feeding, SourceOffer) and name in feeding.listed:
+            live.stream.show_backup(feeding.listed[name].backup)
+
+    def _plan(self, name: str, source: SourceOffer, index: int, fed: _Fed) -> InputPlan:
+        entry = source.listed[name]
+        ondemand = entry.state is StreamState.ONDEMAND
+
+        def begin(reports: InputReports, standby: bool) -> RunningInput:
+            source.note_begun(name, self._clock.seconds())
+            return source.pull(entry.name, name, fed.settings, reports, standby)
+
+        return InputPlan(
+            url=f"{source.scheme}://{source.address}/{entry.name}",
+            rank=(int(entry.backup), int(source.away), source.priority, index),
+            begin=begin,
+            stands_by=True,
+            may_stand_by=lambda: source.may_stand_by(name, self._clock.seconds()),
+            persistent=True,
+            patience=ONDEMAND_PATIENCE if ondemand else RUNNING_PATIENCE,
+            rest=REST_SECONDS,
+            not_before=lambda: source.begun_at(name) + HOLD_SECONDS,
+        )
+
+    def _backup_plan(self, name: str, settings: StreamSettings, backup: BackupOffer) -> InputPlan:
+        return InputPlan(
+            url=backup.url,
+            rank=_BACKUP_RANK,
+            begin=lambda reports, standby: backup.begin(name, settings, reports),
+            backup=True,
+        )
+
+    def _end(self, name: str) -> None:
+        """No source lists the name any more. What it showed is covered by the backup, for C{source_timeout}."""
+        fed = self._fed.get(name)
+        if fed is None or fed.ending is not None:
+            return
+        live = self._registry.find(name)
+        covered = fed.backup is not None and live is not None and fed.switch.running
+        if not covered or self._registry.claimed(name):
+            self._stop(name)
+            return
+        for slot in fed.switch.slots:
+            if isinstance(slot.key, SourceOffer):
+                fed.switch.drop(slot.key)
+        timeout = fed.settings.source_timeout or UNLISTED_SECONDS
+        fed.ending = self._clock.callLater(timeout, self._over, name)
+
+    def _over(self, name: str) -> None:
+        """Nobody lists the name again."""
+        fed = self._fed.get(name)
+        if fed is not None:
+            fed.ending = None
+        self._stop(name)
+        self._registry.remove(name, "no source lists it any more")
 
     def _stop(self, name: str) -> None:
         fed = self._fed.pop(name, None)
         if fed is None:
             return
+        if fed.ending is not None:
+            fed.ending.cancel()
         if fed.demand is not None:
             self._registry.withdraw(name, fed.demand)
             fed.demand.close()
-        self._end(fed)
-
-    def _begin(self, fed: _Fed, name: str) -> None:
-        if fed.pull is None:
-            fed.pull = fed.source.pull(name, fed.source.settings)
-
-    def _end(self, fed: _Fed) -> None:
-        pull, fed.pull = fed.pull, None
-        if pull is not None:
-            pull.stop()
+        fed.switch.stop()
 
     def _busy(self, name: str) -> bool:
         entry = self._registry.find(name)
         return entry is not None and entry.stream.taps > 0
+
+
+def _ignore(_: Any) -> None:
+    """Drop what a stop gave: nobody waits for it."""

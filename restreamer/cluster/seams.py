@@ -20,6 +20,11 @@ class LinkWriter(Protocol):
         """The transport holds more than it should: send only what is asked for."""
         ...
 
+    @property
+    def round_trip(self) -> float | None:
+        """Seconds to the other end and back; None when they cannot be had."""
+        ...
+
     def send(self, record: Record) -> None:
         """Send a record."""
         ...

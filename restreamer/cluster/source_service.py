@@ -13,23 +13,29 @@ from twisted.internet.defer import Deferred, gatherResults
 from typing_extensions import override
 
 from restreamer.cluster.connector import Node, Remote, link_service
+from restreamer.cluster.offers import BackupOffer, SourceOffer
 from restreamer.cluster.puller import Puller
-from restreamer.cluster.remote_streams import Pull, RemoteStreams, SourceOffer
+from restreamer.cluster.remote_files import RemoteFiles
+from restreamer.cluster.remote_streams import RemoteStreams
 from restreamer.cluster.seams import LinkWriter
 from restreamer.errors import RemoteProtocolError
+from restreamer.facts import SourceFacts
 from restreamer.live.registry import StreamRegistry, StreamSettings
-from restreamer.live.silence import SilenceWatch
 from restreamer.logs import Logger
 from restreamer.m4f.records import (
     CatalogueComplete,
     Goodbye,
     Heartbeat,
+    NodeLoad,
     Ping,
     Record,
     StreamListed,
     StreamUnlisted,
+    VodListed,
+    VodUnlisted,
 )
 from restreamer.seams import Timer
+from restreamer.sources.input_slot import InputReports, RunningInput
 
 _log = Logger()
 
@@ -38,8 +44,10 @@ AWAY_SECONDS = 2.0
 
 
 class MediaPull:
-    """A running pull of one stream over a media link; a L{restreamer.cluster.remote_streams.Pull}.
+    """A pull of one stream over a media link; a L{restreamer.sources.input_slot.RunningInput}.
 
+    @param reports: told when its media took the stream, and when it cannot feed it.
+    @param standby: only open the link; ask for the stream at L{activate}.
     @ivar puller: its counters and lag.
     """
 
@@ -51,36 +59,62 @@ class MediaPull:
         remote_name: str,
         local_name: str,
         settings: StreamSettings,
+        reports: InputReports,
+        standby: bool = False,
     ) -> None:
         self._address = remote.address
-        self._node = node
         self._name = local_name
+        self._said = ""
+        self._settings = settings
         self.puller = Puller(
             remote_name,
-            lambda: registry.obtain(local_name, settings),
+            lambda: registry.obtain(local_name, self._settings),
             node.node_id,
             node.utc,
             self._refused,
+            delivered=reports.delivered,
+            lost=reports.lost,
+            standby=standby,
+            held=lambda: entry.stream if (entry := registry.find(local_name)) is not None else None,
         )
         self._service = link_service(node, remote, "media", self.puller)
         self._service.startService()
-        # A source that lists a stream, keeps the link and yet sends no frame is as good as lost.
-        timeout = settings.source_timeout
-        self._watch = SilenceWatch(node.clock, lambda: self.puller.frames, timeout, self._silent)
-        self._watch.start()
         self._over = False
         self._stopping: Deferred[Any] | None = None
 
-    def stop(self) -> None:
-        """End the pull."""
+    @property
+    def frames(self) -> int:
+        """Frames taken so far."""
+        return self.puller.frames
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of their bodies."""
+        return self.puller.bytes
+
+    @property
+    def lag(self) -> int | None:
+        """Ticks from the newest frame's time to its arrival here; None before the first."""
+        return self.puller.lag
+
+    def activate(self) -> None:
+        """Ask for the stream now, or as soon as the link is up."""
+        self.puller.activate()
+
+    def resettle(self, settings: StreamSettings) -> None:
+        """Keep the stream with C{settings} when it has to be made again."""
+        self._settings = settings
+
+    def stop(self) -> Deferred[Any] | None:
+        """End the pull; gives what fires when the link is closed."""
         if not self._over:
             self._over = True
-            self._watch.stop()
             self.puller.stop("not pulled any more")
             stopping = self._service.stopService()
             if stopping is not None:
                 self._stopping = stopping
                 _ = stopping.addErrback(lambda failure: None)
+        return self._stopping
 
     def retry(self) -> None:
         """Connect now if the link waits for its next attempt."""
@@ -89,20 +123,15 @@ class MediaPull:
             if stopping is not None:
                 _ = stopping.addCallback(self._again)
 
-    @property
-    def stopped(self) -> Deferred[Any] | None:
-        """Fires when the link is closed, after L{stop}."""
-        return self._stopping
-
-    def _silent(self) -> None:
-        if self.puller.linked:
-            self.puller.abandon(f"no frame for {self._watch.timeout:g} s")
-
     def _again(self, result: object) -> None:
         if not self._over and not self._service.running:
             self._service.startService()
 
     def _refused(self, code: int, text: str) -> None:
+        said = f"{code} {text}"
+        if said == self._said:
+            return
+        self._said = said
         _log.warn(
             "source {source} does not give stream {name}: {text} ({code})",
             source=self._address,
@@ -130,20 +159,45 @@ class ClusterSource(Service):
         settings: StreamSettings,
         clients_timeout: float,
         position: int | None = None,
+        prefix: str = "",
+        priority: int = 0,
+        scheme: str = "m4f",
+        backup: BackupOffer | None = None,
+        files: RemoteFiles | None = None,
     ) -> None:
+        """@param files: takes the locations of files the source lists; None: nobody wants them."""
+        self.files = (
+            files.add_source(node, remote, only, hidden, position, prefix, priority)
+            if files is not None
+            else None
+        )
         self._node = node
         self._remote = remote
         self._registry = registry
         self._streams = streams
         self.connected = False
         self.fruitful = False
-        self.offer = SourceOffer(remote.address, only, hidden, settings, clients_timeout, self._begin_pull)
+        self.offer = SourceOffer(
+            remote.address,
+            only,
+            hidden,
+            settings,
+            clients_timeout,
+            self._begin_pull,
+            scheme=scheme,
+            prefix=prefix,
+            priority=priority,
+            backup=backup,
+        )
         streams.add_source(self.offer, position)
         self._pulls: dict[MediaPull, None] = {}
         self._control = link_service(node, remote, "control", self)
         self._link: LinkWriter | None = None
         self._fresh: set[str] | None = None
         self._away: Timer | None = None
+        self._since: int | None = None
+        self._peer_id = b""
+        self._losses = 0
 
     @override
     def startService(self) -> None:
@@ -157,15 +211,59 @@ class ClusterSource(Service):
         super().stopService()
         self._cancel_away()
         self._streams.remove_source(self.offer)
+        if self.files is not None:
+            self.files.close()
         waits: list[Deferred[Any]] = []
         for pull in list(self._pulls):
-            pull.stop()
-            if pull.stopped is not None:
-                waits.append(pull.stopped)
+            stopping = pull.stop()
+            if stopping is not None:
+                waits.append(stopping)
         control = self._control.stopService()
         if control is not None:
             waits.append(control)
         return gatherResults(waits, consumeErrors=True).addErrback(lambda failure: None)
+
+    def resettle(
+        self,
+        only: tuple[str, ...] | None,
+        hidden: tuple[str, ...],
+        settings: StreamSettings,
+        clients_timeout: float,
+        priority: int,
+    ) -> None:
+        """Take other lists and settings; no link is touched that is needed as before."""
+        offer = self.offer
+        offer.only = only
+        offer.hidden = hidden
+        offer.settings = settings
+        offer.clients_timeout = clients_timeout
+        offer.priority = priority
+        if self.files is not None:
+            self.files.resettle(only, hidden, priority)
+        self._streams.resettle(offer)
+
+    def facts(self, position: int) -> SourceFacts:
+        """What is known of the source.
+
+        @param position: its place in the configuration.
+        """
+        traffic = self._remote.traffic
+        return SourceFacts(
+            address=self._remote.address,
+            proto=self.offer.scheme,
+            position=position,
+            connected=self.connected,
+            node_id=self._peer_id,
+            since=self._since,
+            bytes_in=traffic.bytes_in,
+            bytes_out=traffic.bytes_out,
+            listed=len(self.offer.listed),
+            pulled=self._streams.pulled_from(self.offer),
+            standbys=self.offer.standing,
+            losses=self._losses,
+            last_error=traffic.trouble,
+            round_trip=self._link.round_trip if self._link is not None else None,
+        )
 
     # The control link.
 
@@ -173,12 +271,18 @@ class ClusterSource(Service):
         """The list comes now."""
         self._link = link
         self.connected = True
+        self._since = self._node.utc()
+        self._peer_id = link.peer_id
         self._fresh = set()
+        if self.files is not None:
+            self.files.control_up()
         self._cancel_away()
         _log.info("source {source}: connected", source=self._remote.address)
 
     def record(self, record: Record) -> None:
         """Follow the source's list."""
+        if self.files is not None and self.files.take(record):
+            return
         if isinstance(record, StreamListed):
             if self._fresh is not None:
                 self._fresh.add(record.name)
@@ -193,7 +297,9 @@ class ClusterSource(Service):
             if fresh is not None:
                 self._streams.keep_only(self.offer, fresh)
                 self._streams.set_away(self.offer, False)
-        elif not isinstance(record, (Heartbeat, Ping, Goodbye)):
+        elif isinstance(record, Heartbeat):
+            self._streams.positions(self.offer, record.positions)
+        elif not isinstance(record, (Ping, Goodbye, NodeLoad, VodListed, VodUnlisted)):
             raise RemoteProtocolError("control link", f"unexpected {type(record).__name__}")
 
     def resumed(self) -> None:
@@ -208,7 +314,12 @@ class ClusterSource(Service):
         """The list stays in force for a moment: the link may return at once."""
         self._link = None
         self.connected = False
+        self._since = self._node.utc()
+        self._losses += 1
+        self._remote.traffic.trouble = reason
         self._fresh = None
+        if self.files is not None:
+            self.files.control_down()
         _log.warn("source {source}: lost: {reason}", source=self._remote.address, reason=reason)
         if self.running:
             self._streams.set_away(self.offer, True)
@@ -217,14 +328,20 @@ class ClusterSource(Service):
 
     # Inside.
 
-    def _begin_pull(self, name: str, settings: StreamSettings) -> Pull:
-        pull = MediaPull(self._node, self._remote, self._registry, name, name, settings)
+    def _begin_pull(
+        self, remote_name: str, name: str, settings: StreamSettings, reports: InputReports, standby: bool
+    ) -> RunningInput:
+        pull = MediaPull(
+            self._node, self._remote, self._registry, remote_name, name, settings, reports, standby
+        )
         self._pulls[pull] = None
-        return _Tracked(pull, self._pulls)
+        return _Tracked(pull, self._pulls, self.offer, standby)
 
     def _gone(self) -> None:
+        """The source stays away: its list is void, unless its streams have a backup to show meanwhile."""
         self._away = None
-        self._streams.keep_only(self.offer, set())
+        if self.offer.backup is None:
+            self._streams.keep_only(self.offer, set())
 
     def _cancel_away(self) -> None:
         if self._away is not None and self._away.active():
@@ -233,21 +350,60 @@ class ClusterSource(Service):
 
 
 class _Tracked:
-    """A pull that leaves its source's books when it stops."""
+    """A pull that is kept in its source's books until its link is closed.
 
-    def __init__(self, pull: MediaPull, book: dict[MediaPull, None]) -> None:
+    @param book: the source's pulls. @param offer: counts the links that stand by.
+    """
+
+    def __init__(
+        self, pull: MediaPull, book: dict[MediaPull, None], offer: SourceOffer, standby: bool
+    ) -> None:
         self._pull = pull
         self._book = book
+        self._offer = offer
+        self._standing = standby
+        offer.standing += standby
 
-    def stop(self) -> None:
-        """End the pull; it stays in the books until its link is closed."""
+    @property
+    def frames(self) -> int:
+        """Frames taken so far."""
+        return self._pull.frames
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of their bodies."""
+        return self._pull.bytes
+
+    @property
+    def lag(self) -> int | None:
+        """Ticks from the newest frame's time to its arrival here."""
+        return self._pull.lag
+
+    def activate(self) -> None:
+        """Ask for the stream."""
+        self._stand_down()
+        self._pull.activate()
+
+    def resettle(self, settings: StreamSettings) -> None:
+        """Keep the stream with C{settings} when it has to be made again."""
+        self._pull.resettle(settings)
+
+    def stop(self) -> Deferred[Any] | None:
+        """End the pull."""
+        self._stand_down()
         pull = self._pull
-        pull.stop()
-        if pull.stopped is not None:
-            _ = pull.stopped.addCallback(lambda _: self._book.pop(pull, None))
+        stopping = pull.stop()
+        if stopping is not None:
+            _ = stopping.addCallback(lambda _: self._book.pop(pull, None))
         else:
             self._book.pop(pull, None)
+        return stopping
 
     def retry(self) -> None:
         """Try again now."""
         self._pull.retry()
+
+    def _stand_down(self) -> None:
+        if self._standing:
+            self._standing = False
+            self._offer.standing -= 1

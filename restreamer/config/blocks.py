@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from attrs import field, frozen
 
 from restreamer.config.grammar import Argument, Statement, fault
-from restreamer.config.model import ConfigWarning, Place
+from restreamer.config.model import ConfigWarning, Place, VodConfig
 from restreamer.config.secrecy import shown_url
 from restreamer.config.words import (
+    BALANCER,
+    BLOCK_TITLES,
     FILE,
-    INPUT,
+    HELD_OPTIONS,
     KNOWN,
     LIVE,
     SERVED,
@@ -25,14 +29,41 @@ Warn = Callable[[Place, str, str], None]
 """Takes the place, the word and the sentence of a warning."""
 
 _REPEATED = {
-    FILE: frozenset(["file", "http", "live", "ondemand", "rtmp", "source", "stream", "template", "vod"]),
-    STREAM: frozenset(["input", "url"]),
-    TEMPLATE: frozenset(["input", "url"]),
-    LIVE: frozenset(["input", "url"]),
+    FILE: frozenset(
+        [
+            "balancer",
+            "file",
+            "http",
+            "https",
+            "live",
+            "ondemand",
+            "peer",
+            "rtmp",
+            "source",
+            "stream",
+            "template",
+            "vod",
+        ],
+    ),
+    STREAM: frozenset(["input", "push", "url"]),
+    TEMPLATE: frozenset(["input", "push", "url"]),
+    LIVE: frozenset(["input", "push", "url"]),
     VOD: frozenset(["path", "paths", "storage"]),
-    SOURCE: frozenset(["except", "only"]),
+    SOURCE: frozenset(["except", "only", "push"]),
+    BALANCER: frozenset(["peer"]),
 }
-_LISTS = frozenset(["except", "only", "path", "paths", "storage"])
+
+
+@frozen(kw_only=True)
+class Surroundings:
+    """What blocks need to know of the rest of the file.
+
+    @ivar cluster_key: the global one, or empty. @ivar vods: the locations a file may lie in.
+    """
+
+    cluster_key: str = field(repr=False)
+    vods: Mapping[str, VodConfig]
+    warn: Warn
 
 
 class Once:
@@ -77,6 +108,8 @@ def served(statements: Sequence[Statement], block: str, warn: Warn) -> Iterator[
             _forgotten_semicolon(statement, block)
             if word not in repeated:
                 once.add(word, statement.place, word)
+            if word in HELD_OPTIONS:
+                warn(statement.place, word, why_skipped(block, word))
             yield statement
         elif word in KNOWN[block]:
             _forgotten_semicolon(statement, block)
@@ -115,8 +148,9 @@ def options(
         elif key in KNOWN[block]:
             warn(argument.place, key, why_skipped(block, key))
         else:
-            raise fault(
-                argument.place,
-                shown_url(key),
-                f"; to end '{statement.word}', or {allowed_instead(key, INPUT)}",
+            instead = (
+                allowed_instead(key, block)
+                if SERVED[block]
+                else f"one of {BLOCK_TITLES[block]}: {', '.join(sorted(KNOWN[block]))}"
             )
+            raise fault(argument.place, shown_url(key), f"; to end '{statement.word}', or {instead}")

@@ -9,13 +9,43 @@ from typing import Any, Generic, TypeVar
 import attrs
 from attrs import field, frozen
 
-from restreamer.config.model import Configuration, Listen, StreamConfig
+from restreamer.config.model import Configuration, Listen, SourceConfig, StreamConfig
+from restreamer.config.words import HELD_OPTIONS
 
 _Key = TypeVar("_Key", bound=Hashable)
 
-GLOBALS = ("cluster_key", "loglevel", "state_dir")
-SPOKEN = frozenset(["title", "comment"])
-"""Fields of a stream that a viewer or publisher never notices: they change without touching either."""
+GLOBALS = ("cluster_key", "loglevel", "state_dir", "ssl_certificate", "ssl_certificate_key", "ssl_ca")
+
+STREAM_SETTINGS = HELD_OPTIONS | frozenset(
+    [
+        "title",
+        "comment",
+        "segment_count",
+        "password",
+        "protocols",
+        "url_prefix",
+        "prepush",
+        "push",
+        "retry_limit",
+    ]
+)
+"""Fields of a stream that can change while its inputs go on undisturbed."""
+
+SOURCE_SETTINGS = HELD_OPTIONS | frozenset(
+    [
+        "only",
+        "except_",
+        "segment_count",
+        "source_timeout",
+        "clients_timeout",
+        "protocols",
+        "url_prefix",
+        "prepush",
+        "push",
+        "retry_limit",
+    ]
+)
+"""Fields of a source that need no other link: what is not here (C{tls}, C{prefix}, C{backup} …) does."""
 
 
 @frozen(kw_only=True)
@@ -38,9 +68,10 @@ class Changes(Generic[_Key]):
 class Difference:
     """What is not the same in the new configuration.
 
-    @ivar streams, templates, vods: by name. A stream or template whose C{file://} input names a VOD with
-        other storages counts as changed (field C{storages}).
-    @ivar sources: by (host, port). @ivar http, rtmp: by (address, port).
+    @ivar streams, templates, vods: by name. A stream or template whose file (input or backup) lies in a VOD
+        with other storages counts as changed (field C{storages}).
+    @ivar sources: by (host, port); C{storages} as with streams, of their C{backup}.
+    @ivar peers: by (host, port). @ivar balancers: by name. @ivar http, https, rtmp: by (address, port).
     @ivar source_order: whether the sources that stay stand in another order (= other preference).
     @ivar globals: the global values that differ, of L{GLOBALS}.
     """
@@ -50,21 +81,15 @@ class Difference:
     vods: Changes[str]
     sources: Changes[tuple[str, int]]
     http: Changes[tuple[str, int]]
+    https: Changes[tuple[str, int]]
     rtmp: Changes[tuple[str, int]]
+    peers: Changes[tuple[str, int]]
+    balancers: Changes[str]
     source_order: bool = False
     globals: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
-        return bool(
-            self.streams
-            or self.templates
-            or self.vods
-            or self.sources
-            or self.http
-            or self.rtmp
-            or self.source_order
-            or self.globals
-        )
+        return any(getattr(self, each.name) for each in attrs.fields(type(self)))
 
 
 def compare(old: Configuration, new: Configuration) -> Difference:
@@ -83,9 +108,12 @@ def compare(old: Configuration, new: Configuration) -> Difference:
             moved,
         ),
         vods=vods,
-        sources=_changes(old_sources, new_sources),
+        sources=_with_storages(_changes(old_sources, new_sources), old_sources, new_sources, moved),
         http=_changes(_listeners(old.http), _listeners(new.http)),
+        https=_changes(_listeners(old.https), _listeners(new.https)),
         rtmp=_changes(_listeners(old.rtmp), _listeners(new.rtmp)),
+        peers=_changes({each.key: each for each in old.peers}, {each.key: each for each in new.peers}),
+        balancers=_changes(old.balancers, new.balancers),
         source_order=stayed != [key for key in new_sources if key in old_sources],
         globals=tuple(each for each in GLOBALS if getattr(old, each) != getattr(new, each)),
     )
@@ -115,21 +143,29 @@ def _fields(old: attrs.AttrsInstance, new: attrs.AttrsInstance) -> tuple[str, ..
 
 
 def _with_storages(
-    changes: Changes[str],
-    old: Mapping[str, StreamConfig],
-    new: Mapping[str, StreamConfig],
+    changes: Changes[_Key],
+    old: Mapping[_Key, StreamConfig | SourceConfig],
+    new: Mapping[_Key, StreamConfig | SourceConfig],
     moved: frozenset[str],
-) -> Changes[str]:
-    """C{changes}, and the streams in both configurations that play files from the VODs C{moved}."""
+) -> Changes[_Key]:
+    """C{changes}, and what is in both configurations and shows files from the VODs C{moved}."""
     if not moved:
         return changes
-    changed: dict[str, tuple[str, ...]] = {}
-    for name, stream in new.items():
-        if name not in old:
+    changed: dict[_Key, tuple[str, ...]] = {}
+    for key, config in new.items():
+        if key not in old:
             continue
-        names = changes.changed.get(name, ())
-        if any(each.scheme == "file" and each.host in moved for each in stream.inputs):
+        names = changes.changed.get(key, ())
+        if not moved.isdisjoint(_vods_of(config)):
             names = (*names, "storages")
         if names:
-            changed[name] = names
+            changed[key] = names
     return attrs.evolve(changes, changed=MappingProxyType(changed))
+
+
+def _vods_of(config: StreamConfig | SourceConfig) -> list[str]:
+    """The VODs that C{config} shows files from."""
+    backup = [config.backup.vod] if config.backup is not None else []
+    if isinstance(config, SourceConfig):
+        return backup
+    return backup + [each.host for each in config.inputs if each.scheme == "file"]

@@ -12,11 +12,11 @@ from collections.abc import Iterator, Sequence
 
 from attrs import frozen
 
-from restreamer.config.build import build
+from restreamer.config.build import build, pem_file
 from restreamer.config.grammar import Statement, read_statements
 from restreamer.config.include import MAX_BYTES, ConfigFileError, FileReader, expanded, no_include
 from restreamer.config.model import Configuration, ConfigWarning, Place
-from restreamer.config.words import EXAMPLE_KEYS, SECRET_WORDS
+from restreamer.config.words import CERTIFICATES, EXAMPLE_KEYS, SECRET_WORDS
 
 NEAR = os.path.join("conf", "restreamer.conf")
 FAR = "/etc/restreamer/restreamer.conf"
@@ -50,8 +50,9 @@ def parse(text: str, path: str = "restreamer.conf") -> Loaded:
 def load(path: str) -> Loaded:
     """The configuration in the file C{path} and in what it includes.
 
-    Besides the warnings of the text there is one for each storage folder that does not exist, one for each
-    file with a secret in it that everybody on the machine can read, and one when there is no port at all.
+    Besides the warnings of the text there is one for each storage folder and certificate file that does not
+    exist, one for each file with a secret in it that everybody on the machine can read, and one when there is
+    no port at all.
     @raise ConfigError: always this, whatever is in the files or keeps them from being read.
     """
     reader = FileReader()
@@ -63,7 +64,13 @@ def load(path: str) -> Loaded:
         raise ConfigFileError(path, f"went away while it was read: {error.strerror or error}")
     return Loaded(
         configuration=configuration,
-        warnings=(*warnings, *open_secrets, *_missing_storages(configuration), *_deaf(configuration, path)),
+        warnings=(
+            *warnings,
+            *open_secrets,
+            *_missing_storages(configuration),
+            *_certificates(statements),
+            *_deaf(configuration, path),
+        ),
         files=tuple(reader.files),
     )
 
@@ -114,10 +121,26 @@ def _missing_storages(configuration: Configuration) -> list[ConfigWarning]:
     ]
 
 
+def _certificates(statements: Sequence[Statement]) -> list[ConfigWarning]:
+    """A warning for each file with a certificate or key that is absent, or whose key everybody can read."""
+    certificates = [each for each in statements if each.word in CERTIFICATES]
+    key_file = next((each for each in certificates if each.word == "ssl_certificate_key"), None)
+    warnings: list[ConfigWarning] = []
+    for statement in certificates:
+        path = pem_file(statement)
+        secret = statement is key_file or (key_file is None and statement.word == "ssl_certificate")
+        if not os.path.isfile(path):
+            warnings.append(_warning(statement.place, statement.word, f"there is no file {path}"))
+        elif secret and os.stat(path).st_mode & stat.S_IROTH:
+            text = f"its key is secret, but everybody on this machine can read {path} (chmod 640 it)"
+            warnings.append(_warning(statement.place, statement.word, text))
+    return warnings
+
+
 def _deaf(configuration: Configuration, path: str) -> list[ConfigWarning]:
-    if configuration.http or configuration.rtmp:
+    if configuration.http or configuration.https or configuration.rtmp:
         return []
-    return [ConfigWarning(path, 1, 1, "http", "there is no http and no rtmp port, so nobody can connect")]
+    return [ConfigWarning(path, 1, 1, "http", "there is no http, https or rtmp port, so nobody can connect")]
 
 
 def _warning(place: Place, word: str, text: str) -> ConfigWarning:

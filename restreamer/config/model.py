@@ -15,6 +15,9 @@ from typing_extensions import override
 from restreamer.media.timebase import TICKS_PER_SECOND
 
 DEFAULT_HTTP_PORT = 80
+DEFAULT_HTTPS_PORT = 443
+DEFAULT_RTMP_PORT = 1935
+DEFAULT_RTMPS_PORT = 443
 DEFAULT_SEGMENT_DURATION = 5
 DEFAULT_SEGMENT_COUNT = 4
 DEFAULT_SOURCE_TIMEOUT = 60.0
@@ -64,7 +67,7 @@ class Listen:
 
     @ivar address: an IP address in its shortest spelling, without brackets; empty = every IPv4 address.
     @ivar port: 1-65535.
-    @ivar api: whether pages and API are answered on it (HTTP only).
+    @ivar api: whether pages and API are answered on it (HTTP and HTTPS only).
     """
 
     address: str = ""
@@ -92,18 +95,91 @@ class Listen:
         return f"{host}:{self.port}" if host else str(self.port)
 
 
+def _shown_host(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+@frozen(kw_only=True)
+class BackupConfig:
+    """A file that is shown, round and round, while nothing else feeds a stream.
+
+    @ivar path: C{VOD/PATH}: the name of a VOD and a path inside it (relative, no C{..}).
+    @ivar timeout: seconds without a frame after which it is shown; None = the C{source_timeout} of what
+        was lost.
+    @ivar audio_timeout, video_timeout: the same, of frames of one kind alone; None = not looked at.
+    @ivar dvr: whether what it shows is recorded. @ivar transcode: whether it is made like the stream.
+    """
+
+    path: str
+    timeout: float | None = None
+    audio_timeout: float | None = None
+    video_timeout: float | None = None
+    dvr: bool = False
+    transcode: bool = False
+    place: Place = field(default=NOWHERE, eq=False, repr=False)
+
+    @property
+    def vod(self) -> str:
+        """The name of the VOD it lies in."""
+        return self.path.partition("/")[0]
+
+    @property
+    def url(self) -> str:
+        """The same file as an input URL."""
+        return "file://" + self.path
+
+
+@frozen(kw_only=True)
+class PushConfig:
+    """Another server that a stream is sent to. The path may hold a secret: it is not in the repr.
+
+    @ivar url: as written, with C{%s} still in it when it stands in a template or a source.
+    @ivar scheme: C{m4f}, C{m4fs}, C{rtmp} or C{rtmps}.
+    @ivar host: lower case, IPv6 without brackets. @ivar port: TCP port.
+    @ivar path: remote stream name of C{m4f}; application and key of C{rtmp}.
+    @ivar tls: whether the connection is TLS.
+    @ivar cluster_key: shared secret of the link, C{m4f} and C{m4fs} only.
+    """
+
+    url: str = field(repr=False)
+    scheme: str
+    host: str
+    port: int
+    path: str = field(repr=False)
+    tls: bool = False
+    cluster_key: str = field(default="", repr=False)
+    place: Place = field(default=NOWHERE, eq=False, repr=False)
+
+    def for_stream(self, name: str) -> PushConfig:
+        """This push with C{%s} replaced by the stream's name."""
+        if NAME_PLACEHOLDER not in self.url:
+            return self
+        return evolve(
+            self,
+            url=self.url.replace(NAME_PLACEHOLDER, name),
+            path=self.path.replace(NAME_PLACEHOLDER, name),
+        )
+
+    @override
+    def __str__(self) -> str:
+        return f"{self.scheme}://{_shown_host(self.host)}:{self.port}"
+
+
 @frozen(kw_only=True)
 class InputConfig:
     """One place a stream can come from.
 
     @ivar url: as written, with C{%s} still in it when it stands in a template.
-    @ivar scheme: C{publish}, C{file} or C{m4f}.
+    @ivar scheme: C{publish}, C{file}, C{m4f} or C{m4fs}.
     @ivar host: the node of C{m4f} (lower case, IPv6 without brackets), the VOD name of C{file}, else empty.
     @ivar port: TCP port of C{m4f}, else 0.
     @ivar path: remote stream name of C{m4f}, path inside the VOD of C{file} (relative, no C{..}), else empty.
+    @ivar tls: whether the link is TLS (C{m4fs}).
     @ivar source_timeout: seconds without a frame after which this input is lost; 0 = never;
         None = what the stream says.
-    @ivar cluster_key: shared secret of the link, C{m4f} only.
+    @ivar priority: lower is preferred; what was not written is filled in so that (priority, position) is
+        the order of the inputs, which already stand in it. 0 everywhere when none was written.
+    @ivar cluster_key: shared secret of the link, C{m4f} and C{m4fs} only.
     """
 
     url: str
@@ -111,7 +187,9 @@ class InputConfig:
     host: str = ""
     port: int = 0
     path: str = ""
+    tls: bool = False
     source_timeout: float | None = None
+    priority: int = field(default=0, eq=False)
     cluster_key: str = field(default="", repr=False)
     place: Place = field(default=NOWHERE, eq=False, repr=False)
 
@@ -138,6 +216,14 @@ class StreamConfig:
     @ivar clients_timeout: on demand only: seconds from the last viewer to the stop; 0 = never stop.
     @ivar password: what a publisher must send; empty = no password.
     @ivar disabled: stays in the file, is not run and refuses publishers and viewers.
+    @ivar retry_limit: on demand only: failed attempts before it gives up until it is asked for again;
+        None = no limit.
+    @ivar prepush: seconds of the past a continuous viewer begins with; 0 = none; None = the node's default.
+    @ivar protocols: words of the protocols it is played by; None = all.
+    @ivar url_prefix: stands before the URIs in playlists; no C{/} at its end; may be empty.
+    @ivar backup: what is shown while no input delivers.
+    @ivar push: servers it is sent to.
+    @ivar on_play, dvr, cache: as written, kept for a version that serves them; C{on_play} may be secret.
     @ivar template: name of the template it took options from, or empty.
     """
 
@@ -152,6 +238,15 @@ class StreamConfig:
     clients_timeout: float = DEFAULT_CLIENTS_TIMEOUT
     password: str = field(default="", repr=False)
     disabled: bool = False
+    retry_limit: int | None = None
+    prepush: float | None = None
+    protocols: frozenset[str] | None = None
+    url_prefix: str = ""
+    backup: BackupConfig | None = None
+    push: tuple[PushConfig, ...] = ()
+    on_play: str = field(default="", repr=False)
+    dvr: str = ""
+    cache: str = ""
     template: str = ""
     place: Place = field(default=NOWHERE, eq=False, repr=False)
 
@@ -195,6 +290,7 @@ class TemplateConfig:
             name=name,
             template=self.name,
             inputs=tuple(each.for_stream(name) for each in self.stream.inputs),
+            push=tuple(each.for_stream(name) for each in self.stream.push),
         )
 
 
@@ -214,21 +310,37 @@ class VodConfig:
 class SourceConfig:
     """A node whose streams this node restreams.
 
-    @ivar host: lower case name or IP address without brackets. @ivar port: its HTTP port.
+    @ivar host: lower case name or IP address without brackets. @ivar port: its HTTP or HTTPS port.
+    @ivar tls: whether the links to it are TLS.
     @ivar cluster_key: its own or the global one; never empty.
     @ivar only: white list of names and C{prefix/*}; None = not given; empty = nothing is white.
     @ivar except_: black list of names and C{prefix/*}.
-    @ivar segment_count, source_timeout, clients_timeout: as in L{StreamConfig}, for every stream taken.
+    @ivar prefix: only its streams C{prefix/NAME} are taken, as NAME; empty = all, under their own names.
+    @ivar priority: as in L{InputConfig}.
+    @ivar segment_count, source_timeout, clients_timeout, retry_limit, prepush, protocols, url_prefix, backup,
+        push, on_play, dvr, cache: as in L{StreamConfig}, for every stream taken.
     """
 
     host: str
     port: int = DEFAULT_HTTP_PORT
+    tls: bool = False
     cluster_key: str = field(repr=False)
     only: tuple[str, ...] | None = None
     except_: tuple[str, ...] = ()
+    prefix: str = ""
+    priority: int = field(default=0, eq=False)
     segment_count: int = DEFAULT_SEGMENT_COUNT
     source_timeout: float = DEFAULT_SOURCE_TIMEOUT
     clients_timeout: float = DEFAULT_CLIENTS_TIMEOUT
+    retry_limit: int | None = None
+    prepush: float | None = None
+    protocols: frozenset[str] | None = None
+    url_prefix: str = ""
+    backup: BackupConfig | None = None
+    push: tuple[PushConfig, ...] = ()
+    on_play: str = field(default="", repr=False)
+    dvr: str = ""
+    cache: str = ""
     place: Place = field(default=NOWHERE, eq=False, repr=False)
 
     @property
@@ -238,23 +350,83 @@ class SourceConfig:
 
     @override
     def __str__(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{host}:{self.port}"
+        return f"{_shown_host(self.host)}:{self.port}"
+
+
+@frozen(kw_only=True)
+class PeerConfig:
+    """A neighbour that viewers are sent to for streams it has and this node has not.
+
+    @ivar host: lower case name or IP address without brackets. @ivar port: its HTTP or HTTPS port.
+    @ivar tls: whether links to it are TLS.
+    @ivar public: what viewers are sent to, C{http://HOST:PORT} or C{https://HOST:PORT}, lower case, no
+        path; empty = the node itself as links reach it (see L{public_url}).
+    @ivar cluster_key: its own or the global one; never empty.
+    """
+
+    host: str
+    port: int = DEFAULT_HTTP_PORT
+    tls: bool = False
+    public: str = ""
+    cluster_key: str = field(repr=False)
+    place: Place = field(default=NOWHERE, eq=False, repr=False)
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """What makes two peers the same node."""
+        return (self.host, self.port)
+
+    @property
+    def public_url(self) -> str:
+        """What viewers are sent to: scheme, host and port, without a C{/} at the end."""
+        return self.public or f"{'https' if self.tls else 'http'}://{self}"
+
+    @property
+    def public_host(self) -> str:
+        """The host of L{public_url} as it stands in a URL (IPv6 in brackets)."""
+        return self.public_url.partition("://")[2].rpartition(":")[0]
+
+    @override
+    def __str__(self) -> str:
+        return f"{_shown_host(self.host)}:{self.port}"
+
+
+@frozen(kw_only=True)
+class BalancerConfig:
+    """A name under which viewers are spread over peers: C{/NAME/STREAM/…} leads to C{/STREAM/…} of one.
+
+    @ivar name: a checked name.
+    @ivar mode: C{clients}, C{bitrate}, C{usage} or C{streams}: what the peer with the least of is chosen by.
+    @ivar peers: peers of the configuration, each with its C{max_bitrate} in bits per second; None = not given
+        (never with C{usage}).
+    """
+
+    name: str
+    mode: str = "clients"
+    peers: tuple[tuple[PeerConfig, int | None], ...]
+    place: Place = field(default=NOWHERE, eq=False, repr=False)
 
 
 @frozen(kw_only=True)
 class Configuration:
     """A whole file with everything it includes.
 
-    @ivar http, rtmp: listeners in file order.
+    @ivar http, https, rtmp: listeners in file order.
+    @ivar ssl_certificate, ssl_certificate_key: absolute paths of PEM files; empty when there is no C{https}.
+    @ivar ssl_ca: absolute path of a PEM file: what links over TLS trust; empty = what the system trusts.
     @ivar cluster_key: shared secret of node-to-node links; empty = none are accepted.
     @ivar loglevel: C{none debug info notice warning error alert critical}.
     @ivar state_dir: absolute folder for what outlives a restart; empty = nothing is kept.
-    @ivar streams, templates, vods: by name, in file order. @ivar sources: in file order (= preference).
+    @ivar streams, templates, vods: by name, in file order. @ivar sources: in order of preference.
+    @ivar peers: in file order. @ivar balancers: by name, in file order.
     """
 
     http: tuple[Listen, ...] = ()
+    https: tuple[Listen, ...] = ()
     rtmp: tuple[Listen, ...] = ()
+    ssl_certificate: str = ""
+    ssl_certificate_key: str = ""
+    ssl_ca: str = ""
     cluster_key: str = field(default="", repr=False)
     loglevel: str = "info"
     state_dir: str = ""
@@ -262,3 +434,5 @@ class Configuration:
     templates: Mapping[str, TemplateConfig] = field(factory=dict)
     vods: Mapping[str, VodConfig] = field(factory=dict)
     sources: tuple[SourceConfig, ...] = ()
+    peers: tuple[PeerConfig, ...] = ()
+    balancers: Mapping[str, BalancerConfig] = field(factory=dict)

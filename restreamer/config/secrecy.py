@@ -6,30 +6,34 @@ import difflib
 import functools
 import re
 
-from restreamer.config.words import SECRET_WORDS
+from restreamer.config.words import HIDDEN_WORDS, SECRET_WORDS
 
 HIDDEN = "***"
 _USERINFO = re.compile(r"(?:(?<=://)|^(?!\S*://))\S*@")
 _QUERY = re.compile(r"\?.*", re.DOTALL)
 _KEY_URL = re.compile(r"^(securetoken://).*", re.DOTALL)
+_STREAM_KEY = re.compile(r"^(rtmps?://[^/]*/).+", re.DOTALL | re.IGNORECASE)
 _ASSIGNED = re.compile(r"^([A-Za-z_]*(?:key|password|token|secret)[A-Za-z_]*=).*", re.DOTALL | re.IGNORECASE)
 _PIECE = re.compile(r'#[^\n]*|[;{}]|"(?:[^"\\\n]|\\[^\n])*"?|[^\s";{}]+|\s+')
 
 
 def shown_url(text: str) -> str:
-    """C{text} without user, password, query and signing key."""
+    """C{text} without user, password, query, signing key and (RTMP) stream key."""
     text = _KEY_URL.sub(rf"\1{HIDDEN}", text)
+    text = _STREAM_KEY.sub(rf"\1{HIDDEN}", text)
     text = _ASSIGNED.sub(rf"\1{HIDDEN}", text)
     return _QUERY.sub(f"?{HIDDEN}", _USERINFO.sub(f"{HIDDEN}@", text))
 
 
 def shown_argument(word: str, text: str) -> str:
     """An argument of directive C{word} as an error may show it."""
-    return HIDDEN if word in SECRET_WORDS else shown_url(text)
+    return HIDDEN if word in HIDDEN_WORDS else shown_url(text)
 
 
 @functools.lru_cache(maxsize=1024)
 def _secret_like(word: str) -> bool:
+    if word in HIDDEN_WORDS:
+        return True
     return bool(difflib.get_close_matches(word[:64].lower(), sorted(SECRET_WORDS), n=1, cutoff=0.6))
 
 

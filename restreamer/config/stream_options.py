@@ -8,20 +8,16 @@ from typing import Any
 from attrs import evolve, field, frozen
 
 from restreamer.config import values
-from restreamer.config.blocks import Once, Warn, options, served
+from restreamer.config.blocks import Once, Surroundings, options, served
 from restreamer.config.grammar import Argument, Statement
-from restreamer.config.model import InputConfig, StreamConfig, TemplateConfig, VodConfig
+from restreamer.config.model import InputConfig, StreamConfig, TemplateConfig
+from restreamer.config.preference import in_preference
+from restreamer.config.shared_options import MAX_PRIORITY, MIN_PRIORITY, SharedOptions, segment_count
 from restreamer.config.urls import read_input, scheme_of
-from restreamer.config.words import INPUT, LIVE, NOT_SERVED, STREAM, TEMPLATE
+from restreamer.config.words import INPUT, LIVE, NOT_SERVED, SHARED_OPTIONS, STREAM, TEMPLATE
 
 MAX_INPUTS = 32
 MIN_SEGMENT_DURATION, MAX_SEGMENT_DURATION = 1, 30
-MIN_SEGMENT_COUNT, MAX_SEGMENT_COUNT = 3, 100
-
-
-def segment_count(statement: Statement) -> int:
-    """C{segment_count N;}."""
-    return values.whole(statement, MIN_SEGMENT_COUNT, MAX_SEGMENT_COUNT)
 
 
 def segment_duration(statement: Statement) -> int:
@@ -40,18 +36,6 @@ _READERS: Mapping[str, Callable[[Statement], object]] = {
     "static": values.flag,
     "title": values.text,
 }
-
-
-@frozen(kw_only=True)
-class Surroundings:
-    """What streams need to know of the rest of the file.
-
-    @ivar cluster_key: the global one, or empty. @ivar vods: the locations C{file://} may name.
-    """
-
-    cluster_key: str = field(repr=False)
-    vods: Mapping[str, VodConfig]
-    warn: Warn
 
 
 @frozen
@@ -79,7 +63,11 @@ class _Inputs:
         url, rest = given[0], given[1:]
         self.written = True
         source_timeout: float | None = None
+        priority = 0
         for argument, key, value in options(statement, rest, INPUT, self._around.warn):
+            if key == "priority":
+                priority = values.number(statement, argument, value or "", MIN_PRIORITY, MAX_PRIORITY)
+                continue
             source_timeout = values.parse_timeout(value or "")
             if source_timeout is None:
                 raise values.wrong(statement, argument, f"{key}={values.TIMEOUT_RULE}")
@@ -89,6 +77,7 @@ class _Inputs:
             in_template=self._in_template,
             cluster_key=self._around.cluster_key,
             source_timeout=source_timeout,
+            priority=priority,
         )
         self._once.add(url.text, url.place, scheme_of(statement, url)[0] + "://")
         if made is None:
@@ -107,6 +96,7 @@ class _Inputs:
 def _read(statement: Statement, block: str, around: Surroundings, url: Sequence[Argument]) -> _Given:
     found: dict[str, Any] = {}
     inputs = _Inputs(around, in_template=block != STREAM)
+    shared = SharedOptions(around, placeholder=block != STREAM)
     template: Argument | None = None
     template_statement: Statement | None = None
     prefix = ""
@@ -116,6 +106,8 @@ def _read(statement: Statement, block: str, around: Surroundings, url: Sequence[
         if each.word in ("input", "url"):
             values.no_block(each)
             inputs.add(each, values.arguments(each, 1, 1000, f"{each.word} URL;"))
+        elif each.word in SHARED_OPTIONS:
+            shared.take(each)
         elif each.word == "template":
             template, template_statement = values.one(each, "template NAME;"), each
             values.name(each, template)
@@ -124,7 +116,8 @@ def _read(statement: Statement, block: str, around: Surroundings, url: Sequence[
         else:
             found[each.word] = _READERS[each.word](each)
     if inputs.written:
-        found["inputs"] = tuple(inputs.inputs)
+        found["inputs"] = in_preference(inputs.inputs)
+    found.update(shared.finish(around.cluster_key))
     return _Given(found, template, prefix, template_statement)
 
 
@@ -167,6 +160,6 @@ def read_stream(
         if statement.word == "ondemand":
             base = evolve(base, static=False)
     stream = evolve(base, place=statement.place, **given.values)
-    if not stream.inputs and not stream.disabled:
+    if not stream.inputs and stream.backup is None and not stream.disabled:
         around.warn(statement.place, statement.word, "it has no input that is served, so nothing can play")
     return stream

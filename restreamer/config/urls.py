@@ -1,4 +1,4 @@
-"""Input URLs: C{publish://}, C{file://VOD/PATH}, C{m4f://HOST[:PORT]/NAME}, and known ones not served."""
+"""URLs: inputs (C{publish://}, C{file://VOD/PATH}, C{m4f://HOST[:PORT]/NAME}), pushes, nodes, prefixes."""
 
 from __future__ import annotations
 
@@ -6,15 +6,34 @@ import re
 
 from restreamer.config.address import parse_host_port
 from restreamer.config.grammar import Argument, Statement
-from restreamer.config.model import DEFAULT_HTTP_PORT, NAME_PLACEHOLDER, InputConfig
+from restreamer.config.model import (
+    DEFAULT_HTTP_PORT,
+    DEFAULT_HTTPS_PORT,
+    DEFAULT_RTMP_PORT,
+    DEFAULT_RTMPS_PORT,
+    NAME_PLACEHOLDER,
+    InputConfig,
+    PushConfig,
+)
 from restreamer.config.values import NAME_RULE, wrong
-from restreamer.config.words import KNOWN_SCHEMES, SERVED_SCHEMES
+from restreamer.config.words import (
+    HELD_PUSH_SCHEMES,
+    KNOWN_NODE_SCHEMES,
+    KNOWN_PUSH_SCHEMES,
+    KNOWN_SCHEMES,
+    NODE_SCHEMES,
+    PUSH_SCHEMES,
+    SERVED_SCHEMES,
+)
 from restreamer.media.names import valid_stream_name
 
 MAX_URL = 2048
 MAX_FILE_PATH = 1024
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\\]")
+_URL_PREFIX = re.compile(r"(?:(?:https?:)?//[A-Za-z0-9_.:\[\]-]+)?(?:/[!-~]*)?", re.IGNORECASE)
+_NOT_IN_PREFIX = re.compile(r'[?#"<>\\@]')
+NO_KEY = "a cluster_key at the top level, without which no link is allowed"
 
 
 def scheme_of(statement: Statement, argument: Argument) -> tuple[str, str]:
@@ -22,13 +41,17 @@ def scheme_of(statement: Statement, argument: Argument) -> tuple[str, str]:
 
     @raise ConfigError: it is no URL, or its scheme is neither served nor known.
     """
-    served = ", ".join(f"{each}://" for each in sorted(SERVED_SCHEMES))
+    return _split(statement, argument, "an input", SERVED_SCHEMES, KNOWN_SCHEMES)
+
+
+def _split(
+    statement: Statement, argument: Argument, what: str, served: frozenset[str], known: frozenset[str]
+) -> tuple[str, str]:
     match = _SCHEME.fullmatch(argument.text)
-    if match is None or len(argument.text) > MAX_URL:
-        raise wrong(statement, argument, f"an input URL with one of {served}")
-    scheme = match[1].lower()
-    if scheme not in SERVED_SCHEMES | KNOWN_SCHEMES:
-        raise wrong(statement, argument, f"an input URL with one of {served}")
+    scheme = match[1].lower() if match else ""
+    if match is None or len(argument.text) > MAX_URL or scheme not in served | known:
+        words = ", ".join(f"{each}://" for each in sorted(served))
+        raise wrong(statement, argument, f"{what} URL with one of {words}")
     return scheme, match[2]
 
 
@@ -39,6 +62,7 @@ def read_input(
     in_template: bool,
     cluster_key: str,
     source_timeout: float | None,
+    priority: int = 0,
 ) -> InputConfig | None:
     """The input that C{argument} names; None when its scheme is known but not served.
 
@@ -56,19 +80,19 @@ def read_input(
     elif scheme == "file":
         host, path = _file(statement, argument, rest, in_template)
     else:
-        host, port, path = _m4f(statement, argument, rest, in_template)
+        host, port, path = _m4f(statement, argument, scheme, rest, in_template)
         if not cluster_key:
-            raise wrong(
-                statement, argument, "a cluster_key at the top level, without which no link is allowed"
-            )
+            raise wrong(statement, argument, NO_KEY)
     return InputConfig(
         url=argument.text,
         scheme=scheme,
         host=host,
         port=port,
         path=path,
+        tls=scheme == "m4fs",
         source_timeout=source_timeout,
-        cluster_key=cluster_key if scheme == "m4f" else "",
+        priority=priority,
+        cluster_key=cluster_key if scheme in PUSH_SCHEMES else "",
         place=argument.place,
     )
 
@@ -79,27 +103,129 @@ def _fill(value: str, in_template: bool) -> str:
 
 
 def _file(statement: Statement, argument: Argument, rest: str, in_template: bool) -> tuple[str, str]:
-    vod, _, path = rest.partition("/")
-    parts = path.split("/")
+    parts = None if NAME_PLACEHOLDER in rest and not in_template else split_file(rest)
+    if parts is None:
+        expected = "file://VOD/PATH: the name of a vod block and a path inside it, without . and .. parts"
+        raise wrong(statement, argument, expected)
+    return parts
+
+
+def split_file(text: str) -> tuple[str, str] | None:
+    """C{VOD/PATH} as the name of a VOD and a path inside it; None when it is not right."""
+    vod, _, path = text.partition("/")
     if (
         not valid_stream_name(vod)
         or len(path) > MAX_FILE_PATH
         or _CONTROL.search(path)
-        or any(part in ("", ".", "..") for part in parts)
-        or (NAME_PLACEHOLDER in path and not in_template)
+        or any(part in ("", ".", "..") for part in path.split("/"))
     ):
-        expected = "file://VOD/PATH: the name of a vod block and a path inside it, without . and .. parts"
-        raise wrong(statement, argument, expected)
+        return None
     return vod, path
 
 
-def _m4f(statement: Statement, argument: Argument, rest: str, in_template: bool) -> tuple[str, int, str]:
+def _m4f(
+    statement: Statement, argument: Argument, scheme: str, rest: str, in_template: bool
+) -> tuple[str, int, str]:
     authority, slash, path = rest.partition("/")
-    node = parse_host_port(authority, DEFAULT_HTTP_PORT)
+    node = parse_host_port(authority, DEFAULT_HTTPS_PORT if scheme == "m4fs" else DEFAULT_HTTP_PORT)
+    form = f"{scheme}://HOST[:PORT]/NAME"
     if node is None or not slash:
-        raise wrong(
-            statement, argument, "m4f://HOST[:PORT]/NAME (an IPv6 address in brackets, no user, no query)"
-        )
+        raise wrong(statement, argument, f"{form} (an IPv6 address in brackets, no user, no query)")
     if not valid_stream_name(_fill(path, in_template)):
-        raise wrong(statement, argument, f"m4f://HOST[:PORT]/NAME with {NAME_RULE}")
+        raise wrong(statement, argument, f"{form} with {NAME_RULE}")
     return node[0], node[1], path
+
+
+def read_push(
+    statement: Statement, argument: Argument, *, in_template: bool, cluster_key: str
+) -> PushConfig | str:
+    """The push that C{argument} names; its scheme alone when that is known but not served.
+
+    @param in_template: whether C{%s} may stand for the stream's name.
+    @param cluster_key: the secret for C{m4f}; empty = there is none.
+    @raise ConfigError: the URL is not right for its scheme.
+    """
+    scheme, rest = _split(statement, argument, "a push", PUSH_SCHEMES, HELD_PUSH_SCHEMES | KNOWN_PUSH_SCHEMES)
+    if scheme in KNOWN_PUSH_SCHEMES:
+        return scheme
+    key = ""
+    if scheme in PUSH_SCHEMES:
+        host, port, path = _m4f(statement, argument, scheme, rest, in_template)
+        if not cluster_key:
+            raise wrong(statement, argument, NO_KEY)
+        key = cluster_key
+    else:
+        host, port, path = _rtmp(statement, argument, scheme, rest)
+    return PushConfig(
+        url=argument.text,
+        scheme=scheme,
+        host=host,
+        port=port,
+        path=path,
+        tls=scheme in ("m4fs", "rtmps"),
+        cluster_key=key,
+        place=argument.place,
+    )
+
+
+def _rtmp(statement: Statement, argument: Argument, scheme: str, rest: str) -> tuple[str, int, str]:
+    authority, _, path = rest.partition("/")
+    default = DEFAULT_RTMPS_PORT if scheme == "rtmps" else DEFAULT_RTMP_PORT
+    node = parse_host_port(authority.rpartition("@")[2], default)
+    if node is None or not path.partition("/")[2] or _CONTROL.search(path):
+        raise wrong(statement, argument, f"{scheme}://HOST[:PORT]/APPLICATION/KEY")
+    return node[0], node[1], path
+
+
+def read_node(statement: Statement, argument: Argument, usage: str) -> tuple[str, int, bool] | str:
+    """C{[SCHEME://]HOST[:PORT]} as host, port and whether it is TLS; the scheme alone when it is not served.
+
+    @raise ConfigError: it is not right.
+    """
+    match = _SCHEME.fullmatch(argument.text)
+    scheme, rest = (match[1].lower(), match[2]) if match else ("m4f", argument.text)
+    if scheme in KNOWN_NODE_SCHEMES:
+        return scheme
+    tls = NODE_SCHEMES.get(scheme)
+    node = parse_host_port(
+        rest.removesuffix("/") if scheme.startswith("http") else rest,
+        DEFAULT_HTTPS_PORT if tls else DEFAULT_HTTP_PORT,
+    )
+    if node is None or tls is None:
+        raise wrong(statement, argument, f"{usage}, an IPv6 address in brackets ([::1]:8081)")
+    return node[0], node[1], tls
+
+
+def read_public(statement: Statement, argument: Argument, port: int, tls: bool) -> str:
+    """C{[http://|https://]HOST[:PORT]} of C{public} as a URL with a port and no C{/} at its end.
+
+    @param port, tls: how links reach the same node; what is not written is taken from there.
+    @raise ConfigError: it is not right.
+    """
+    match = _SCHEME.fullmatch(argument.text)
+    scheme = match[1].lower() if match else "https" if tls else "http"
+    rest = match[2].removesuffix("/") if match else argument.text
+    if match is not None:
+        port = DEFAULT_HTTPS_PORT if scheme == "https" else DEFAULT_HTTP_PORT
+    node = parse_host_port(rest, port)
+    if node is None or scheme not in ("http", "https"):
+        raise wrong(statement, argument, "HOST[:PORT], http://HOST[:PORT] or https://HOST[:PORT]")
+    host = f"[{node[0]}]" if ":" in node[0] else node[0]
+    return f"{scheme}://{host}:{node[1]}"
+
+
+def read_url_prefix(statement: Statement, argument: Argument) -> str:
+    """The argument of C{url_prefix} without a C{/} at its end; C{false} is empty.
+
+    @raise ConfigError: it is neither a URL without query nor a path.
+    """
+    text = argument.text
+    if text == "false":
+        return ""
+    if not text or len(text) > MAX_URL or not _URL_PREFIX.fullmatch(text) or _NOT_IN_PREFIX.search(text):
+        raise wrong(
+            statement,
+            argument,
+            "http://HOST[:PORT][/PATH], https://…, //… or /PATH without ? and #, or false",
+        )
+    return text.rstrip("/")

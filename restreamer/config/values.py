@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 
 from restreamer.config.grammar import Argument, Statement, fault
@@ -15,6 +16,8 @@ MIN_TIMEOUT = 0.1
 NAME_RULE = f"a name: 1-{MAX_NAME} characters of A-Z a-z 0-9 . _ - in at most {MAX_PARTS} parts joined by /"
 _NUMBER = re.compile(r"[0-9]{1,9}")
 _SECONDS = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)([smhd]?)")
+_BITS = re.compile(r"([0-9]{1,9})([kKMGT]?)")
+_BIT_UNITS = {"": 1, "k": 1000, "K": 1000, "M": 1000**2, "G": 1000**3, "T": 1000**4}
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
@@ -84,8 +87,13 @@ def secret(statement: Statement) -> str:
 def whole(statement: Statement, low: int, high: int) -> int:
     """A whole number from C{low} to C{high}."""
     argument = one(statement, f"{statement.word} NUMBER;")
-    if _NUMBER.fullmatch(argument.text) and low <= int(argument.text) <= high:
-        return int(argument.text)
+    return number(statement, argument, argument.text, low, high)
+
+
+def number(statement: Statement, argument: Argument, value: str, low: int, high: int) -> int:
+    """The whole number C{value} of C{argument}, from C{low} to C{high}."""
+    if _NUMBER.fullmatch(value) and low <= int(value) <= high:
+        return int(value)
     raise wrong(statement, argument, f"a whole number from {low} to {high}")
 
 
@@ -124,6 +132,41 @@ def timeout(statement: Statement) -> float:
     if seconds is None:
         raise wrong(statement, argument, TIMEOUT_RULE)
     return seconds
+
+
+def seconds(statement: Statement, argument: Argument, value: str, what: str) -> float:
+    """The time C{value} of C{argument}, which is never 0.
+
+    @param what: how the whole should begin, for the message: C{"timeout="}.
+    """
+    found = parse_timeout(value)
+    if not found:
+        raise wrong(statement, argument, f"{what} with seconds from {MIN_TIMEOUT} to {MAX_TIMEOUT}")
+    return found
+
+
+def truth(statement: Statement, argument: Argument, value: str | None, what: str) -> bool:
+    """The value of a switch; without one it is on."""
+    if value not in (None, "true", "false"):
+        raise wrong(statement, argument, f"{what} with true or false")
+    return value != "false"
+
+
+def parse_bits(value: str) -> int | None:
+    """C{5000000}, C{40M}, C{900k} in bits per second; None when C{value} is none of these or 0."""
+    match = _BITS.fullmatch(value)
+    return int(match[1]) * _BIT_UNITS[match[2]] or None if match else None
+
+
+def path(statement: Statement, argument: Argument, what: str) -> str:
+    """A path, made absolute from the folder of the file it is written in.
+
+    @param what: what the path is of, for the message: C{"folder"}.
+    """
+    if not argument.text or _CONTROL.search(argument.text):
+        raise wrong(statement, argument, f"the path of a {what}")
+    base = os.path.dirname(os.path.abspath(argument.place.path))
+    return os.path.normpath(os.path.join(base, argument.text))
 
 
 def name(statement: Statement, argument: Argument) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 
-FILE, HTTP, STREAM, TEMPLATE, LIVE, VOD, SOURCE, INPUT = (
+FILE, HTTP, STREAM, TEMPLATE, LIVE, VOD, SOURCE = (
     "file",
     "http",
     "stream",
@@ -17,8 +17,9 @@ FILE, HTTP, STREAM, TEMPLATE, LIVE, VOD, SOURCE, INPUT = (
     "live",
     "vod",
     "source",
-    "input",
 )
+PEER, BALANCER = "peer", "balancer"
+INPUT, BACKUP, PUSH, MEMBER = "input", "backup", "push", "member"
 
 
 def _words(text: str) -> frozenset[str]:
@@ -33,11 +34,23 @@ BLOCK_TITLES: Mapping[str, str] = {
     LIVE: "a live block",
     VOD: "a vod block",
     SOURCE: "a source block",
+    PEER: "a peer block",
+    BALANCER: "a balancer block",
     INPUT: "the options of an input",
+    BACKUP: "the options of a backup",
+    PUSH: "the options of a push",
+    MEMBER: "the options of a peer of a balancer",
 }
 """How a message names the inside of each block."""
 
+HELD_OPTIONS = frozenset(["cache", "dvr", "on_play"])
+"""Options that are read and kept for a version that serves them; they warn like known words."""
+
+SHARED_OPTIONS = HELD_OPTIONS | _words("backup prepush protocols push retry_limit url_prefix")
+"""Options that a stream and a source have alike."""
+
 _STREAM_OPTIONS = (
+    *SHARED_OPTIONS,
     "clients_timeout",
     "comment",
     "disabled",
@@ -53,34 +66,42 @@ _STREAM_OPTIONS = (
 
 SERVED: Mapping[str, frozenset[str]] = {
     FILE: _words("""
-        cluster_key file http include live loglevel ondemand rtmp source state_dir stream template vod
+        balancer cluster_key file http https include live loglevel ondemand peer rtmp source ssl_ca
+        ssl_certificate ssl_certificate_key state_dir stream template vod
         """),
     HTTP: frozenset(["api", "include"]),
     STREAM: frozenset([*_STREAM_OPTIONS, "include", "template"]),
     TEMPLATE: frozenset([*_STREAM_OPTIONS, "include", "prefix"]),
     LIVE: frozenset([*_STREAM_OPTIONS, "include"]),
     VOD: frozenset(["include", "path", "paths", "storage"]),
-    SOURCE: _words("clients_timeout cluster_key except include only segment_count source_timeout"),
-    INPUT: frozenset(["source_timeout"]),
+    SOURCE: SHARED_OPTIONS
+    | _words("""
+        clients_timeout cluster_key except include only prefix priority segment_count source_timeout
+        """),
+    PEER: frozenset(["cluster_key", "include", "public"]),
+    BALANCER: frozenset(["include", "mode", "peer"]),
+    INPUT: frozenset(["priority", "source_timeout"]),
+    BACKUP: _words("audio_timeout dvr timeout transcode video_timeout"),
+    PUSH: frozenset(),
+    MEMBER: frozenset(["max_bitrate"]),
 }
 """Words that have their effect, by block."""
 
 _KNOWN_STREAM = _words(
     """
-        add_audio_only allowed_countries audio_timeout auth backup cache chunk_duration cluster_ingest
-        cmaf disallowed_countries domains drm dvbocr dvr epg_enabled frames_timeout hls_scte35
-        jpeg_snapshot_sign_key labels max_retry_timeout max_sessions meta mpegts_ac3 mpegts_pids on_play
-        on_publish playback_headers position prepush protocols provider publish_enabled push
-        recheck_secondary_inputs_interval retry_limit segment_headers session_keys soft_limitation
-        thumbnails transcoder url_prefix video_timeout webrtc_abr
+        add_audio_only allowed_countries audio_timeout auth chunk_duration cluster_ingest cmaf
+        disallowed_countries domains drm dvbocr epg_enabled frames_timeout hls_scte35
+        jpeg_snapshot_sign_key labels max_retry_timeout max_sessions meta mpegts_ac3 mpegts_pids on_publish
+        playback_headers position provider publish_enabled recheck_secondary_inputs_interval
+        segment_headers session_keys soft_limitation thumbnails transcoder video_timeout webrtc_abr
         """
 )
 
 KNOWN: Mapping[str, frozenset[str]] = {
     FILE: _words(
         """
-        auth_backend auth_token balancer cache config_external dvb_card dvr edit_auth event_sink https
-        iptv logrequests mysql no_auto_token notify peer pulsedb rewrite rproxy rtmps rtsp rtsps
+        auth_backend auth_token cache config_external dvb_card dvr edit_auth event_sink
+        iptv logrequests mysql no_auto_token notify pulsedb rewrite rproxy rtmps rtsp rtsps
         segment_cache session_log sip snmp srt transcoder transponder turn view_auth vision vsaas
         web_script workers
         """
@@ -97,38 +118,74 @@ KNOWN: Mapping[str, frozenset[str]] = {
     ),
     SOURCE: _words(
         """
-        add_audio_only audio_timeout auth backup cache chunk_duration cluster_ingest drm dvr
-        group_config labels max_sessions mpegts_pids on_play on_publish playback_headers prefix prepush
-        protocols push retry_limit segment_duration session_keys thumbnails transcoder url_prefix
-        video_timeout
+        add_audio_only audio_timeout auth chunk_duration cluster_ingest drm group_config labels
+        max_sessions mpegts_pids on_publish playback_headers segment_duration session_keys thumbnails
+        transcoder video_timeout
         """
     ),
+    PEER: _words(
+        """
+        api_url channel_limit cpu_limit fetch_timeout hostname max_bitrate private_payload_url
+        public_payload_url stale_timeout
+        """
+    ),
+    BALANCER: frozenset(["countries", "countries_default"]),
     INPUT: _words(
         """
         allow_if audio_timeout bitrate connect_timeout deny_if frames_timeout headers max_retry_timeout
-        no_clients_reconnect_delay pids pnr priority program programs retry_limit skip_stalled_check
+        no_clients_reconnect_delay pids pnr program programs retry_limit skip_stalled_check
         timeout tracks user_agent via video_timeout
         """
     ),
+    BACKUP: frozenset(),
+    PUSH: frozenset(["comment", "connect_timeout", "disabled", "retry_limit", "retry_timeout", "timeout"]),
+    MEMBER: frozenset(),
 }
 """Words that are skipped with a warning, by block."""
 
-SERVED_SCHEMES = frozenset(["file", "m4f", "publish"])
+SERVED_SCHEMES = frozenset(["file", "m4f", "m4fs", "publish"])
 """URL schemes an input may have."""
 
 KNOWN_SCHEMES = _words(
     """
-        copy fake hls hls2 hlss hlss2 http https m4fs m4s m4ss mixer playlist rtmp rtmps rtp rtsp
+        copy fake hls hls2 hlss hlss2 http https m4s m4ss mixer playlist rtmp rtmps rtp rtsp
         rtsp-udp rtsp2 rtsps shoutcast srt timeshift tshttp tshttps tstcp udp udp1 udp2 udp3
         """
 )
 """URL schemes whose inputs are skipped with a warning."""
 
-SOURCE_SCHEMES = frozenset(["m4f", "m4fs", "m4s", "m4ss"])
-"""Schemes that may stand before the host of a source; only m4f is served."""
+NODE_SCHEMES: Mapping[str, bool] = {"m4f": False, "http": False, "m4fs": True, "https": True}
+"""Schemes that may stand before the host of a source or peer, and whether each is TLS."""
+
+KNOWN_NODE_SCHEMES = frozenset(["m4s", "m4ss"])
+"""Schemes whose sources and peers are left out with a warning."""
+
+PUSH_SCHEMES = frozenset(["m4f", "m4fs"])
+"""URL schemes of a push."""
+
+HELD_PUSH_SCHEMES = frozenset(["rtmp", "rtmps"])
+"""URL schemes of a push that is kept for a version that serves it, with a warning."""
+
+KNOWN_PUSH_SCHEMES = _words("hls hlss m4s m4ss srt tshttp tshttps udp udp1 udp2 udp3")
+"""URL schemes whose pushes are skipped with a warning."""
+
+PROTOCOLS = frozenset(["hls", "m4f", "mpegts", "rtmp"])
+"""Protocols that C{protocols} switches."""
+
+PROTOCOL_ALIASES: Mapping[str, str] = {"tshttp": "mpegts"}
+"""Other words for some of them."""
+
+KNOWN_PROTOCOLS = _words("api cmaf dash jpeg m4s mp4 mseld mss player rtsp shoutcast srt webrtc")
+"""Protocols of others, which nobody can play here whatever is said of them."""
+
+BALANCER_MODES = ("clients", "bitrate", "usage", "streams")
+"""What the peer with the least of is chosen by."""
 
 SECRET_WORDS = frozenset(["cluster_key", "edit_auth", "password", "view_auth"])
 """Words whose arguments are never shown."""
+
+HIDDEN_WORDS = SECRET_WORDS | {"auth", "on_play", "on_publish"}
+"""Those, and words whose arguments often hold a token."""
 
 EXAMPLE_KEYS = frozenset(["restreamer-demo-key", "replace-this-by-a-long-random-key"])
 """Cluster keys of the shipped files: no secrets."""
@@ -140,6 +197,9 @@ GUARDS = _words(
         """
 )
 """Known words that keep somebody out: without them the door is open, so the warning says so."""
+
+CERTIFICATES = ("ssl_certificate", "ssl_certificate_key", "ssl_ca")
+"""Words that name a PEM file."""
 
 LOG_LEVELS = ("none", "debug", "info", "notice", "warning", "error", "alert", "critical")
 

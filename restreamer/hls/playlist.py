@@ -10,6 +10,7 @@ never given. There is no EXT-X-ENDLIST: a stream that is over has no playlist.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from urllib.parse import quote
 
 from attrs import frozen
 
@@ -19,6 +20,8 @@ from restreamer.media.timebase import TICKS_PER_SECOND, iso8601_ms
 #: Fractions in EXTINF need 3 (RFC 8216 section 7); EXT-X-GAP came with 8.
 _VERSION = 3
 _VERSION_WITH_GAPS = 8
+#: Characters of a URL that stay as they are (RFC 3986 section 2.2, and the percent sign).
+_URL = ":/?#[]@!$&'()*+,;=%~"
 
 
 @frozen
@@ -54,27 +57,28 @@ class ListedGap:
 Listed = ListedSegment | ListedGap
 
 
-def segment_lines(entry: Listed) -> str:
-    """The lines of one entry."""
+def segment_lines(entry: Listed, base: str = "") -> str:
+    """The lines of one entry; C{base} stands before its URI."""
     if isinstance(entry, ListedGap):
         return (
             f"#EXT-X-PROGRAM-DATE-TIME:{iso8601_ms(entry.start)}\n"
             "#EXT-X-GAP\n"
             f"#EXTINF:{_seconds(entry.duration)},\n"
-            f"{gap_uri(entry.number)}\n"
+            f"{base}{gap_uri(entry.number)}\n"
         )
     return (
         f"{'#EXT-X-DISCONTINUITY' + chr(10) if entry.discontinuity else ''}"
         f"#EXT-X-PROGRAM-DATE-TIME:{iso8601_ms(entry.program_date_time)}\n"
         f"#EXTINF:{_seconds(entry.duration)},\n"
-        f"{segment_uri(entry.start, entry.duration, entry.number)}\n"
+        f"{base}{segment_uri(entry.start, entry.duration, entry.number)}\n"
     )
 
 
-def media_playlist(target_duration: int, entries: Sequence[Listed]) -> str:
+def media_playlist(target_duration: int, entries: Sequence[Listed], base: str = "") -> str:
     """The playlist of C{entries}, oldest first, with consecutive numbers.
 
     @param target_duration: seconds, at least each rounded duration (RFC 8216 section 4.3.3.1).
+    @param base: stands before every segment's URI; empty: they are relative to the playlist.
     """
     first = entries[0] if entries else None
     gaps = any(isinstance(entry, ListedGap) for entry in entries)
@@ -90,8 +94,18 @@ def media_playlist(target_duration: int, entries: Sequence[Listed]) -> str:
             before -= 1  # its own tag, which is printed, counts it
         if before > 0:
             lines.append(f"#EXT-X-DISCONTINUITY-SEQUENCE:{before}\n")
-    lines.extend(segment_lines(entry) for entry in entries)
+    lines.extend(segment_lines(entry, base) for entry in entries)
     return "".join(lines)
+
+
+def segment_base(url_prefix: str, name: str) -> str:
+    """What stands before segment URIs of stream C{name} when they are fetched from C{url_prefix}.
+
+    The prefix of an outer cache holds for many streams, so the name follows it. Empty without a prefix.
+    """
+    if not url_prefix:
+        return ""
+    return f"{quote(url_prefix.rstrip('/'), safe=_URL)}/{quote(name)}/"
 
 
 def _seconds(ticks: int) -> str:

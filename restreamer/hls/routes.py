@@ -15,15 +15,25 @@ import re
 import zlib
 from collections.abc import Awaitable, Sequence
 from typing import Final, Protocol
-from urllib.parse import quote, unquote_plus
+from urllib.parse import unquote_plus
 from weakref import WeakKeyDictionary
 
 from attrs import define, field
 
 from restreamer.errors import Reason, Refused
+from restreamer.hls.answers import (
+    CORS,
+    NO_SEGMENT,
+    PLAYLIST_TYPE,
+    PLAYLISTS,
+    PREFLIGHT,
+    SEGMENT_HEADERS,
+    WRONG_METHOD,
+    with_token,
+)
 from restreamer.hls.master import master_playlist, needs_master
 from restreamer.hls.names import GAP_PATTERN, SEGMENT_PATTERN, segment_uri
-from restreamer.hls.playlist import Listed, ListedGap, ListedSegment, media_playlist
+from restreamer.hls.playlist import Listed, ListedGap, ListedSegment, media_playlist, segment_base
 from restreamer.http1.reply import FullReply, HttpRequest, Reply, Route
 from restreamer.live.stream import Stream
 from restreamer.live.window import LiveWindow, WindowEntry, WindowGap, WindowSegment
@@ -32,42 +42,11 @@ from restreamer.media.names import check_stream_name
 from restreamer.media.track import Tracks
 from restreamer.seams import OpenRequest
 
-#: File names of playlists: whether they are the media playlist, the master, or whichever suits (None).
-_PLAYLISTS: Final[dict[str, str]] = {
-    "index.m3u8": "suitable",
-    "playlist.m3u8": "suitable",
-    "video.m3u8": "media",
-    "master.m3u8": "master",
-}
 _SEGMENT_PATH: Final = re.compile(f"/(.+)/({SEGMENT_PATTERN}|{GAP_PATTERN})")
 _LONGEST_FIELD: Final = 256
 
-_CORS: Final = b"Access-Control-Allow-Origin: *\r\nX-Content-Type-Options: nosniff\r\n"
-_EXPOSED: Final = b"Access-Control-Expose-Headers: Content-Length, Content-Range\r\n"
-_PLAYLIST_TYPE: Final = b"Content-Type: application/vnd.apple.mpegurl\r\n"
-_PLAYLIST_HEADERS: Final = _PLAYLIST_TYPE + b"Cache-Control: max-age=1\r\n" + _CORS
-_PRIVATE_PLAYLIST_HEADERS: Final = _PLAYLIST_TYPE + b"Cache-Control: private, max-age=1\r\n" + _CORS
-_SEGMENT_HEADERS: Final = (
-    b"Content-Type: video/mp2t\r\nCache-Control: public, max-age=86400, immutable\r\n" + _CORS + _EXPOSED
-)
-_PREFLIGHT: Final = FullReply(
-    status=204,
-    headers=b"Access-Control-Allow-Origin: *\r\n"
-    b"Access-Control-Allow-Methods: GET, HEAD, OPTIONS\r\n"
-    b"Access-Control-Allow-Headers: Range, If-None-Match, If-Range\r\n"
-    b"Access-Control-Max-Age: 86400\r\n"
-    b"Allow: GET, HEAD, OPTIONS\r\n",
-)
-_WRONG_METHOD: Final = FullReply(
-    status=405,
-    headers=b"Content-Type: text/plain; charset=utf-8\r\nAllow: GET, HEAD, OPTIONS\r\n" + _CORS,
-    body=b"Method Not Allowed\n",
-)
-_NO_SEGMENT: Final = FullReply(
-    status=404,
-    headers=b"Content-Type: text/plain; charset=utf-8\r\nCache-Control: max-age=1\r\n" + _CORS,
-    body=b"No such segment\n",
-)
+_PLAYLIST_HEADERS: Final = PLAYLIST_TYPE + b"Cache-Control: max-age=1\r\n" + CORS
+_PRIVATE_PLAYLIST_HEADERS: Final = PLAYLIST_TYPE + b"Cache-Control: private, max-age=1\r\n" + CORS
 
 
 class WatchPoint(Protocol):
@@ -104,11 +83,13 @@ def query_value(query: str, name: str) -> str:
 class _Rendering:
     """What was rendered of one version of a window.
 
-    @ivar media: the media playlist; @ivar numbers: segment numbers by URI, unlisted ones included.
+    @ivar url_prefix: the stream's; @ivar media: the media playlist.
+    @ivar numbers: segment numbers by URI, unlisted ones included.
     @ivar replies: finished answers by kind of playlist, for viewers without a token.
     """
 
     version: int
+    url_prefix: str
     media: bytes
     numbers: dict[str, int]
     replies: dict[str, FullReply] = field(factory=dict, init=False)
@@ -127,7 +108,7 @@ class HlsRoutes:
         path = request.path
         if path.endswith(".m3u8"):
             name, _, file = path[1:].rpartition("/")
-            if not name or file not in _PLAYLISTS:
+            if not name or file not in PLAYLISTS:
                 return None
         elif path.endswith(".ts"):
             match = _SEGMENT_PATH.fullmatch(path)
@@ -137,7 +118,7 @@ class HlsRoutes:
         else:
             return None
         if request.method not in ("GET", "HEAD"):
-            return _PREFLIGHT if request.method == "OPTIONS" else _WRONG_METHOD
+            return PREFLIGHT if request.method == "OPTIONS" else WRONG_METHOD
         query, headers = request.query, request.headers
         wanted = OpenRequest(
             name=check_stream_name(name),
@@ -148,26 +129,27 @@ class HlsRoutes:
             query=query,
             user_agent=headers.get("user-agent", "")[:_LONGEST_FIELD],
             referer=headers.get("referer", "")[:_LONGEST_FIELD],
+            part=path.endswith(".ts"),
         )
-        kind = _PLAYLISTS.get(file)
+        kind = PLAYLISTS.get(file)
         return self._segment(wanted, file) if kind is None else self._playlist(wanted, kind)
 
     async def _segment(self, wanted: OpenRequest, uri: str) -> Reply:
         stream = await self._watch_point.watch(wanted)
-        number = self._rendering(stream.window).numbers.get(uri)
+        number = self._rendering(stream).numbers.get(uri)
         entry = stream.window.find(number) if number is not None else None
         if entry is None:
-            return _NO_SEGMENT
+            return NO_SEGMENT
         return FullReply(
             status=200,
-            headers=_SEGMENT_HEADERS,
+            headers=SEGMENT_HEADERS,
             body=self._packaged(stream, entry),
             etag=f'"{entry.number:x}-{entry.segment.checksum:08x}"',
         )
 
     async def _playlist(self, wanted: OpenRequest, kind: str) -> Reply:
         stream = await self._watch_point.watch(wanted)
-        rendering = self._rendering(stream.window)
+        rendering = self._rendering(stream)
         reply = rendering.replies.get(kind)
         if reply is None:
             body = self._playlist_body(stream, rendering, kind)
@@ -178,7 +160,7 @@ class HlsRoutes:
             return FullReply(
                 status=200,
                 headers=_PRIVATE_PLAYLIST_HEADERS,
-                body=_with_token(reply.body, wanted.token),
+                body=with_token(reply.body, wanted.token),
             )
         return reply
 
@@ -203,13 +185,20 @@ class HlsRoutes:
             ),
         )
 
-    def _rendering(self, window: LiveWindow) -> _Rendering:
+    def _rendering(self, stream: Stream) -> _Rendering:
+        window = stream.window
         rendering = self._renderings.get(window)
-        if rendering is None or rendering.version != window.version:
+        if (
+            rendering is None
+            or rendering.version != window.version
+            or rendering.url_prefix != stream.url_prefix
+        ):
+            base = segment_base(stream.url_prefix, stream.name)
             listed = [_listed(entry) for entry in window.entries]
             rendering = self._renderings[window] = _Rendering(
                 window.version,
-                media_playlist(window.target_duration, listed).encode("ascii"),
+                stream.url_prefix,
+                media_playlist(window.target_duration, listed, base).encode("ascii"),
                 {
                     segment_uri(entry.start, entry.duration, entry.number): entry.number
                     for entry in window.retained
@@ -227,15 +216,9 @@ def _listed(entry: WindowEntry) -> Listed:
         segment.start,
         segment.duration,
         segment.program_date_time(),
-        segment.discontinuity,
-        segment.discontinuity_sequence,
+        entry.discontinuity,
+        entry.discontinuity_sequence,
     )
-
-
-def _with_token(playlist: bytes, token: str) -> bytes:
-    """C{playlist} with the viewer's token on each of its URIs: players do not hand queries down."""
-    query = b"?token=" + quote(token, safe="").encode("ascii") + b"\n"
-    return playlist.replace(b".ts\n", b".ts" + query).replace(b".m3u8\n", b".m3u8" + query)
 
 
 def hls_routes(watch_point: WatchPoint, pack_ts: PackTs) -> Route:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from typing import Final
+from urllib.parse import quote
 
-from restreamer.errors import Reason, Refused
-from restreamer.http1.reply import FullReply
+from restreamer.errors import REDIRECTED, Reason, Redirected, Refused
+from restreamer.http1.reply import FullReply, HttpRequest
 
 #: Status of each class of refusal (RFC 9110 section 15).
 STATUS_OF_REASON: Final[dict[Reason, int]] = {
@@ -30,12 +31,21 @@ _HEADERS: Final = (
 _RETRY_HEADERS: Final = _HEADERS + b"Retry-After: %d\r\n" % RETRY_AFTER
 
 
-def refusal_reply(refused: Refused) -> FullReply:
+def redirection(location: str) -> FullReply:
+    """Found elsewhere, for now. @param location: an absolute URL of ASCII, with no control characters."""
+    return FullReply(status=302, headers=b"%sLocation: %s\r\n" % (_HEADERS, location.encode("ascii")))
+
+
+def refusal_reply(refused: Refused, request: HttpRequest | None = None) -> FullReply:
     """The answer to a request that was refused.
 
     The body is the refusal's one sentence. A stream that is not ready yet also carries C{Retry-After}
-    (RFC 9110 section 10.2.3), because asking again is right there and nowhere else.
+    (RFC 9110 section 10.2.3), because asking again is right there and nowhere else. What another node has is
+    redirected (section 15.4.3), if C{request} is given, and marked so that it is not redirected again.
     """
+    if isinstance(refused, Redirected) and request is not None:
+        query = f"{request.query}&{REDIRECTED}" if request.query else REDIRECTED
+        return redirection(f"{refused.http}{quote(request.path)}?{query}")
     return FullReply(
         status=STATUS_OF_REASON[refused.reason],
         headers=_RETRY_HEADERS if refused.reason is Reason.NOT_READY else _HEADERS,

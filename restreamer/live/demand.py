@@ -20,6 +20,7 @@ class OnDemand:
     @ivar linger: seconds the input is kept after the last viewer or request; a new one cancels the end.
         0: once started it is kept for ever.
     @ivar title, @ivar path: what the catalogue says of the stream.
+    @ivar protocols: by which it may be played; None: by all.
     """
 
     clock: Clock
@@ -29,6 +30,7 @@ class OnDemand:
     linger: float
     title: str = ""
     path: tuple[bytes, ...] = ()
+    protocols: frozenset[str] | None = None
     started: bool = field(default=False, init=False)
     _wanted_at: float = field(default=0.0, init=False)
     _timer: Timer | None = field(default=None, init=False)
@@ -49,6 +51,13 @@ class OnDemand:
         if self.started:
             self.started = False
             self.stop()
+
+    def abandon(self) -> None:
+        """Stop all checks and leave the input to somebody else, running or not."""
+        self.started = False
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        self._timer = None
 
     def _check(self) -> None:
         self._timer = self.clock.callLater(CHECK_EVERY, self._check)

@@ -17,13 +17,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from attrs import define, frozen
+from attrs import define, evolve, frozen
 from typing_extensions import override
 
 from restreamer.live.feed_log import FeedLog
+from restreamer.live.resume import Resumption, newest_by_kind
 from restreamer.live.stream import Faulted, ignore_fault
 from restreamer.live.tap import IdleTap
-from restreamer.live.viewer import Viewer
+from restreamer.live.viewer import Viewer, viewer_of
 from restreamer.m4f.records import RunInfo
 from restreamer.m4f.segment import SegmentBuilder
 from restreamer.media.frame import Frame
@@ -51,11 +52,24 @@ class FeedLimits:
 
     @ivar max_bytes, @ivar max_seconds: what a viewer may be behind before it jumps.
     @ivar flush_interval: seconds between flushes, or None for the cadence by viewers.
+    @ivar prepush: seconds in the past where a viewer begins; 0.0: at the newest keyframe.
     """
 
     max_bytes: int = 8 * 1024 * 1024
     max_seconds: float = 10.0
     flush_interval: float | None = None
+    prepush: float = 0.0
+
+    def reaching_back(self, seconds: float) -> FeedLimits:
+        """These limits for viewers that begin C{seconds} in the past: the log is longer by as much."""
+        if seconds <= 0:
+            return self
+        return evolve(
+            self,
+            prepush=seconds,
+            max_seconds=self.max_seconds + seconds,
+            max_bytes=int(self.max_bytes * (1 + seconds / self.max_seconds)),
+        )
 
 
 @define(eq=False)
@@ -94,6 +108,8 @@ class Feed(IdleTap):
         self.log = FeedLog(limits.max_bytes, limits.max_seconds)
         self._clock = clock
         self._limits = limits
+        self._prepush = int(limits.prepush * TICKS_PER_SECOND)
+        self._newest = 0
         self._empty = empty
         self._faulted = faulted
         self._live: dict[Viewer, None] = {}
@@ -110,6 +126,9 @@ class Feed(IdleTap):
         self._stall_timer: Timer | None = None
         self._tracks: Tracks = ()
         self._run: RunInfo | None = None
+        self._builder: SegmentBuilder | None = None
+        self._sent: dict[bool, int] = {}
+        self._resumption: Resumption | None = None
         self._video: frozenset[int] = frozenset()
         self._last_key = 0
         self._has_key = False
@@ -139,11 +158,12 @@ class Feed(IdleTap):
         return self._clock.seconds()
 
     def join(self, transport: ViewerTransport, ended: Callable[[str], None]) -> Viewer:
-        """Add a viewer at the newest keyframe (at the next one when there is none yet).
+        """Add a viewer at the newest keyframe (at the next one when there is none yet), or as far before it
+        as the limits say.
 
         A viewer of a closed feed is told of the end at once.
         """
-        viewer = Viewer(self, transport, ended)
+        viewer = viewer_of(self, transport, ended)
         if self._closed:
             viewer.end("the stream has ended", abort=False)
             return viewer
@@ -181,17 +201,25 @@ class Feed(IdleTap):
         if tracks:
             self._configure(run, tracks, discontinuity=False)
             self._mux(frames)
+            newest_by_kind(frames, self._video, self._sent)
             self._close_entry()
+            self._newest = frames[-1].dts if frames else 0
 
     @override
     def run_began(self, run: RunInfo) -> None:
-        """Timestamps start anew with the next segment."""
+        """Timestamps start anew with the next segment; what was shown already is not sent again."""
+        self._note_sent()
+        self._builder = None
+        if self._resumption is None or self._resumption.begun:
+            self._resumption = Resumption(self._sent)
         self._run = run
         self._tracks = ()
 
     @override
     def segment_opened(self, builder: SegmentBuilder) -> None:
         """Reconfigure the muxer where tracks or timeline change."""
+        self._note_sent()
+        self._builder = builder
         opening = builder.opening
         changed = not same_tracks(opening.tracks, self._tracks)
         if (changed or opening.discontinuity) and self._run is not None:
@@ -200,7 +228,12 @@ class Feed(IdleTap):
     @override
     def frames_added(self, builder: SegmentBuilder, frames: Sequence[Frame]) -> None:
         """Mux frames and send them, now or with the next flush."""
+        if self._resumption is not None:
+            frames = self._resume(self._resumption, frames)
+            if not frames:
+                return
         self._mux(frames)
+        self._newest = frames[-1].dts
         interval = self.flush_interval
         if interval <= 0:
             self._flush()
@@ -246,6 +279,24 @@ class Feed(IdleTap):
 
     # Muxing.
 
+    def _note_sent(self) -> None:
+        """Keep how far the segment that ends now got."""
+        if self._builder is None:
+            return
+        newest: dict[bool, int] = {}
+        newest_by_kind(self._builder.frames, self._video, newest)
+        if self._resumption is None:
+            self._sent.update(newest)
+        elif self._resumption.begun:
+            for kind, dts in newest.items():
+                self._sent[kind] = max(dts, self._sent.get(kind, dts))
+
+    def _resume(self, resumption: Resumption, frames: Sequence[Frame]) -> Sequence[Frame]:
+        later = resumption.later(frames, self._video)
+        if resumption.over:
+            self._resumption = None
+        return later
+
     def _configure(self, run: RunInfo, tracks: Tracks, discontinuity: bool) -> None:
         self._tracks = tracks
         self._video = frozenset(t.track_id for t in tracks if t.kind is TrackKind.VIDEO)
@@ -260,7 +311,7 @@ class Feed(IdleTap):
                 self._close_entry()
                 self._last_key = frame.dts
                 self._has_key = True
-                self.log.mark(self.muxer.join_prefix(), self.muxer.skip_prefix())
+                self.log.mark(self.muxer.join_prefix(), self.muxer.skip_prefix(), frame.dts)
             data = mux(frame)
             self._pending.append(data)
             self._pending_size += len(data)
@@ -349,8 +400,14 @@ class Feed(IdleTap):
         self._slice_timer = self._clock.callLater(0, self._slice)
 
     def _start(self, viewer: Viewer) -> None:
-        """Place C{viewer} at the newest key point and give it that entry through its transport."""
-        key = self.log.newest_key()
+        """Place C{viewer} at the newest key point and give it that entry through its transport.
+
+        A viewer that is new begins as far before that as the limits say.
+        """
+        if self._prepush and not viewer.bytes_sent:
+            key = self.log.key_before(self._newest - self._prepush)
+        else:
+            key = self.log.newest_key()
         if key is None:
             self._waiting[viewer] = None
             return
@@ -384,6 +441,8 @@ class Feed(IdleTap):
                 return
             if sent != len(entry):
                 self._park(viewer, entry[sent:])
+                return
+            if viewer.parked or viewer.gone:
                 return
         self._live[viewer] = None
 

@@ -18,11 +18,13 @@ class KeyPoint:
 
     @ivar entry: its number; @ivar join: private bytes for a viewer that starts here.
     @ivar skip: private bytes for a viewer that jumps here from an older place.
+    @ivar at: its decoding time in ticks.
     """
 
     entry: int
     join: bytes
     skip: bytes
+    at: int = 0
 
 
 @define(eq=False)
@@ -42,11 +44,11 @@ class FeedLog:
     keys: deque[KeyPoint] = field(factory=deque)
     _times: deque[float] = field(factory=deque)
 
-    def mark(self, join: bytes, skip: bytes) -> None:
+    def mark(self, join: bytes, skip: bytes, at: int = 0) -> None:
         """The next entry begins with a random access point (with this one, if several come before it)."""
         if self.keys and self.keys[-1].entry == self.end:
             self.keys.pop()
-        self.keys.append(KeyPoint(self.end, join, skip))
+        self.keys.append(KeyPoint(self.end, join, skip, at))
 
     def append(self, entry: bytes, now: float) -> None:
         """Add an entry made at C{now} seconds, and drop what is older than the bounds allow."""
@@ -73,6 +75,16 @@ class FeedLog:
             if key.entry < self.end:
                 return key
         return None
+
+    def key_before(self, at: int) -> KeyPoint | None:
+        """The newest key point held that is not later than C{at} ticks; the oldest when all are later."""
+        found = None
+        for key in reversed(self.keys):
+            if key.entry < self.end:
+                found = key
+                if key.at <= at:
+                    break
+        return found
 
     def age(self, number: int, now: float) -> float:
         """Seconds since entry C{number} was made; 0.0 for one not made yet."""

@@ -98,6 +98,21 @@ class SegmentCutter:
             self._note_keyframe(start)
         return number
 
+    def resume(self, number: int, start: int) -> None:
+        """Go on in segment C{number} that began at C{start}, which another cutter of the grid opened."""
+        self.number = number - 1
+        self.open(start)
+        self.number = number
+
+    def passed(self, dts: int, key: bool) -> None:
+        """A frame of the resumed segment, or of one before it, that was there already.
+
+        @param key: it is a keyframe of the video. Frames of audio beside video are not told.
+        """
+        self._note_picture(dts)
+        if key:
+            self._note_keyframe(dts)
+
     def ends_before(self, dts: int, random_access: bool, video: bool, beside: bool = False) -> bool:
         """Whether the open segment ends before a frame at C{dts}.
 

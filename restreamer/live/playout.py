@@ -6,18 +6,25 @@ from collections.abc import Callable, Mapping
 
 from restreamer.errors import Reason, Refused
 from restreamer.live.feed import Feed, FeedCounters, FeedLimits
+from restreamer.live.history import history
 from restreamer.live.stream import Stream
 from restreamer.live.viewer import Viewer
+from restreamer.media.timebase import TICKS_PER_SECOND
 from restreamer.seams import Clock, FeedMuxer, ViewerTransport
 
 #: Makes the muxer of a container for a stream of that title.
 MuxerFactory = Callable[[str], FeedMuxer]
+
+#: Viewers begin at most so far in the past, seconds.
+MAX_PREPUSH = 60.0
 
 
 class Playout:
     """Joins viewers to the feeds of a stream; a L{restreamer.seams.Playable}.
 
     @ivar stream: the stream. @ivar counters: per container, kept when a feed is gone.
+    @ivar prepush: seconds in the past where viewers begin, as far as the window reaches, at most
+        L{MAX_PREPUSH}; 0.0: at the newest keyframe. Holds for feeds opened from then on.
     """
 
     def __init__(
@@ -25,6 +32,7 @@ class Playout:
     ) -> None:
         self.stream = stream
         self.counters: dict[str, FeedCounters] = {}
+        self.prepush = 0.0
         self._clock = clock
         self._muxers = muxers
         self._limits = limits
@@ -66,10 +74,11 @@ class Playout:
             raise Refused(Reason.UNSUPPORTED, f"streams are not served as {container} here")
         stream = self.stream
         counters = self.counters.setdefault(container, FeedCounters())
+        prepush = min(self.prepush, MAX_PREPUSH)
         feed = Feed(
             factory(stream.title or stream.name),
             self._clock,
-            self._limits,
+            self._limits.reaching_back(prepush),
             counters,
             lambda: self._emptied(container),
             stream.faulted,
@@ -78,7 +87,7 @@ class Playout:
             feed.close()
             return feed
         if stream.run is not None:
-            tracks, frames = stream.recent()
+            tracks, frames = history(stream, int(prepush * TICKS_PER_SECOND))
             feed.begin(stream.run, tracks, frames)
         self._feeds[container] = feed
         stream.attach(feed)

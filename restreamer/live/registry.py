@@ -35,12 +35,21 @@ class StreamSettings:
 
     @ivar segment_duration: D in ticks. @ivar segment_count: segments listed.
     @ivar source_timeout: seconds a stream lives on without input; None: for ever.
+    @ivar protocols: words of the protocols it is played by (see L{restreamer.live.protocols}); None: all.
+    @ivar url_prefix: stands before segment URIs in playlists. @ivar prepush: seconds a continuous viewer
+        starts in the past; 0: at the newest keyframe; None: as the node does by itself, which is the same.
+    @ivar retry_limit: on demand: failed attempts on end after which nobody tries to feed it until it is asked
+        for again; None: no limit.
     """
 
     title: str = ""
     segment_duration: int = 5 * TICKS_PER_SECOND
     segment_count: int = 4
     source_timeout: float | None = 60.0
+    protocols: frozenset[str] | None = None
+    url_prefix: str = ""
+    prepush: float | None = None
+    retry_limit: int | None = None
 
 
 @frozen
@@ -67,7 +76,7 @@ class RegistryListener(Protocol):
         ...
 
     def supply_changed(self, name: str) -> None:
-        """An on-demand supply of the name came or went."""
+        """An on-demand supply of the name came or went, or other protocols may play it now."""
         ...
 
 
@@ -82,6 +91,11 @@ class Supply(Protocol):
     @property
     def path(self) -> tuple[bytes, ...]:
         """Ids of the nodes the stream passes, ingest first, without this node."""
+        ...
+
+    @property
+    def protocols(self) -> frozenset[str] | None:
+        """By which protocols the stream may be played; None: by all."""
         ...
 
     def want(self) -> None:
@@ -122,6 +136,8 @@ class StreamRegistry:
         self._claims: dict[str, Claim] = {}
         self._reserved: frozenset[str] = frozenset()
         self._supplies: dict[str, Supply] = {}
+        self._refusals: list[Callable[[str, str], None]] = []
+        self._published = 0
         self._listeners: list[RegistryListener] = []
 
     def __iter__(self) -> Iterator[LiveEntry]:
@@ -156,9 +172,10 @@ class StreamRegistry:
         if held is not None:
             what = "has a publisher already" if held.kind == "publish" else "is fed by the configuration"
             raise Refused(Reason.BUSY, f"stream {name} {what}")
-        published = sum(1 for each in self._claims.values() if each.kind == "publish")
-        if len(self._claims) >= self._max_streams or (kind == "publish" and published >= MAX_PUBLISHED):
+        publishes = kind == "publish"
+        if len(self._claims) >= self._max_streams or (publishes and self._published >= MAX_PUBLISHED):
             raise Refused(Reason.OVERLOADED, "too many streams on this node")
+        self._published += publishes
         claim = self._claims[name] = Claim(name, kind)
         self._tell(lambda listener: listener.claim_changed(name, True))
         self._review(name)
@@ -168,6 +185,7 @@ class StreamRegistry:
         """Give a name back. Idempotent."""
         if self._claims.get(claim.name) is claim:
             del self._claims[claim.name]
+            self._published -= claim.kind == "publish"
             self._review(claim.name)
             self._tell(lambda listener: listener.claim_changed(claim.name, self.claimed(claim.name)))
 
@@ -178,9 +196,21 @@ class StreamRegistry:
             if name not in self._claims:
                 self._tell(partial(_tell_claim, name=name, claimed=name in names))
 
+    def published(self, name: str) -> bool:
+        """Whether a publisher has the name."""
+        held = self._claims.get(name)
+        return held is not None and held.kind == "publish"
+
     def claimed(self, name: str) -> bool:
         """Whether the name belongs to something local."""
         return name in self._claims or name in self._reserved
+
+    def owned(self, name: str) -> bool:
+        """Whether something local feeds the name now, or is about to.
+
+        A name that waits for a publisher is not owned.
+        """
+        return name in self._claims
 
     # On-demand supplies.
 
@@ -212,7 +242,36 @@ class StreamRegistry:
         if supply is not None:
             supply.want()
             return True
-        return name in self._entries or name in self._claims or name in self._reserved
+        return self.expected(name)
+
+    def expected(self, name: str) -> bool:
+        """Whether the name can be expected to play, now or when it is wanted."""
+        return (
+            name in self._entries or name in self._supplies or name in self._claims or name in self._reserved
+        )
+
+    def protocols(self, name: str) -> frozenset[str] | None:
+        """By which protocols the stream C{name} may be played, as far as is known; None: by all."""
+        entry = self._entries.get(name)
+        if entry is not None:
+            return entry.settings.protocols
+        supply = self._supplies.get(name)
+        return supply.protocols if supply is not None else None
+
+    # Refusals of whoever should feed a name.
+
+    def watch_refusals(self, refused: Callable[[str, str], None]) -> None:
+        """Call C{refused(name, why)} whenever L{refuse} is told of a name."""
+        self._refusals.append(refused)
+
+    def refuse(self, name: str, why: str) -> None:
+        """Whoever should feed C{name} does not give it now (a source refused the pull, an input failed to
+        start): requests that wait for it need not wait longer.
+
+        @param why: one sentence, for logs. Harmless while the stream runs.
+        """
+        for refused in self._refusals:
+            refused(name, why)
 
     # Streams.
 
@@ -229,10 +288,15 @@ class StreamRegistry:
             stream.watch_running(self._running_changed)
             entry = self._entries[name] = LiveEntry(stream, self._make_playout(stream), settings)
         else:
+            relisted = settings.protocols != entry.settings.protocols
             entry.settings = settings
             entry.stream.window.segment_count = settings.segment_count
             if settings.title:
                 entry.stream.title = settings.title
+            if relisted:
+                self._tell(lambda listener: listener.supply_changed(name))
+        entry.stream.url_prefix = settings.url_prefix
+        entry.playout.prepush = settings.prepush or 0.0
         self._review(name)
         return entry.stream
 

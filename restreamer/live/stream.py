@@ -33,11 +33,14 @@ class Traffic:
     """Counters of one stream.
 
     @ivar bytes_in: body bytes of frames taken; @ivar frames_in: frames taken.
+    @ivar video_in, @ivar audio_in: those of them that are video and audio.
     @ivar segments: segments closed; @ivar runs: runs begun; @ivar refused: segments the window refused.
     """
 
     bytes_in: int = 0
     frames_in: int = 0
+    video_in: int = 0
+    audio_in: int = 0
     segments: int = 0
     runs: int = 0
     refused: int = 0
@@ -48,10 +51,12 @@ class Stream:
     """One live stream.
 
     @ivar name: its checked name; @ivar title: for people; @ivar window: closed segments.
+    @ivar url_prefix: stands before its segments' URIs in playlists; empty: they are relative.
     @ivar segment_duration: D in ticks, of the current run.
     @ivar open: the segment being filled, or None.
     @ivar run: the current or last run; @ivar opened_at: UTC ticks of the current run's first segment.
     @ivar local: the current run is published or configured here (not pulled from a source).
+    @ivar backup: what feeds the stream is its backup.
     @ivar last_dts: of the newest frame. @ivar catching_up: a link brings closed segments, and what is live
         has not come yet: whoever waits to begin with the newest keyframe waits on.
     @ivar ended: the stream is gone for good.
@@ -60,20 +65,24 @@ class Stream:
     name: str
     window: LiveWindow
     title: str = ""
+    url_prefix: str = field(default="", kw_only=True)
     segment_duration: int = 5 * TICKS_PER_SECOND
     faulted: Faulted = field(default=ignore_fault, repr=False)
     open: SegmentBuilder | None = field(default=None, init=False)
     run: RunInfo | None = field(default=None, init=False)
     local: bool = field(default=False, init=False)
+    backup: bool = field(default=False, init=False)
     traffic: Traffic = field(factory=Traffic, init=False)
     last_dts: int | None = field(default=None, init=False)
     catching_up: bool = field(default=False, init=False)
     ended: bool = field(default=False, init=False)
     _writer: StreamWriter | None = field(default=None, init=False)
     _taps: list[StreamTap] = field(factory=list, init=False)
+    _ending: Callable[[], int] | None = field(default=None, init=False)
     _on_change: Callable[[Stream], None] | None = field(default=None, init=False)
     _running: bool = field(default=False, init=False)
     _shown: int | None = field(default=None, init=False)
+    _video: frozenset[int] = field(default=frozenset(), init=False)
 
     @property
     def running(self) -> bool:
@@ -114,27 +123,51 @@ class Stream:
         if tap in self._taps:
             self._taps.remove(tap)
 
-    def begin_run(self, run: RunInfo, segment_duration: int, local: bool) -> StreamWriter:
+    def begin_run(
+        self, run: RunInfo, segment_duration: int, local: bool, backup: bool = False
+    ) -> StreamWriter:
         """Let a new input feed the stream; the writer before it loses its power.
 
         The writer of a stream that has ended never has any.
         @param segment_duration: D in ticks of the run.
-        @param local: the input is this node's own publisher, file or such.
+        @param local: the input is this node's own publisher, file or such. @param backup: it is the backup.
         """
         writer = StreamWriter(self)
         if self.ended:
             return writer
-        same = self.run is not None and self.run.run_id == run.run_id
+        before = self.run
+        if before is not None and before.run_id != run.run_id:
+            self._end_open(before)
+        self._ending = None
+        same = before is not None and before.run_id == run.run_id
+        told = same and before is not None and (before.path, self.backup) == (run.path, backup)
         self._writer = writer
         self.run = run
         self.local = local
+        self.backup = backup
         self.segment_duration = segment_duration
         if not same:
             self.traffic.runs += 1
             self.open = None
             self.catching_up = False
             self._tell(lambda tap: tap.run_began(run))
+        if self._running and not told and self._on_change is not None:
+            self._on_change(self)
         return writer
+
+    def show_backup(self, backup: bool) -> None:
+        """What feeds the stream began or ceased to show its backup: whoever watches the stream is told."""
+        if self.backup != backup:
+            self.backup = backup
+            if self._on_change is not None:
+                self._on_change(self)
+
+    def cut_here(self, ending: Callable[[], int]) -> None:
+        """The open segment is cut by this node: when another run begins it is closed, not void.
+
+        @param ending: gives the ticks it lasts up to its newest frame. Holds until another writer begins.
+        """
+        self._ending = ending
 
     def finish(self, reason: str) -> None:
         """End the stream for good: every tap is told and dropped."""
@@ -206,6 +239,9 @@ class Stream:
 
     def _opened(self, opening: SegmentOpening) -> None:
         self.open = builder = SegmentBuilder(opening)
+        self._video = frozenset([t.track_id for t in opening.tracks if t.kind is TrackKind.VIDEO])
+        if self.run is not None:
+            self.run = self.window.shown(opening, self.run)[2]
         self._tell(lambda tap: tap.segment_opened(builder))
 
     def _added(self, frames: Sequence[Frame]) -> None:
@@ -213,8 +249,17 @@ class Stream:
         if builder is None or not frames:
             return
         builder.extend(frames)
-        self.traffic.frames_in += len(frames)
-        self.traffic.bytes_in += sum(len(frame.data) for frame in frames)
+        video = self._video
+        pictures = 0
+        size = 0
+        for frame in frames:
+            size += len(frame.data)
+            pictures += frame.track_id in video
+        traffic = self.traffic
+        traffic.frames_in += len(frames)
+        traffic.video_in += pictures
+        traffic.audio_in += len(frames) - pictures
+        traffic.bytes_in += size
         self.last_dts = frames[-1].dts
         self._shown = builder.opening.number
         self._tell(lambda tap: tap.frames_added(builder, frames))
@@ -225,6 +270,7 @@ class Stream:
 
     def _closed(self, segment: Segment, run: RunInfo) -> WindowSegment | None:
         self.open = None
+        self.begin_anew_below(segment.number)
         entry = self.window.add(segment, run, self.segment_duration)
         if entry is None:
             self.traffic.refused += 1
@@ -232,6 +278,14 @@ class Stream:
         self.traffic.segments += 1
         self._tell(lambda tap: tap.segment_closed(entry))
         return entry
+
+    def _end_open(self, run: RunInfo) -> None:
+        builder, ending = self.open, self._ending
+        if builder is not None and builder.frames and ending is not None:
+            try:
+                self._closed(builder.close(ending()), run)
+            except LocalProtocolError as error:
+                self.faulted(f"stream {self.name}: a segment was thrown away", error)
 
     def _run_lost(self, writer: StreamWriter, run: RunInfo, reason: str) -> None:
         if self._writer is writer:
@@ -256,10 +310,12 @@ class StreamWriter:
         return self.stream._writer is self
 
     def open(self, opening: SegmentOpening) -> None:
-        """Begin a segment; an unclosed one is void (its number may be used again)."""
+        """Begin a segment; an unclosed one is void (its number may be used again).
+
+        One whose number was closed here already reaches the followers and not the window.
+        """
         if self.in_power:
             self.stream.catching_up = False
-            self.stream.begin_anew_below(opening.number)
             self.stream._opened(opening)
 
     def frames(self, frames: Sequence[Frame]) -> None:
@@ -295,22 +351,41 @@ class StreamWriter:
         """Take a whole closed segment (history at a join, or what an interrupted link missed).
 
         Followers that saw the segment before it see it as if its frames had come live, and frames of it that
-        came before are not repeated. History they saw nothing of only enters the window.
+        came before are not repeated. History they saw nothing of only enters the window, and so does one that
+        comes when a later one is open or closed already (L{repair}).
         """
         stream = self.stream
         if not self.in_power:
             return
-        stream.catching_up = True
         stream.begin_anew_below(segment.number)
         last = stream.window.last_number
-        if last is not None and segment.number <= last:
-            stream.traffic.refused += 1
-            stream.window.add(segment, run, stream.segment_duration)
+        held = stream.open
+        if (last is not None and segment.number <= last) or (
+            held is not None and segment.number < held.opening.number
+        ):
+            self.repair(segment, run)
             return
+        stream.catching_up = True
         shown = stream._shown
         if shown is not None and shown <= segment.number <= shown + 1:
             self._replay(segment)
         stream._closed(segment, run)
+
+    def repair(self, segment: Segment, run: RunInfo) -> None:
+        """Take a whole closed segment that was lost or came damaged, out of its turn.
+
+        It fills its place in the window; the open segment goes on, and viewers of continuous outputs are not
+        shown it again.
+        """
+        stream = self.stream
+        if not self.in_power:
+            return
+        entry = stream.window.fill(segment, run, stream.segment_duration)
+        if entry is None:
+            stream.traffic.refused += 1
+            return
+        stream.traffic.segments += 1
+        stream._tell(lambda tap: tap.segment_filled(entry))
 
     def lose(self, reason: str) -> None:
         """The input is gone; what is open stays open, in case the same run resumes."""

@@ -30,6 +30,10 @@ class StreamTap(Protocol):
         """The open segment ended and is in the window."""
         ...
 
+    def segment_filled(self, entry: WindowSegment) -> None:
+        """A segment that had been lost or damaged is in the window after all; the open one goes on."""
+        ...
+
     def run_ended(self, run: RunInfo, reason: str) -> None:
         """The input was lost; another run may follow."""
         ...
@@ -52,6 +56,9 @@ class IdleTap:
         """Ignore."""
 
     def segment_closed(self, entry: WindowSegment) -> None:
+        """Ignore."""
+
+    def segment_filled(self, entry: WindowSegment) -> None:
         """Ignore."""
 
     def run_ended(self, run: RunInfo, reason: str) -> None:

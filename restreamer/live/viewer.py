@@ -7,6 +7,8 @@ So private memory is at most one entry, packets are never torn, and only public 
 
 The order rule: the socket is written directly only while the transport's buffer is empty. A new viewer is
 therefore parked first, behind whatever its protocol wrote before (a response head, RTMP status messages).
+
+A viewer over TLS has no socket to write to: L{BufferedViewer}.
 """
 
 from __future__ import annotations
@@ -14,6 +16,8 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable
 from typing import Protocol
+
+from typing_extensions import override
 
 from restreamer.seams import ViewerTransport
 
@@ -26,11 +30,11 @@ def _never_ready(data: bytes) -> int:
 def direct_send(transport: ViewerTransport) -> Callable[[bytes], int]:
     """The C{send} of the transport's own non-blocking socket.
 
-    A TLS transport's handle is not a plain socket and an in-memory transport has none: bytes for those go
-    through C{transport.write}, one entry at a time, paced by the pull producer signal.
+    An in-memory transport has none: bytes for it go through C{transport.write}, one entry at a time, paced by
+    the pull producer signal.
     """
     get_handle = getattr(transport, "getHandle", None)
-    if get_handle is None or getattr(transport, "TLS", False):
+    if get_handle is None:
         return _never_ready
     handle = get_handle()
     return handle.send if type(handle) is socket.socket else _never_ready
@@ -147,3 +151,64 @@ class Viewer:
         if self.parked:
             self.parked = False
             self.transport.unregisterProducer()
+
+
+class BufferedViewer(Viewer):
+    """A viewer whose bytes all go through its transport, because somebody stands before the socket: TLS.
+
+    It is live while the transport takes more, and parked while the transport says that it holds enough
+    (Twisted's does at 64 KiB). So its private memory is that and one entry. It must be a push producer, and
+    be one before it writes: a TLS transport asks a pull producer for more whatever was written before.
+    """
+
+    __slots__ = ("full",)
+
+    def __init__(self, feed: ViewerHost, transport: ViewerTransport, ended: Callable[[str], None]) -> None:
+        super().__init__(feed, transport, ended)
+        self.full = False
+        self.send = self._send
+        transport.registerProducer(self, True)
+
+    def _send(self, data: bytes) -> int:
+        self.transport.write(data)
+        if self.full and not self.gone:
+            self._feed.hold(self, b"")
+        return len(data)
+
+    @override
+    def park(self, rest: bytes, now: float) -> None:
+        """Write C{rest}; what was written before makes the wait, if anything does."""
+        self.parked = True
+        self.parked_at = now
+        if rest:
+            self.transport.write(rest)
+        if not self.full and not self.gone:
+            self._drain()
+
+    def pauseProducing(self) -> None:
+        """The transport holds enough."""
+        self.full = True
+
+    @override
+    def resumeProducing(self) -> None:
+        """The transport holds nothing."""
+        self.full = False
+        if self.parked and not self.gone:
+            self._drain()
+
+    def _drain(self) -> None:
+        self.parked = False
+        self._feed.drained(self)
+
+    @override
+    def _release(self) -> None:
+        self.gone = True
+        self.parked = False
+        self.transport.unregisterProducer()
+
+
+def viewer_of(feed: ViewerHost, transport: ViewerTransport, ended: Callable[[str], None]) -> Viewer:
+    """The kind of viewer that C{transport} needs."""
+    handle = getattr(transport, "getHandle", None)
+    buffered = handle is not None and type(handle()) is not socket.socket
+    return (BufferedViewer if buffered else Viewer)(feed, transport, ended)

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
 from restreamer.m4f.records import RunInfo
-from restreamer.m4f.segment import Segment
+from restreamer.m4f.segment import Segment, SegmentOpening
 from restreamer.media.timebase import TICKS_PER_SECOND
 
 #: Closed segments kept beyond the listed ones.
@@ -42,11 +42,15 @@ class WindowSegment:
 
     @ivar segment: the canonical segment; @ivar run: the run it belongs to.
     @ivar target: seconds EXT-X-TARGETDURATION must be at least.
+    @ivar discontinuity, @ivar discontinuity_sequence: what is shown of it: it may differ from what the
+        canonical bytes say after a switch to another run (L{LiveWindow.shown}).
     """
 
     segment: Segment
     run: RunInfo
     target: int
+    discontinuity: bool
+    discontinuity_sequence: int
     _packages: dict[str, bytes] = field(factory=dict, init=False)
 
     @property
@@ -63,11 +67,6 @@ class WindowSegment:
     def duration(self) -> int:
         """The segment's duration in ticks."""
         return self.segment.duration
-
-    @property
-    def discontinuity_sequence(self) -> int:
-        """The segment's discontinuity sequence number."""
-        return self.segment.discontinuity_sequence
 
     def packaged(self, container: str, make: Callable[[Segment], bytes]) -> bytes:
         """The segment in C{container}, made by C{make} at the first request and shared after that."""
@@ -132,6 +131,25 @@ class LiveWindow:
         """The closed segment of that number, if it is still held."""
         return self._by_number.get(number)
 
+    def shown(self, segment: Segment | SegmentOpening, run: RunInfo) -> tuple[bool, int, RunInfo]:
+        """What is shown of a segment of C{run} that follows the newest one before its number.
+
+        The discontinuity sequence counts what viewers of this window met. Of the run of the entry before it
+        rises with each flagged segment; where the run changes, the segment is shown as a discontinuity
+        whatever its bytes say. For a publisher that comes back at its own node this is what they say, too.
+        @return: discontinuity, discontinuity sequence, and the run with C{discontinuities} to match.
+        """
+        number = segment.number
+        before = next((each for each in reversed(self._by_number.values()) if each.number < number), None)
+        if before is None:
+            return segment.discontinuity, max(0, segment.discontinuity_sequence + run.discontinuities), run
+        breaks = segment.discontinuity or before.run.run_id != run.run_id
+        sequence = before.discontinuity_sequence + breaks
+        more = sequence - segment.discontinuity_sequence
+        if more != run.discontinuities:
+            run = evolve(run, discontinuities=more)
+        return breaks, sequence, run
+
     def add(self, segment: Segment, run: RunInfo, segment_duration: int) -> WindowSegment | None:
         """Take a newly closed segment.
 
@@ -140,21 +158,48 @@ class LiveWindow:
         """
         last = self._all[-1] if self._all else None
         if last is not None and segment.number <= last.number:
-            self.repeats += 1
-            held = self._by_number.get(segment.number)
-            if held is not None and held.segment.checksum != segment.checksum:
-                self.mismatches += 1
+            self._repeated(segment)
             return None
         if last is not None and segment.number > last.number + 1:
             self._bridge(last, segment)
-        # A segment of an earlier run may be longer than this run's D allows: round half up, as players do.
-        rounded = (2 * segment.duration + TICKS_PER_SECOND) // (2 * TICKS_PER_SECOND)
-        target = max(-(-segment_duration // TICKS_PER_SECOND) + TARGET_MARGIN, rounded)
-        entry = WindowSegment(segment, run, target)
+        entry = self._entry(segment, run, segment_duration)
         self._all.append(entry)
         self._by_number[segment.number] = entry
         self._trim()
         return entry
+
+    def fill(self, segment: Segment, run: RunInfo, segment_duration: int) -> WindowSegment | None:
+        """Take a closed segment that comes out of its turn: into the gap its number left, or at the end.
+
+        @return: its entry, or None when there is no place for it (it is held already: counted; or the window
+            has moved past it, or began behind it).
+        """
+        newest = self.last_number
+        if newest is None or segment.number > newest:
+            return self.add(segment, run, segment_duration)
+        place = next((at for at, each in enumerate(self._all) if each.number == segment.number), None)
+        if place is None or isinstance(self._all[place], WindowSegment):
+            self._repeated(segment)
+            return None
+        entry = self._entry(segment, run, segment_duration)
+        self._all[place] = entry
+        held = [*self._by_number.values(), entry]
+        self._by_number = {each.number: each for each in sorted(held, key=lambda each: each.number)}
+        self._trim()
+        return entry
+
+    def _entry(self, segment: Segment, run: RunInfo, segment_duration: int) -> WindowSegment:
+        # A segment of an earlier run may be longer than this run's D allows: round half up, as players do.
+        rounded = (2 * segment.duration + TICKS_PER_SECOND) // (2 * TICKS_PER_SECOND)
+        target = max(-(-segment_duration // TICKS_PER_SECOND) + TARGET_MARGIN, rounded)
+        discontinuity, sequence, run = self.shown(segment, run)
+        return WindowSegment(segment, run, target, discontinuity, sequence)
+
+    def _repeated(self, segment: Segment) -> None:
+        self.repeats += 1
+        held = self._by_number.get(segment.number)
+        if held is not None and held.segment.checksum != segment.checksum:
+            self.mismatches += 1
 
     def clear(self) -> None:
         """Forget everything (the stream's content was replaced by an unrelated one)."""

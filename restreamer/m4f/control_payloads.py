@@ -20,6 +20,7 @@ from restreamer.m4f.record_layout import (
     ENDING,
     HEARTBEAT_HEAD,
     MAX_CONTROL,
+    NODE_LOAD,
     POSITION_TAIL,
     STREAM_LISTED,
     STREAM_UNLISTED,
@@ -28,6 +29,7 @@ from restreamer.m4f.record_values import (
     CatalogueComplete,
     Goodbye,
     Heartbeat,
+    NodeLoad,
     Position,
     StreamListed,
     StreamState,
@@ -37,6 +39,7 @@ from restreamer.m4f.record_values import (
 _BACKUP = 1
 _HEARTBEAT = row_struct(HEARTBEAT_HEAD)
 _TAIL = row_struct(POSITION_TAIL)
+_LOAD = row_struct(NODE_LOAD)
 _STATES = {int(state): state for state in StreamState}
 
 
@@ -160,3 +163,19 @@ def decode_goodbye(payload: bytes) -> Goodbye:
     """Read what L{encode_goodbye} wrote."""
     fields = ENDING.parse(payload)
     return Goodbye(fields.code, text_from_wire(fields.text))
+
+
+def encode_load(record: NodeLoad) -> bytes:
+    """Payload of L{NodeLoad}; counts that do not fit are cut."""
+    return _LOAD.pack(
+        min(record.clients, (1 << 32) - 1),
+        min(record.streams, (1 << 32) - 1),
+        record.bitrate_in,
+        record.bitrate_out,
+        record.rtmp_port,
+    )
+
+
+def decode_load(payload: bytes) -> NodeLoad:
+    """Read what L{encode_load} wrote."""
+    return NodeLoad(*_LOAD.unpack_from(payload))

@@ -34,7 +34,7 @@ MAX_FEATURES = 32
 CLIENT_LABEL = b"m4f/1 client"
 SERVER_LABEL = b"m4f/1 server"
 KEY_LABEL = b"restreamer m4f/1 cluster key"
-PURPOSES = {"control": 1, "media": 2}
+PURPOSES = {"control": 1, "media": 2, "file": 3, "push": 4}
 
 _PURPOSE_NAMES = {number: name for name, number in PURPOSES.items()}
 _FEATURE = re.compile(rb"[a-z0-9-]{1,32}")
@@ -59,7 +59,7 @@ FEATURES = PrefixedArray(Int8ub, Prefixed(Int8ub, GreedyBytes))
 
 @frozen
 class Hello:
-    """First message, of the client. @ivar purpose: C{"control"} or C{"media"}."""
+    """First message, of the client. @ivar purpose: C{"control"}, C{"media"} or C{"file"}."""
 
     version: Version
     purpose: str

@@ -56,7 +56,7 @@ class Authorised:
     """The peer proved the cluster key: records may flow.
 
     @ivar peer_version: what the peer speaks; @ivar version: what both speak (the lower minor).
-    @ivar purpose: C{"control"} or C{"media"}, as the client said.
+    @ivar purpose: C{"control"}, C{"media"} or C{"file"}, as the client said.
     @ivar features: what both ends offer.
     """
 
@@ -94,7 +94,7 @@ class Link:
     @param node_id: this node's 16 bytes. @param nonce: 16 fresh random bytes, for this link alone.
     @param keys: derived keys (L{restreamer.m4f.handshake.derive_key}): a client proves the first, a server
         takes any (rotation).
-    @param purpose: of a client: C{"control"} or C{"media"}; a server hears it.
+    @param purpose: of a client: C{"control"}, C{"media"} or C{"file"}; a server hears it.
     @param version: what this end speaks. @param features: words this end offers.
     @param channel_binding: bytes of the TLS connection below, equal at both ends; empty without TLS.
     @raise ValueError: for parameters no link can have, an empty key among them.
@@ -113,7 +113,7 @@ class Link:
         channel_binding: bytes = b"",
     ) -> None:
         if role not in ("client", "server") or purpose not in PURPOSES:
-            raise ValueError("a link is a client's or a server's, for control or media")
+            raise ValueError("a link is a client's or a server's, for control, media or files")
         if not keys or not all(keys):
             raise ValueError("a link needs a key, and no key is empty")
         if len(node_id) != NODE_ID_SIZE or len(nonce) != NONCE_SIZE:

@@ -34,9 +34,11 @@ from restreamer.m4f.record_layout import (
     PING,
     PULL,
     PULL_ACCEPTED,
+    PUSH_OFFER,
     RUN_END,
     RUN_INFO,
     SEGMENT_CLOSE,
+    SEGMENT_NUMBER,
 )
 from restreamer.m4f.record_values import (
     Frames,
@@ -45,10 +47,13 @@ from restreamer.m4f.record_values import (
     Pull,
     PullAccepted,
     PullRefused,
+    PushOffer,
     RunEnd,
     RunInfo,
+    SegmentAsk,
     SegmentClose,
     SegmentCopy,
+    SegmentLacking,
     SegmentOpen,
 )
 from restreamer.m4f.segment import SegmentOpening
@@ -60,6 +65,7 @@ _FRAMES = row_struct(FRAMES_HEAD)
 _PART_CLOSE = row_struct(PART_CLOSE)
 _SEGMENT_CLOSE = row_struct(SEGMENT_CLOSE)
 _PING = row_struct(PING)
+_SEGMENT_NUMBER = row_struct(SEGMENT_NUMBER)
 
 
 def encode_pull(record: Pull) -> bytes:
@@ -243,6 +249,23 @@ def decode_run_end(payload: bytes) -> RunEnd:
     return RunEnd(fields.run_id, text_from_wire(fields.reason))
 
 
+def encode_segment_number(record: SegmentAsk | SegmentLacking) -> bytes:
+    """Payload of L{SegmentAsk} and L{SegmentLacking}."""
+    return _SEGMENT_NUMBER.pack(record.number)
+
+
+def decode_segment_ask(payload: bytes) -> SegmentAsk:
+    """Read what L{encode_segment_number} wrote."""
+    (number,) = _SEGMENT_NUMBER.unpack_from(payload)
+    return SegmentAsk(check_number(number))
+
+
+def decode_segment_lacking(payload: bytes) -> SegmentLacking:
+    """Read what L{encode_segment_number} wrote."""
+    (number,) = _SEGMENT_NUMBER.unpack_from(payload)
+    return SegmentLacking(check_number(number))
+
+
 def encode_ping(record: Ping) -> bytes:
     """Payload of L{Ping}."""
     return _PING.pack(record.sent_at)
@@ -252,3 +275,14 @@ def decode_ping(payload: bytes) -> Ping:
     """Read what L{encode_ping} wrote."""
     (sent_at,) = _PING.unpack_from(payload)
     return Ping(check_time(sent_at))
+
+
+def encode_offer(record: PushOffer) -> bytes:
+    """Payload of L{PushOffer}."""
+    return PUSH_OFFER.build({"name": name_to_wire(record.name), "stream": name_to_wire(record.stream)})
+
+
+def decode_offer(payload: bytes) -> PushOffer:
+    """Read what L{encode_offer} wrote."""
+    fields = PUSH_OFFER.parse(payload)
+    return PushOffer(name_from_wire(fields.name), name_from_wire(fields.stream))

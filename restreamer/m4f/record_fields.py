@@ -90,6 +90,7 @@ def run_to_wire(run: RunInfo) -> dict[str, Any]:
         "run_start": run.run_start,
         "ingest_node": path_to_wire((run.ingest_node,))[0],
         "path": path_to_wire(run.path),
+        "discontinuities": run.discontinuities,
     }
 
 
@@ -99,7 +100,11 @@ def run_from_wire(fields: Any) -> RunInfo:
     @raise RemoteProtocolError: when they are out of range.
     """
     return RunInfo(
-        fields.run_id, check_time(fields.run_start), fields.ingest_node, path_from_wire(fields.path)
+        fields.run_id,
+        check_time(fields.run_start),
+        fields.ingest_node,
+        path_from_wire(fields.path),
+        fields.discontinuities or 0,
     )
 
 

@@ -13,9 +13,11 @@ from construct import (
     GreedyBytes,
     Int8ub,
     Int16ub,
+    Int32sb,
     Int32ub,
     Int64sb,
     Int64ub,
+    Optional,
     Prefixed,
     PrefixedArray,
     Struct,
@@ -34,6 +36,11 @@ MAX_MEDIA = 33 * KIB * KIB
 MAX_LISTED = 10_000
 #: Longest title, reason or text, bytes of UTF-8; the writer cuts.
 MAX_TEXT = 1024
+#: Longest name of a file (a location, C{/}, a path), bytes of UTF-8.
+MAX_FILE_NAME = 4352
+#: Largest payload of a file's index, and most segments in it.
+MAX_FILE_INDEX = 4 * KIB * KIB
+MAX_FILE_SEGMENTS = 50_000
 
 
 class RecordType(enum.IntEnum):
@@ -50,6 +57,9 @@ class RecordType(enum.IntEnum):
     CATALOGUE_COMPLETE = 18
     HEARTBEAT = 19
     GOODBYE = 20
+    NODE_LOAD = 21
+    VOD_LISTED = 24
+    VOD_UNLISTED = 25
 
     PULL = 32
     PULL_ACCEPTED = 33
@@ -61,6 +71,16 @@ class RecordType(enum.IntEnum):
     SEGMENT_CLOSE = 39
     RUN_END = 40
     PING = 41
+    SEGMENT_ASK = 42
+    SEGMENT_LACKING = 43
+
+    PUSH_OFFER = 48
+
+    FILE_ASK = 64
+    FILE_INDEX = 65
+    FILE_SEGMENT_ASK = 66
+    FILE_SEGMENT = 67
+    FILE_REFUSED = 68
 
 
 #: What stands before every payload. C{flags} is written 0 and ignored.
@@ -73,7 +93,13 @@ PATH = PrefixedArray(Int8ub, NODE_ID)
 
 RUN_INFO = Prefixed(
     Int16ub,
-    Struct("run_id" / Int64ub, "run_start" / Int64sb, "ingest_node" / NODE_ID, "path" / PATH),
+    Struct(
+        "run_id" / Int64ub,
+        "run_start" / Int64sb,
+        "ingest_node" / NODE_ID,
+        "path" / PATH,
+        "discontinuities" / Optional(Int32sb),
+    ),
 )
 
 STREAM_LISTED = Struct(
@@ -94,6 +120,13 @@ POSITION_TAIL = Struct(
 )
 POSITION = Prefixed(Int16ub, Struct("name" / NAME, "tail" / POSITION_TAIL))
 HEARTBEAT = Struct("head" / HEARTBEAT_HEAD, "positions" / POSITION[this.head.count])
+NODE_LOAD = Struct(
+    "clients" / Int32ub,
+    "streams" / Int32ub,
+    "bitrate_in" / Int64ub,
+    "bitrate_out" / Int64ub,
+    "rtmp_port" / Int16ub,
+)
 #: Goodbye and PullRefused.
 ENDING = Struct("code" / Int16ub, "text" / TEXT)
 PULL = Struct("name" / NAME, "run_id" / Int64ub, "number" / Int64ub, "frame_index" / Int32ub)
@@ -119,6 +152,20 @@ PART_CLOSE = Struct(
 SEGMENT_CLOSE = Struct("number" / Int64ub, "duration" / Int32ub, "checksum" / Int32ub)
 RUN_END = Struct("run_id" / Int64ub, "reason" / TEXT)
 PING = Struct("sent_at" / Int64sb)
+PUSH_OFFER = Struct("name" / NAME, "stream" / NAME)
+#: SegmentAsk and SegmentLacking.
+SEGMENT_NUMBER = Struct("number" / Int64ub)
+
+VOD_LISTED = Struct("name" / NAME, "path" / PATH)
+VOD_UNLISTED = Struct("name" / NAME)
+FILE_ASK = Struct("request" / Int32ub, "name" / TEXT)
+#: C{track_count} entries of the canonical track table follow it, then the segments.
+FILE_INDEX_HEAD = Struct("request" / Int32ub, "version" / Int64ub, "start" / Int64sb, "track_count" / Int8ub)
+FILE_INDEX_ROW = Struct("duration" / Int32ub, "size" / Int32ub)
+FILE_INDEX_SEGMENTS = PrefixedArray(Int32ub, FILE_INDEX_ROW)
+FILE_SEGMENT_ASK = Struct("request" / Int32ub, "name" / TEXT, "version" / Int64ub, "number" / Int32ub)
+FILE_SEGMENT = Struct("request" / Int32ub, "segment" / Prefixed(Int32ub, GreedyBytes))
+FILE_REFUSED = Struct("request" / Int32ub, "code" / Int16ub, "text" / TEXT)
 
 RECORD_HEAD_STRUCT = row_struct(RECORD_HEAD)
 RECORD_HEAD_SIZE = RECORD_HEAD_STRUCT.size

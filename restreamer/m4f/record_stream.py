@@ -14,11 +14,13 @@ from construct import ConstructError
 
 from restreamer.errors import LocalProtocolError, RemoteProtocolError
 from restreamer.m4f import control_payloads as control
+from restreamer.m4f import file_payloads as files
 from restreamer.m4f import media_payloads as media
 from restreamer.m4f import record_values as values
 from restreamer.m4f.record_layout import (
     MAX_CATALOGUE,
     MAX_CONTROL,
+    MAX_FILE_INDEX,
     MAX_LISTED,
     MAX_MEDIA,
     RECORD_HEAD_SIZE,
@@ -87,7 +89,36 @@ _CODECS: tuple[_Codec, ...] = (
         MAX_CONTROL,
     ),
     (RecordType.RUN_END, values.RunEnd, media.encode_run_end, media.decode_run_end, MAX_CONTROL),
+    (RecordType.NODE_LOAD, values.NodeLoad, control.encode_load, control.decode_load, MAX_CONTROL),
+    (RecordType.PUSH_OFFER, values.PushOffer, media.encode_offer, media.decode_offer, MAX_CONTROL),
     (RecordType.PING, values.Ping, media.encode_ping, media.decode_ping, MAX_CONTROL),
+    (
+        RecordType.SEGMENT_ASK,
+        values.SegmentAsk,
+        media.encode_segment_number,
+        media.decode_segment_ask,
+        MAX_CONTROL,
+    ),
+    (
+        RecordType.SEGMENT_LACKING,
+        values.SegmentLacking,
+        media.encode_segment_number,
+        media.decode_segment_lacking,
+        MAX_CONTROL,
+    ),
+    (RecordType.VOD_LISTED, values.VodListed, files.encode_listed, files.decode_listed, MAX_CONTROL),
+    (RecordType.VOD_UNLISTED, values.VodUnlisted, files.encode_unlisted, files.decode_unlisted, MAX_CONTROL),
+    (RecordType.FILE_ASK, values.FileAsk, files.encode_ask, files.decode_ask, MAX_CONTROL),
+    (RecordType.FILE_INDEX, values.FileIndexed, files.encode_index, files.decode_index, MAX_FILE_INDEX),
+    (
+        RecordType.FILE_SEGMENT_ASK,
+        values.FileSegmentAsk,
+        files.encode_segment_ask,
+        files.decode_segment_ask,
+        MAX_CONTROL,
+    ),
+    (RecordType.FILE_SEGMENT, values.FileSegment, files.encode_segment, files.decode_segment, MAX_MEDIA),
+    (RecordType.FILE_REFUSED, values.FileRefused, files.encode_refused, files.decode_refused, MAX_CONTROL),
 )
 
 _ENCODERS = {cls: (int(number), encode, cap) for number, cls, encode, _, cap in _CODECS}

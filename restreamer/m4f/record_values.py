@@ -6,6 +6,7 @@ import enum
 
 from attrs import field, frozen
 
+from restreamer.m4f.file_index import FileIndex
 from restreamer.m4f.segment import SegmentOpening
 from restreamer.media.frame import Frame
 
@@ -28,12 +29,15 @@ class RunInfo:
     @ivar run_id: drawn by the ingest node for each run (unsigned, 64 bits).
     @ivar run_start: UTC ticks of the run's first frame, the zero of the RTMP and FLV clock.
     @ivar ingest_node: id of the node that ingests. @ivar path: ids of the nodes passed, ingest first.
+    @ivar discontinuities: what the sender shows as the discontinuity sequence of the run's segments, minus
+        what their canonical bytes say: other than 0 once the stream was switched on its way.
     """
 
     run_id: int
     run_start: int
     ingest_node: bytes
     path: tuple[bytes, ...]
+    discontinuities: int = 0
 
 
 @frozen
@@ -84,6 +88,22 @@ class Heartbeat:
 
     sent_at: int
     positions: tuple[Position, ...] = ()
+
+
+@frozen
+class NodeLoad:
+    """Control: how busy the sender is.
+
+    @ivar clients: viewers with a connection of their own. @ivar streams: streams that run.
+    @ivar bitrate_in, bitrate_out: bits/s, media in from publishers and nodes, and out to viewers and nodes.
+    @ivar rtmp_port: where its viewers find RTMP; 0: nowhere.
+    """
+
+    clients: int = 0
+    streams: int = 0
+    bitrate_in: int = 0
+    bitrate_out: int = 0
+    rtmp_port: int = 0
 
 
 @frozen
@@ -181,10 +201,95 @@ class RunEnd:
 
 
 @frozen
+class SegmentAsk:
+    """Media, from the puller: send this closed segment (again)."""
+
+    number: int
+
+
+@frozen
+class SegmentLacking:
+    """Media: the answer to L{SegmentAsk} when the segment is not held (any more)."""
+
+    number: int
+
+
+@frozen
 class Ping:
     """The sender lives although it has no frames to send."""
 
     sent_at: int
+
+
+@frozen
+class PushOffer:
+    """Push: the client has a stream for the server to publish as C{name}; the server answers with a L{Pull}
+    of C{stream}, or with L{PullRefused}.
+    """
+
+    name: str
+    stream: str
+
+
+@frozen
+class VodListed:
+    """Control: files can be had here under C{name/…}. @ivar path: as in L{StreamListed}."""
+
+    name: str
+    path: tuple[bytes, ...] = ()
+
+
+@frozen
+class VodUnlisted:
+    """Control: files of this location cannot be had here any more."""
+
+    name: str
+
+
+@frozen
+class FileAsk:
+    """File: what segments the file C{name} has.
+
+    @ivar request: drawn by the asker; the answer repeats it. @ivar name: a location, C{/}, a path in it.
+    """
+
+    request: int
+    name: str
+
+
+@frozen
+class FileIndexed:
+    """File: the answer to L{FileAsk}."""
+
+    request: int
+    index: FileIndex = field(repr=False)
+
+
+@frozen
+class FileSegmentAsk:
+    """File: send segment C{number} of the file C{name}, as long as it is of C{version}."""
+
+    request: int
+    name: str
+    version: int
+    number: int
+
+
+@frozen
+class FileSegment:
+    """File: the answer to L{FileSegmentAsk}. @ivar encoded: the canonical bytes, not verified."""
+
+    request: int
+    encoded: bytes = field(repr=False)
+
+
+@frozen
+class FileRefused:
+    """File: the other answer. @ivar code: as HTTP status codes."""
+
+    request: int
+    code: int
+    text: str = ""
 
 
 Record = (
@@ -193,6 +298,7 @@ Record = (
     | CatalogueComplete
     | Heartbeat
     | Goodbye
+    | NodeLoad
     | Pull
     | PullAccepted
     | PullRefused
@@ -202,5 +308,15 @@ Record = (
     | PartClose
     | SegmentClose
     | RunEnd
+    | SegmentAsk
+    | SegmentLacking
     | Ping
+    | PushOffer
+    | VodListed
+    | VodUnlisted
+    | FileAsk
+    | FileIndexed
+    | FileSegmentAsk
+    | FileSegment
+    | FileRefused
 )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import heapq
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 
 from attrs import evolve
@@ -26,17 +27,63 @@ MAX_BLOCK = 8 * 1024 * 1024
 MAX_STAGGER = TICKS_PER_SECOND // 2
 
 
+def read_frames(read_at: ReadAt, forms: Sequence[tuple[int, int]], batch: Sequence[Row]) -> list[Frame]:
+    """Read the samples of C{batch}, joining neighbours in the file into one read.
+
+    @param forms: of each track that a row may name: its id, and the bytes of each NAL unit's length in the
+        file, 0 for audio (L{Mp4Reader.forms}).
+    @return: the frames, in the order of C{batch}.
+    @raise MediaError: the file ends early or a video sample does not hold together.
+    """
+    places = sorted((row[4], row[5], index) for index, row in enumerate(batch))
+    bodies: list[bytes] = [b""] * len(batch)
+    first = 0
+    while first < len(places):
+        begin, size, _ = places[first]
+        end = begin + size
+        after = first + 1
+        while after < len(places) and places[after][0] <= end + MAX_GAP:
+            new_end = max(end, places[after][0] + places[after][1])
+            if new_end - begin > MAX_BLOCK:
+                break
+            end = new_end
+            after += 1
+        block = _read(read_at, begin, end - begin)
+        for at, size, index in islice(places, first, after):
+            bodies[index] = block[at - begin : at - begin + size]
+        first = after
+    frames: list[Frame] = []
+    for (dts, index, cts, key, _, _), body in zip(batch, bodies, strict=True):
+        track_id, length_size = forms[index]
+        if length_size:
+            body = relength(body, length_size)
+        frames.append(Frame(track_id, dts, cts, key, body))
+    return frames
+
+
+def _read(read_at: ReadAt, at: int, size: int) -> bytes:
+    data = read_at(at, size)
+    if len(data) != size:
+        raise MediaError(f"the file ends before {at + size}")
+    return data
+
+
 class Mp4Reader:
     """A file opened for reading; times are ticks of 90 kHz, the earliest DTS of the file being 0.
 
     @ivar tracks: what it holds, video first; ids from 1.
     @ivar duration: ticks after which it may be played again: the longest track's, rounded up.
+    @ivar end: tick at which the last track ends.
     @ivar skipped: FourCC of tracks left out because we do not carry their codec.
+    @ivar forms: what L{read_frames} must know of each track. @ivar digest: SHA-256 of moov.
     """
 
     tracks: Tracks
     duration: int
+    end: int
     skipped: tuple[str, ...]
+    forms: tuple[tuple[int, int], ...]
+    digest: bytes
 
     def __init__(self, read_at: ReadAt, size: int) -> None:
         """Read the file's tables.
@@ -58,8 +105,11 @@ class Mp4Reader:
             for number, each in enumerate(found, 1)
         ]
         self.tracks = tuple(each.track for each in self._tracks)
+        self.forms = tuple((each.track.track_id, each.length_size) for each in self._tracks)
+        self.digest = hashlib.sha256(moov).digest()
+        self.end = max(each.start + each.lasts for each in self._tracks)
         if max(each.start for each in self._tracks) > MAX_STAGGER:
-            self.duration = max(each.start + each.lasts for each in self._tracks)
+            self.duration = self.end
         else:
             self.duration = max(each.lasts for each in self._tracks)
         if self.duration > MAX_SECONDS * TICKS_PER_SECOND:
@@ -88,10 +138,7 @@ class Mp4Reader:
         return found
 
     def _read(self, at: int, size: int) -> bytes:
-        data = self._read_at(at, size)
-        if len(data) != size:
-            raise MediaError(f"the file ends before {at + size}")
-        return data
+        return _read(self._read_at, at, size)
 
     def rows(self, shift: int = 0) -> Iterator[Row]:
         """Every sample of all tracks once, in order of DTS, as L{Row}.
@@ -136,28 +183,4 @@ class Mp4Reader:
             yield from batch
 
     def _frames_of(self, batch: list[Row]) -> list[Frame]:
-        """Read the samples of C{batch}, joining neighbours in the file into one read."""
-        places = sorted((row[4], row[5], index) for index, row in enumerate(batch))
-        bodies: list[bytes] = [b""] * len(batch)
-        first = 0
-        while first < len(places):
-            begin, size, _ = places[first]
-            end = begin + size
-            after = first + 1
-            while after < len(places) and places[after][0] <= end + MAX_GAP:
-                new_end = max(end, places[after][0] + places[after][1])
-                if new_end - begin > MAX_BLOCK:
-                    break
-                end = new_end
-                after += 1
-            block = self._read(begin, end - begin)
-            for at, size, index in islice(places, first, after):
-                bodies[index] = block[at - begin : at - begin + size]
-            first = after
-        frames: list[Frame] = []
-        for (dts, index, cts, key, _, _), body in zip(batch, bodies, strict=True):
-            one = self._tracks[index]
-            if one.length_size:
-                body = relength(body, one.length_size)
-            frames.append(Frame(one.track.track_id, dts, cts, key, body))
-        return frames
+        return read_frames(self._read_at, self.forms, batch)

@@ -46,7 +46,7 @@ def mpegts_route(play_point: PlayPoint) -> Route:
             wanted = _open_request(check_stream_name(name), request)
         except Refused as refused:
             return refusal_reply(refused)
-        return _answer(play_point, wanted)
+        return _answer(play_point, wanted, request)
 
     return route
 
@@ -73,11 +73,11 @@ def _token(query: str) -> str:
     return ""
 
 
-async def _answer(play_point: PlayPoint, wanted: OpenRequest) -> Reply:
+async def _answer(play_point: PlayPoint, wanted: OpenRequest, request: HttpRequest) -> Reply:
     try:
         playable = await play_point.play(wanted)
     except Refused as refused:
-        return refusal_reply(refused)
+        return refusal_reply(refused, request)
     return EndlessReply(headers=_HEADERS, start=_Body(playable))
 
 

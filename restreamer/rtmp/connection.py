@@ -221,15 +221,21 @@ class ServerConnection:
         self._send(status.on_status(stream_id, "status", status.PLAY_START, "Started playing."))
         self._send(Data(stream_id, ("|RtmpSampleAccess", True, True)))
 
-    def refuse(self, request: int, reason: Reason, text: str) -> None:
+    def refuse(
+        self, request: int, reason: Reason, text: str, redirect: status.Redirect | None = None
+    ) -> None:
         """Refuse a publish or play with C{text}, which the peer may see.
 
+        @param redirect: where it is granted instead.
         @raise LocalProtocolError: when C{request} does not wait.
         """
         stream_id = self._requested.get(request, 0)
         action = "publish" if self._streams.get(stream_id) is Net.PUBLISH_ASKED else "play"
         self._answer(request, "refuse")
         self._held, self._held_bytes = [], 0
+        if redirect is not None:
+            self._send(redirect.on_status(stream_id, text))
+            return
         code = status.refusal_code(action, reason)
         self._send(status.on_status(stream_id, "error", code, text))
 

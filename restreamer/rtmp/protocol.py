@@ -18,7 +18,7 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from typing_extensions import override
 
-from restreamer.errors import Reason, Refused, RemoteProtocolError
+from restreamer.errors import Reason, Redirected, Refused, RemoteProtocolError
 from restreamer.failures import FailureWindow
 from restreamer.live.kernel_backlog import bound_backlog
 from restreamer.logs import Logger
@@ -361,7 +361,7 @@ class RtmpServerProtocol(Protocol):
         try:
             playable = await self._admitted(self._parts.play_point.play(request))
         except Refused as error:
-            self._answer_refusal(event.request, "play", request.name, error)
+            self._answer_refusal(event.request, "play", request.name, error, request.query)
             return
         if self._closed or not self._connection.pending(event.request):
             return
@@ -430,9 +430,12 @@ class RtmpServerProtocol(Protocol):
         if opening is not None:
             opening.cancel()
 
-    def _answer_refusal(self, number: int, action: str, name: str, error: Refused) -> None:
+    def _answer_refusal(self, number: int, action: str, name: str, error: Refused, query: str = "") -> None:
         if not self._closed and self._connection.pending(number):
-            self._connection.refuse(number, error.reason, error.text)
+            redirect = None
+            if isinstance(error, Redirected) and error.rtmp:
+                redirect = status.Redirect(error.rtmp, name, query)
+            self._connection.refuse(number, error.reason, error.text, redirect)
             self._refused(action, name, f"{error.reason.value}: {error.text}")
 
     # Deadlines.

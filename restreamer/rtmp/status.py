@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from restreamer.errors import Reason
+from attrs import field, frozen
+
+from restreamer.errors import REDIRECTED, Reason
 from restreamer.rtmp.message import Command
 
 PUBLISH_START = "NetStream.Publish.Start"
@@ -29,6 +31,37 @@ CONNECT_SUCCESS = "NetConnection.Connect.Success"
 CONNECT_REJECTED = "NetConnection.Connect.Rejected"
 CONNECT_RECONNECT = "NetConnection.Connect.ReconnectRequest"
 CALL_FAILED = "NetConnection.Call.Failed"
+
+#: An application that is no part of the name: for names of one part.
+_ENTRANCE = "static"
+
+
+@frozen
+class Redirect:
+    """Where a stream can be played instead.
+
+    There is no standard; this is the form that SRS and its clients use and others took over: a rejection with
+    C{ex.code} 302, the tcUrl in C{ex.redirect}, the whole URL in C{ex.redirect2}. Who does not know it reads
+    the URL in the description.
+    @ivar base: C{rtmp://HOST:PORT}. @ivar name: the stream. @ivar query: as the client sent it.
+    """
+
+    base: str
+    name: str
+    query: str = field(default="", repr=False)
+
+    @property
+    def tc_url(self) -> str:
+        """The URL to connect to."""
+        return f"{self.base}/{self.name.rpartition('/')[0] or _ENTRANCE}"
+
+    def on_status(self, stream_id: int, text: str) -> Command:
+        """The command that says it."""
+        key = self.name.rpartition("/")[2]
+        query = f"{self.query}&{REDIRECTED}" if self.query else REDIRECTED
+        more = {"code": 302, "redirect": self.tc_url, "redirect2": f"{self.tc_url}/{key}?{query}"}
+        return on_status(stream_id, "error", CONNECT_REJECTED, f"{text}: {self.tc_url}/{key}", ex=more)
+
 
 _PUBLISH_REFUSALS = {
     Reason.BUSY: PUBLISH_BAD_NAME,

@@ -14,13 +14,13 @@ from typing import Any
 
 from attrs import define, evolve, field
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IProtocol
+from twisted.internet.interfaces import IProtocol, IReactorTime
 from twisted.internet.protocol import Protocol
-from twisted.internet.task import Clock
 from typing_extensions import override
 
 from restreamer.cluster.catalogue import Catalogue
 from restreamer.cluster.connector import Node, Remote
+from restreamer.cluster.link_protocol import abort_connection
 from restreamer.cluster.link_route import link_route
 from restreamer.cluster.origin import ControlServer, MediaServer
 from restreamer.cluster.relay import Relays
@@ -46,8 +46,9 @@ from restreamer.media.timebase import TICKS_PER_SECOND
 from restreamer.media.track import Tracks
 from restreamer.testing.media import aac_track, h264_track, make_frames
 from restreamer.testing.memory_network import MemoryNetwork
+from restreamer.testing.sim_clock import NodeClock, SimTime
 from restreamer.viewers.gate import PasswordGate
-from restreamer.viewers.points import IngestMaker, Playing
+from restreamer.viewers.points import IngestMaker, Playing, Publishing
 from restreamer.viewers.waiting import WaitingRoom
 
 #: Unix time at which a cluster begins.
@@ -60,7 +61,9 @@ _LOOP_SECONDS = 20
 class Doorway(Protocol):
     """A node's HTTP port, as far as links need it: reads one head, then hands the connection over."""
 
-    def __init__(self, route: Callable[..., Any]) -> None:
+    def __init__(self, route: Callable[..., Any], book: dict[Doorway, None] | None = None) -> None:
+        self._book = {} if book is None else book
+        self._book[self] = None
         self._route = route
         self._parser = HeadParser()
         self._link: Protocol | None = None
@@ -97,6 +100,7 @@ class Doorway(Protocol):
     @override
     def connectionLost(self, reason: Any = None) -> None:
         """Tell the link."""
+        self._book.pop(self, None)
         if self._link is not None:
             self._link.connectionLost(reason)
 
@@ -107,7 +111,7 @@ class Publisher:
     @ivar sent: the frames pushed so far, as the publisher's clock has them.
     """
 
-    def __init__(self, ingest: Ingest, clock: Clock, frames: Sequence[Frame], loop: int) -> None:
+    def __init__(self, ingest: Ingest, clock: IReactorTime, frames: Sequence[Frame], loop: int) -> None:
         self.sent: list[Frame] = []
         self.ingest = ingest
         self._clock = clock
@@ -195,6 +199,11 @@ class Witness(IdleTap):
         self.segments[entry.number] = entry.segment.encoded
 
     @override
+    def segment_filled(self, entry: WindowSegment) -> None:
+        """Keep the segment that came out of its turn."""
+        self.segment_closed(entry)
+
+    @override
     def stream_ended(self, reason: str) -> None:
         """Count it."""
         self.ends += 1
@@ -205,25 +214,39 @@ class RigNode:
     """One node.
 
     @ivar name: also its host name. @ivar faults: whatever a follower or listener raised; stays empty.
+    @ivar clock: its own; @ivar wall_error: seconds by which its system's UTC is wrong.
     """
 
-    def __init__(self, rig: ClusterRig, name: str, ledger: Ledger | None = None, key: bytes = KEY) -> None:
+    def __init__(
+        self,
+        rig: ClusterRig,
+        name: str,
+        ledger: Ledger | None = None,
+        key: bytes = KEY,
+        node_id: bytes | None = None,
+        wall_error: float = 0.0,
+    ) -> None:
         self.name = name
         self.faults: list[str] = []
-        self.node_id = hashlib.sha256(name.encode()).digest()[:16]
+        self.node_id = node_id or hashlib.sha256(name.encode()).digest()[:16]
         self.settings = rig.settings
         self.key = key
-        self.clock = rig.clock
-        self.utc = UtcClock(rig.clock.seconds, lambda: EPOCH + rig.clock.seconds())
-        self.registry = StreamRegistry(rig.clock, ledger or Ledger(), self._playout, self._faulted)
+        self.wall_error = wall_error
+        self.clock = clock = NodeClock(rig.clock)
+        rig.network.clocks[name] = clock
+        self.utc = UtcClock(clock.seconds, lambda: EPOCH + rig.clock.seconds() + self.wall_error)
+        self.registry = StreamRegistry(clock, ledger or Ledger(), self._playout, self._faulted)
         self.catalogue = Catalogue(self.registry, self.node_id)
-        self.waiting = WaitingRoom(self.registry, rig.clock)
+        self.waiting = WaitingRoom(self.registry, clock)
         self.relays = Relays()
-        self.remote = RemoteStreams(self.registry, self.node_id, rig.clock)
-        self.playing = Playing(PasswordGate(lambda _: ""), self.waiting)
+        self.remote = RemoteStreams(self.registry, self.node_id, clock, self.utc.ticks, rig.rng.uniform)
+        gate = PasswordGate(lambda _: "")
+        self.playing = Playing(gate, self.waiting)
         makers = IngestMaker(self.registry, self.node_id, self.utc.ticks, lambda: rig.rng.getrandbits(64))
         self._makers = makers
+        self.publishing = Publishing(gate, self.registry, makers, lambda _: self.settings, clock)
         self.sources: dict[str, ClusterSource] = {}
+        self._doorways: dict[Doorway, None] = {}
         self._rig = rig
         self._nonces = 0
         rig.network.listen(name, self._accept)
@@ -238,7 +261,8 @@ class RigNode:
         return self._rig.rng.randbytes(16)
 
     def _accept(self) -> IProtocol:
-        return Doorway(link_route(self.node_id, lambda: [self.key], self._nonce, self._handler, self.clock))
+        route = link_route(self.node_id, lambda: [self.key], self._nonce, self._handler, self.clock)
+        return Doorway(route, self._doorways)
 
     def _handler(self, event: Authorised) -> LinkHandler:
         if event.purpose == "control":
@@ -318,6 +342,31 @@ class RigNode:
             _ = source.stopService()
         self.remote.close()
         self.registry.close()
+        for doorway in list(self._doorways):
+            if doorway.transport is not None:
+                abort_connection(doorway.transport)
+
+    def freeze(self) -> None:
+        """The process stands still (SIGSTOP): its timers do not run, its kernel goes on."""
+        self.clock.freeze()
+        self._rig.network.freeze(self.name)
+
+    def thaw(self, wire_first: bool = True) -> None:
+        """It goes on.
+
+        @param wire_first: what arrived meanwhile is taken before the timers that became due.
+        """
+        if not wire_first:
+            self.clock.thaw()
+            self._rig.clock.callLater(0, self._rig.network.thaw, self.name)
+        else:
+            self._rig.network.thaw(self.name)
+            self.clock.thaw()
+
+    def kill(self, power: bool = False) -> None:
+        """The process is gone (SIGKILL), and with C{power} its machine: nothing of it runs any more."""
+        self.clock.die()
+        self._rig.network.kill(self.name, power)
 
     def crash(self) -> None:
         """The program is gone at once: every connection breaks."""
@@ -338,7 +387,7 @@ class ClusterRig:
     settings: StreamSettings = field(
         factory=lambda: StreamSettings(segment_duration=2 * TICKS_PER_SECOND, source_timeout=30.0)
     )
-    clock: Clock = field(factory=Clock)
+    clock: SimTime = field(factory=SimTime)
     rng: random.Random = field(init=False)
     network: MemoryNetwork = field(init=False)
     nodes: dict[str, RigNode] = field(factory=dict, init=False)

@@ -35,7 +35,8 @@ ASC: Final = bytes.fromhex("1190")
 _AAC_SAMPLES: Final = 1024
 _AAC_RATE: Final = 48_000
 _PATTERN_SIZE: Final = 65_521
-_PATTERN: Final = bytes(1 + random.Random(90_000).randrange(255) for _ in range(_PATTERN_SIZE))
+_RANDOM: Final = random.Random(90_000)
+_PATTERN: Final = bytes(1 + _RANDOM.randrange(255) for _ in range(_PATTERN_SIZE))
 #: Two periods, so that any offset leaves a whole period to cut from.
 _PATTERN_TWICE: Final = _PATTERN + _PATTERN
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from restreamer.errors import Reason, Refused
+from attrs import frozen
+
+from restreamer.errors import Reason, Redirected, Refused
 from restreamer.live.ingest import Ingest
 from restreamer.live.playout import Playout
 from restreamer.live.registry import Claim, StreamRegistry, StreamSettings
@@ -17,6 +19,10 @@ Kick = Callable[[str], None]
 
 #: A publisher that sent no frame for so long gives way to another one of the same name, seconds.
 TAKE_OVER_SECONDS = 5.0
+
+
+def _nothing(*_: object) -> None:
+    """Used when nobody wants to be told."""
 
 
 class IngestMaker:
@@ -37,8 +43,19 @@ class IngestMaker:
         self._utc = utc
         self._run_id = run_id
 
-    def ingest(self, name: str, settings: StreamSettings, ended: Callable[[str], None]) -> Ingest:
-        """An ingest into stream C{name}, which is made when there is none."""
+    def ingest(
+        self,
+        name: str,
+        settings: StreamSettings,
+        ended: Callable[[str], None],
+        began: Callable[[], None] = _nothing,
+        backup: bool = False,
+    ) -> Ingest:
+        """An ingest into stream C{name}, which is made when there is none.
+
+        @param began: told whenever its frames have taken the stream.
+        @param backup: it is what the stream shows when nothing else feeds it.
+        """
         stream = self._registry.obtain(name, settings)
         return Ingest(
             stream=stream,
@@ -48,14 +65,30 @@ class IngestMaker:
             now=self._utc,
             ledger=self._registry.ledger,
             ended=ended,
+            began=began,
+            backup=backup,
         )
+
+
+@frozen
+class Taken:
+    """A name that was granted. @ivar settings: of its stream. @ivar fed: to be called when frames have taken
+    the stream. @ivar release: gives the name back.
+    """
+
+    settings: StreamSettings
+    fed: Callable[[], None]
+    release: Callable[[], None]
 
 
 class Publishing:
     """A L{restreamer.seams.PublishPoint}.
 
     @param settings_of: the settings of a name somebody wants to publish; None when nothing takes it.
+    @ivar fed: told the name whenever a publisher's frames have taken its stream.
     """
+
+    fed: Callable[[str], None]
 
     def __init__(
         self,
@@ -65,6 +98,7 @@ class Publishing:
         settings_of: Callable[[str], StreamSettings | None],
         clock: Clock,
     ) -> None:
+        self.fed = _nothing
         self._clock = clock
         self._gate = gate
         self._registry = registry
@@ -85,7 +119,9 @@ class Publishing:
             raise Refused(Reason.NOT_FOUND, f"publishing to {request.name} is not configured here")
         claim = await self._claim(request.name)
         try:
-            ingest = self._ingests.ingest(request.name, settings, lambda reason: self._ended(claim))
+            ingest = self._ingests.ingest(
+                request.name, settings, lambda reason: self._ended(claim), lambda: self.fed(request.name)
+            )
         except BaseException:
             self._registry.release(claim)
             raise
@@ -100,6 +136,20 @@ class Publishing:
         )
         watch.start()
         return ingest
+
+    async def take(self, request: OpenRequest, kick: Kick) -> Taken:
+        """Grant a name to somebody who brings whole segments: another node that pushes.
+
+        @raise Refused: as L{publish}.
+        """
+        await self._gate.open(request)
+        name = request.name
+        settings = self._settings_of(name)
+        if settings is None:
+            raise Refused(Reason.NOT_FOUND, f"publishing to {name} is not configured here")
+        claim = await self._claim(name)
+        self._kicks[name] = kick
+        return Taken(settings, lambda: self.fed(name), lambda: self._ended(claim))
 
     async def _claim(self, name: str) -> Claim:
         """Take the name; from a publisher that has been silent for a while, too: it may be dead."""
@@ -140,11 +190,20 @@ def _has_segment(stream: Stream) -> bool:
 class Playing:
     """A L{restreamer.seams.PlayPoint}, and the way to a stream's window for HLS."""
 
-    def __init__(self, gate: Gate, waiting: WaitingRoom, crowded: Callable[[], bool] = lambda: False) -> None:
-        """@param crowded: whether the node is too short of memory for another viewer."""
+    def __init__(
+        self,
+        gate: Gate,
+        waiting: WaitingRoom,
+        crowded: Callable[[], bool] = lambda: False,
+        elsewhere: Callable[[OpenRequest], Redirected | None] = lambda request: None,
+    ) -> None:
+        """@param crowded: whether the node is too short of memory for another viewer.
+        @param elsewhere: where a viewer is to go instead, if the stream is not fed here and is there.
+        """
         self._gate = gate
         self._waiting = waiting
         self._crowded = crowded
+        self._elsewhere = elsewhere
 
     async def play(self, request: OpenRequest) -> Playout:
         """The stream's playout, as soon as it runs, has a keyframe and is up to date.
@@ -153,13 +212,20 @@ class Playing:
         """
         if self._crowded():
             raise Refused(Reason.OVERLOADED, "this node is short of memory: try another one, or later")
-        await self._gate.open(request)
-        return (await self._waiting.entry(request.name, _has_keyframe)).playout
+        await self._pass(request)
+        return (await self._waiting.entry(request.name, _has_keyframe, request.proto)).playout
 
     async def watch(self, request: OpenRequest) -> Stream:
         """The stream, as soon as its window lists a segment.
 
         @raise Refused: as L{play}.
         """
+        await self._pass(request)
+        return (await self._waiting.entry(request.name, _has_segment, request.proto)).stream
+
+    async def _pass(self, request: OpenRequest) -> None:
+        """Pass the gate; who is wanted elsewhere goes no further."""
         await self._gate.open(request)
-        return (await self._waiting.entry(request.name, _has_segment)).stream
+        elsewhere = self._elsewhere(request)
+        if elsewhere is not None:
+            raise elsewhere

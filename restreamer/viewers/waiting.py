@@ -1,4 +1,10 @@
-"""Waiting, bounded, until a stream can be played."""
+"""Waiting, bounded, until a stream can be played; and remembering for a moment what cannot be.
+
+A name that nothing could feed is refused at once, from what the node knows, and leaves no trace. A name that
+should be fed and is not (its source refused the pull, its input did not start in time) is refused at once for
+L{REFUSED_SECONDS}, so that a crowd that asks for it costs one attempt in that time; news of the name, its
+stream, its supply or its owner, end that earlier.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +15,7 @@ from twisted.internet.defer import Deferred
 from typing_extensions import override
 
 from restreamer.errors import Reason, Refused
+from restreamer.live.protocols import allowed
 from restreamer.live.registry import LiveEntry, StreamRegistry
 from restreamer.live.stream import Stream
 from restreamer.live.tap import IdleTap
@@ -21,6 +28,10 @@ from restreamer.seams import Clock, Timer
 MAX_WAITING = 10_000
 #: Streams that may be waited for at once, that is, be starting.
 MAX_STARTING = 100
+#: How long a name that could not be started is refused without another attempt, seconds.
+REFUSED_SECONDS = 5.0
+#: Names that are remembered as refused at once; beyond that the oldest is forgotten.
+MAX_REFUSED = 10_000
 
 #: Whether a stream can be played. One function for one kind of request: those who share it wait together.
 Ready = Callable[[Stream], bool]
@@ -106,43 +117,89 @@ class WaitingRoom:
         self._limit = limit
         self._waits: dict[str, dict[Ready, _Wait]] = {}
         self._count = 0
+        self._refused: dict[str, tuple[Refused, float]] = {}
         registry.listen(self)
+        registry.watch_refusals(self.refuse)
 
     def __len__(self) -> int:
         return self._count
 
-    async def entry(self, name: str, ready: Ready) -> LiveEntry:
+    async def entry(self, name: str, ready: Ready, proto: str = "") -> LiveEntry:
         """The stream C{name} once it is C{ready}.
 
         @param ready: one function for all requests of a kind.
-        @raise Refused: NOT_FOUND when nothing could ever feed the name, NOT_READY after the wait,
-            OVERLOADED when too many wait already.
+        @param proto: the protocol that asks; empty: one that is never excluded.
+        @raise Refused: NOT_FOUND when nothing could ever feed the name, DENIED when it is not played by
+            C{proto}, NOT_READY after the wait, OVERLOADED when too many wait already; what L{refuse} was told
+            for a while after that.
         """
-        expected = self._registry.want(name)
-        entry = self._registry.find(name)
+        registry = self._registry
+        self._check(name, proto)
+        entry = registry.find(name)
+        if entry is None or not ready(entry.stream):
+            if not registry.expected(name):
+                raise Refused(Reason.NOT_FOUND, "no such stream")
+            self._remembered(name)
+            self._room_for(name)
+        registry.want(name)
+        entry = registry.find(name)
         if entry is not None and ready(entry.stream):
             return entry
-        if not expected:
-            raise Refused(Reason.NOT_FOUND, "no such stream")
+        self._remembered(name)
         await self._wait(name, ready)
-        entry = self._registry.find(name)
+        entry = registry.find(name)
         if entry is None:
             raise Refused(Reason.NOT_FOUND, "the stream has ended")
+        self._check(name, proto)
         return entry
 
-    async def _wait(self, name: str, ready: Ready) -> None:
+    def refuse(self, name: str, why: str) -> None:
+        """C{name} cannot be had now: answer those who wait for it, and for a while those who come.
+
+        @param why: for the log of whoever knows it; viewers are not told, it may hold addresses.
+        """
+        entry = self._registry.find(name)
+        if entry is None or not entry.stream.running:
+            refusal = Refused(Reason.NOT_READY, "the stream cannot be had from its source now")
+            self._remember(name, refusal)
+            for wait in tuple(self._waits.get(name, {}).values()):
+                wait.settle(refusal)
+
+    def _check(self, name: str, proto: str) -> None:
+        if proto and not allowed(self._registry.protocols(name), proto):
+            raise Refused(Reason.DENIED, "this stream is not played by this protocol here")
+
+    def _remember(self, name: str, refusal: Refused) -> None:
+        refused = self._refused
+        refused.pop(name, None)
+        while len(refused) >= MAX_REFUSED:
+            del refused[next(iter(refused))]
+        refused[name] = (refusal, self._clock.seconds() + REFUSED_SECONDS)
+
+    def _remembered(self, name: str) -> None:
+        """Refuse C{name} if it was refused a moment ago."""
+        held = self._refused.get(name)
+        if held is None:
+            return
+        refusal, until = held
+        if self._clock.seconds() < until:
+            raise Refused(refusal.reason, refusal.text)
+        del self._refused[name]
+
+    def _room_for(self, name: str) -> None:
         if self._count >= MAX_WAITING:
             raise Refused(Reason.OVERLOADED, "too many requests wait for streams to start")
         if name not in self._waits and len(self._waits) >= MAX_STARTING:
             raise Refused(Reason.OVERLOADED, "too many streams are starting")
+
+    async def _wait(self, name: str, ready: Ready) -> None:
         kinds = self._waits.setdefault(name, {})
         wait = kinds.get(ready)
         if wait is None:
             wait = kinds[ready] = _Wait(ready)
             self._follow(wait, name)
         waiter: Deferred[None] = Deferred()
-        late = Refused(Reason.NOT_READY, "the stream did not start in time")
-        wait.waiters[waiter] = self._clock.callLater(self._limit, wait.answer, waiter, late)
+        wait.waiters[waiter] = self._clock.callLater(self._limit, self._late, name, wait, waiter)
         self._count += 1
         try:
             await waiter
@@ -153,6 +210,14 @@ class WaitingRoom:
                 timer.cancel()
             if not wait.waiters:
                 self._forget(name, wait)
+
+    def _late(self, name: str, wait: _Wait, waiter: Deferred[None]) -> None:
+        """One request has waited long enough. A supply that brought nothing in that time is left alone."""
+        refusal = Refused(Reason.NOT_READY, "the stream did not start in time")
+        entry = self._registry.find(name)
+        if self._registry.supply(name) is not None and (entry is None or not entry.stream.running):
+            self._remember(name, refusal)
+        wait.answer(waiter, refusal)
 
     def _forget(self, name: str, wait: _Wait) -> None:
         wait.leave()
@@ -171,6 +236,7 @@ class WaitingRoom:
 
     def stream_changed(self, stream: Stream) -> None:
         """A stream began: those who wait for its name follow it."""
+        self._refused.pop(stream.name, None)
         for wait in tuple(self._waits.get(stream.name, {}).values()):
             self._follow(wait, stream.name)
             wait.look()
@@ -179,9 +245,11 @@ class WaitingRoom:
         """Its taps were told."""
 
     def claim_changed(self, name: str, claimed: bool) -> None:
-        """Nothing to do."""
+        """Another owner may do better."""
+        self._refused.pop(name, None)
 
     def supply_changed(self, name: str) -> None:
         """Another source offers the name now: it has not heard yet that somebody waits."""
+        self._refused.pop(name, None)
         if name in self._waits and self._registry.supply(name) is not None:
             self._registry.want(name)

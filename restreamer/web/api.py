@@ -30,7 +30,7 @@ _FIELD_PATH: Final = re.compile(r"[a-z0-9_]{1,64}(?:\.[a-z0-9_]{1,64}){0,3}")
 class StreamStats(TypedDict, total=False):
     """What is known of a running stream; whatever is not known is left out.
 
-    Rates are kbit/s, C{_at} and C{last_dts} are UTC milliseconds, C{ts_delay} and C{lifetime}
+    Rates are kbit/s, C{_at} and C{last_dts} are UTC milliseconds, C{ts_delay}, C{lag} and C{lifetime}
     milliseconds, bytes are totals. C{status} is C{"running"}, C{"waiting"} or C{"error"}.
     """
 
@@ -56,8 +56,37 @@ class StreamStats(TypedDict, total=False):
     remote: bool
     publish_enabled: bool
     segments: int
+    lag: int
+    input_switches: int
+    num_sec_on_primary_input: int
+    num_sec_on_secondary_input: int
+    valid_secondary_inputs: int
     play: Mapping[str, Any]
     media_info: Mapping[str, Any]
+
+
+class InputStats(TypedDict, total=False):
+    """What is known of one input; C{state} and C{active} are always there."""
+
+    active: bool
+    state: str
+    proto: str
+    opened_at: int
+    input_switches: int
+    bytes: int
+    frames: int
+    retries: int
+    errors: int
+    last_error: str
+    lag: int
+
+
+class InputInfo(TypedDict):
+    """One input of a stream."""
+
+    url: str
+    priority: int
+    stats: InputStats
 
 
 class StreamInfo(TypedDict, total=False):
@@ -66,7 +95,55 @@ class StreamInfo(TypedDict, total=False):
     name: str
     title: str
     static: bool
+    inputs: Sequence[InputInfo]
     stats: StreamStats
+
+
+class SourceStats(TypedDict, total=False):
+    """What is known of a source. Rates are kbit/s, C{ping} milliseconds, C{_at} UTC milliseconds."""
+
+    status: str
+    connected: bool
+    server_id: str
+    opened_at: int
+    closed_at: int
+    bytes_in: int
+    bytes_out: int
+    input_kbit: int
+    output_kbit: int
+    total_streams: int
+    online_streams: int
+    standby_streams: int
+    errors_connection_lost: int
+    last_error: str
+    ping: float
+
+
+class SourceInfo(TypedDict):
+    """One source. C{url} is C{m4f://HOST:PORT}; C{position} its place in the configuration, from 0."""
+
+    url: str
+    position: int
+    stats: SourceStats
+
+
+class ServerStats(TypedDict, total=False):
+    """The whole node in figures. Rates are kbit/s; C{_at} and C{now} UTC milliseconds, C{uptime} seconds."""
+
+    id: str
+    now: int
+    started_at: int
+    uptime: int
+    server_version: str
+    build: int
+    streamer_status: str
+    total_clients: int
+    total_streams: int
+    online_streams: int
+    input_kbit: int
+    output_kbit: int
+    bytes_in: int
+    bytes_out: int
 
 
 class StreamDirectory(Protocol):
@@ -78,6 +155,18 @@ class StreamDirectory(Protocol):
 
     def info(self, name: str) -> StreamInfo | None:
         """One stream, or None when there is none of that name (any more)."""
+        ...
+
+
+class NodeDirectory(Protocol):
+    """Where the API finds what concerns the node as a whole."""
+
+    def sources(self) -> Sequence[SourceInfo]:
+        """All sources, in the order of the configuration."""
+        ...
+
+    def server(self) -> ServerStats:
+        """The node's own figures; what L{ServerFacts} knows is added by the API."""
         ...
 
 
@@ -174,6 +263,53 @@ class StreamApi:
         if info is None:
             raise ApiError(404, "not_found", "there is no such stream")
         return info
+
+
+@define
+class NodeApi:
+    """The C{cluster/sources} collection, and the figures of the node itself.
+
+    @ivar directory: where they are found; @ivar seconds: monotonic seconds, for C{timing}.
+    """
+
+    directory: NodeDirectory
+    seconds: Callable[[], float] = field(repr=False)
+
+    def sources(self) -> dict[str, Any]:
+        """All sources, on one page."""
+        began = self.seconds()
+        found = list(self.directory.sources())
+        return {
+            "sources": found,
+            "estimated_count": len(found),
+            "next": None,
+            "prev": None,
+            "timing": {"total": round((self.seconds() - began) * 1000)},
+        }
+
+    def source(self, key: str) -> SourceInfo:
+        """One source, by its URL or by C{HOST:PORT}.
+
+        @raise ApiError: 404 when there is none.
+        """
+        for info in self.directory.sources():
+            if key in (info["url"], info["url"].partition("://")[2]):
+                return info
+        raise ApiError(404, "not_found", "there is no such source")
+
+    def stats(self, facts: ServerFacts) -> ServerStats:
+        """The node in figures."""
+        health = facts.health()
+        told = ServerStats(
+            now=health["now"],
+            started_at=health["started_at"],
+            uptime=max(0, health["now"] - health["started_at"]) // 1000,
+            server_version=health["server_version"],
+            build=health["build"],
+            streamer_status="running" if facts.ready() else "starting",
+        )
+        told.update(self.directory.server())
+        return told
 
 
 def _limit(text: str) -> int:

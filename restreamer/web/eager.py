@@ -7,7 +7,7 @@ there never needs them; one that really waits is carried on from where it stoppe
 from __future__ import annotations
 
 import types
-from collections.abc import Coroutine, Generator
+from collections.abc import Awaitable, Coroutine, Generator
 from typing import Any, TypeVar
 
 from attrs import frozen
@@ -50,3 +50,13 @@ def carried_on(paused: Paused) -> Generator[Any, Any, Any]:
                 waited = coroutine.send(value)
         except StopIteration as stop:
             return stop.value
+
+
+async def awaited(outcome: Awaitable[T]) -> T:
+    """C{outcome}, whatever kind of awaitable it is, as a coroutine."""
+    return await outcome
+
+
+async def given(value: T) -> T:
+    """C{value}, as a coroutine."""
+    return value

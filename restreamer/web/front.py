@@ -41,7 +41,7 @@ from restreamer.http1.refusal import refusal_reply
 from restreamer.http1.reply import EndlessReply, FullReply, Reply, UpgradeReply
 from restreamer.live.kernel_backlog import bound_backlog
 from restreamer.logs import Logger
-from restreamer.web.eager import Paused, carried_on, first_step
+from restreamer.web.eager import Paused, awaited, carried_on, first_step, given
 from restreamer.web.wire import plain_socket, unacknowledged
 
 if TYPE_CHECKING:
@@ -106,7 +106,8 @@ class FrontProtocol(Protocol):
     def connectionMade(self) -> None:
         self._wire = transport = self.transport
         self._socket = plain_socket(transport)
-        if self._socket is not None and not self._front.has_room(self._socket.fileno()):
+        below = self._socket or plain_socket(getattr(transport, "transport", None))
+        if below is not None and not self._front.has_room(below.fileno()):
             self._wire.write(self._front.busy_answer)
             self._close()
             return
@@ -211,7 +212,7 @@ class FrontProtocol(Protocol):
                     head = self._parser.next_head()
                 except HeadError as error:
                     self._front.counters.bad_heads += 1
-                    self._refuse(error.status)
+                    self._refuse(error.status, error.what)
                     return
                 if head is None:
                     self._await_more()
@@ -256,7 +257,7 @@ class FrontProtocol(Protocol):
             try:
                 outcome = route(request)
             except Refused as refused:
-                outcome = refusal_reply(refused)
+                outcome = self._refusal(refused)
             except Exception:
                 outcome = self._failed()
             if outcome is not None:
@@ -275,6 +276,9 @@ class FrontProtocol(Protocol):
                 self._broken(Failure())
         else:
             self._wait_for(outcome)
+
+    def _refusal(self, refused: Refused) -> FullReply:
+        return refusal_reply(refused, self._head.request if self._head is not None else None)
 
     def _failed(self) -> FullReply:
         self._front.counters.failures += 1
@@ -300,7 +304,7 @@ class FrontProtocol(Protocol):
             try:
                 reply = first_step(outcome)
             except Refused as refused:
-                self._send_full(refusal_reply(refused))
+                self._send_full(self._refusal(refused))
                 return
             except Exception:
                 self._send_full(self._failed())
@@ -308,10 +312,10 @@ class FrontProtocol(Protocol):
             if isinstance(reply, FullReply):
                 self._send_full(reply)
                 return
-            outcome = carried_on(reply) if isinstance(reply, Paused) else _given(reply)
+            outcome = carried_on(reply) if isinstance(reply, Paused) else given(reply)
         self._state = _WAITING
         self._serial = serial = self._serial + 1
-        waiting: Deferred[Any] = Deferred.fromCoroutine(_awaited(outcome))
+        waiting: Deferred[Any] = Deferred.fromCoroutine(awaited(outcome))
         self._waiting = waiting
         _ = waiting.addCallbacks(self._answered, self._refused, callbackArgs=(serial,), errbackArgs=(serial,))
         _ = waiting.addErrback(self._broken)
@@ -330,7 +334,7 @@ class FrontProtocol(Protocol):
         self._waiting = None
         self._state = _READING
         if isinstance(failure.value, Refused):
-            self._send_full(refusal_reply(failure.value))
+            self._send_full(self._refusal(failure.value))
             return
         self._front.counters.failures += 1
         path = self._head.request.path if self._head is not None else ""
@@ -504,8 +508,11 @@ class FrontProtocol(Protocol):
 
     # Ending.
 
-    def _refuse(self, status: int) -> None:
-        """Answer a connection whose next request cannot be known, and close it."""
+    def _refuse(self, status: int, why: str = "") -> None:
+        """Answer a connection whose next request cannot be known, and close it; log C{why}."""
+        if why:
+            peer = self._parser.peer
+            self._log.info("HTTP {peer}: refused: {status} {why}", peer=peer, status=status, why=why)
         reply = plain_reply(status)
         head = b"%s%sContent-Length: %d\r\n%s\r\n" % (
             status_line(status),
@@ -555,7 +562,7 @@ class FrontProtocol(Protocol):
         elif self._state == _READING:
             if self._head_begun:
                 self._front.counters.head_timeouts += 1
-                self._refuse(408)
+                self._refuse(408, "no whole request in time")
             else:
                 self._close()
         elif self._state == _WAITING:
@@ -589,11 +596,3 @@ class FrontProtocol(Protocol):
             self.abort()
             return
         self._arm(self._limits.stall_timeout / 4)
-
-
-async def _awaited(outcome: Awaitable[Reply]) -> Reply:
-    return await outcome
-
-
-async def _given(reply: Reply) -> Reply:
-    return reply

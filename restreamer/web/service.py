@@ -189,12 +189,15 @@ class FrontFactory(ServerFactory):
         return protocol
 
     def has_room(self, descriptor: int) -> bool:
-        """Whether a new connection with that file descriptor may stay (it is the lowest free number).
+        """Whether a new connection with that file descriptor may stay.
 
-        When the process has few left, the oldest idle connections make room: two for one, because connections
-        come in bunches and are closed only after the bunch. Without an idle one: no.
+        It is the lowest free number, so it tells of everything that is open; but behind a bunch that came and
+        went low numbers are free while high ones are taken, so connections are counted too. When the process
+        has few left, the oldest idle connections make room: two for one, because connections come in bunches
+        and are closed only after the bunch. Without an idle one: no.
         """
-        if self._descriptors is None or descriptor < self._descriptors:
+        most = self._descriptors
+        if most is None or (descriptor < most and len(self._open) <= most):
             return True
         oldest = islice(self._open, _EVICTION_SEARCH)
         idle = list(islice((protocol for protocol in oldest if protocol.idle), _EVICTIONS))

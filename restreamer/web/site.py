@@ -20,7 +20,7 @@ from twisted.web.server import Request, Site
 from typing_extensions import override
 
 from restreamer.media.names import valid_stream_name
-from restreamer.web.api import ApiError, ServerFacts, StreamApi, to_json
+from restreamer.web.api import ApiError, NodeApi, ServerFacts, StreamApi, to_json
 
 #: Bytes a request body may have. The front checks first; this is for what it cannot know.
 MAX_BODY: Final = 64 * 1024
@@ -179,10 +179,11 @@ class Page(Leaf):
 class Api(Leaf):
     """The JSON API below C{/streamer/api/v3}."""
 
-    def __init__(self, streams: StreamApi, facts: ServerFacts) -> None:
+    def __init__(self, streams: StreamApi, facts: ServerFacts, node: NodeApi | None = None) -> None:
         super().__init__()
         self._streams = streams
         self._facts = facts
+        self._node = node
 
     @override
     def render(self, request: Request) -> bytes:
@@ -205,6 +206,14 @@ class Api(Leaf):
             return 200, self._streams.item("/".join(path[1:]))
         if path[:1] == ["monitoring"] and len(path) == 2:
             return probe(self._facts, path[1])
+        node = self._node
+        if node is not None:
+            if path == ["cluster", "sources"] or path == ["cluster", "sources", ""]:
+                return 200, node.sources()
+            if path[:2] == ["cluster", "sources"]:
+                return 200, node.source("/".join(path[2:]))
+            if path == ["config", "stats"]:
+                return 200, node.stats(self._facts)
         raise ApiError(404, "not_found", "there is no such resource")
 
 
@@ -248,7 +257,7 @@ class Root(Resource):
     with C{-}), C{/streamer/api/v3/…} the API, C{/monitoring/…} the probes.
     """
 
-    def __init__(self, streams: StreamApi, facts: ServerFacts) -> None:
+    def __init__(self, streams: StreamApi, facts: ServerFacts, node: NodeApi | None = None) -> None:
         super().__init__()
         self._player = Page("embed.html", framed=True)
         self._none = NotFound()
@@ -260,7 +269,7 @@ class Root(Resource):
             files.putChild(name.encode(), Page(name, max_age=86400))
         self.putChild(b"-", _Folder(files))
         version, api = Resource(), Resource()
-        version.putChild(b"v3", Api(streams, facts))
+        version.putChild(b"v3", Api(streams, facts, node))
         api.putChild(b"api", _Folder(version))
         self.putChild(b"streamer", _Folder(api))
         self.putChild(b"monitoring", Monitoring(streams, facts))
@@ -294,7 +303,14 @@ class _Folder(Resource):
 
 
 def make_site(
-    streams: StreamApi, facts: ServerFacts, clock: IReactorTime, access_log: AccessLog | None = None
+    streams: StreamApi,
+    facts: ServerFacts,
+    clock: IReactorTime,
+    access_log: AccessLog | None = None,
+    node: NodeApi | None = None,
 ) -> FrontSite:
-    """The site of a node."""
-    return FrontSite(Root(streams, facts), clock, access_log)
+    """The site of a node.
+
+    @param node: tells of sources and of the node as a whole; without it those resources are not there.
+    """
+    return FrontSite(Root(streams, facts, node), clock, access_log)

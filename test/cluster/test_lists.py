@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from attrs import define, field
 from twisted.internet.defer import Deferred
-from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
 
 from restreamer.cluster import remote_streams
 from restreamer.cluster.catalogue import MAX_PATH, Catalogue
-from restreamer.cluster.remote_streams import HOLD_SECONDS, RemoteStreams, SourceOffer
+from restreamer.cluster.offers import SourceOffer
+from restreamer.cluster.remote_streams import HOLD_SECONDS, RemoteStreams
 from restreamer.cluster.selection import Choice, choose, matches
 from restreamer.live.registry import StreamSettings
 from restreamer.m4f.records import RunInfo, StreamListed, StreamState, StreamUnlisted
 from restreamer.m4f.segment import SegmentOpening
 from restreamer.media.frame import Frame
 from restreamer.seams import OpenRequest
+from restreamer.sources.input_slot import InputReports
 from test.cluster.test_rig import RigCase
 from test.live.rig import AV, D
 from test.live.test_registry import RegistryCase, Supplied
@@ -59,8 +60,18 @@ class SelectionTests(SynchronousTestCase):
 @define(eq=False)
 class FakePull:
     name: str
+    reports: InputReports
+    active: bool = True
     stopped: bool = False
     retries: int = 0
+
+    def __attrs_post_init__(self) -> None:
+        if self.active:
+            self.reports.delivered()
+
+    def activate(self) -> None:
+        self.active = True
+        self.reports.delivered()
 
     def stop(self) -> None:
         self.stopped = True
@@ -69,18 +80,30 @@ class FakePull:
         self.retries += 1
 
 
+class Reports:
+    """Reports that nobody reads."""
+
+    def delivered(self) -> None:
+        """Nothing to do."""
+
+    def lost(self, reason: str, link: bool = True) -> None:
+        """Nothing to do."""
+
+
 @define(eq=False)
 class FakeSource:
     pulls: list[FakePull] = field(factory=list)
 
-    def pull(self, name: str, settings: StreamSettings) -> FakePull:
-        pull = FakePull(name)
+    def pull(
+        self, remote: str, name: str, settings: StreamSettings, reports: InputReports, standby: bool
+    ) -> FakePull:
+        pull = FakePull(name, reports, not standby)
         self.pulls.append(pull)
         return pull
 
     @property
     def running(self) -> list[str]:
-        return sorted(pull.name for pull in self.pulls if not pull.stopped)
+        return sorted(pull.name for pull in self.pulls if pull.active and not pull.stopped)
 
 
 def listed(
@@ -93,7 +116,7 @@ class RemoteCase(RegistryCase):
     @override
     def setUp(self) -> None:
         super().setUp()
-        self.streams = RemoteStreams(self.registry, US, self.clock)
+        self.streams = RemoteStreams(self.registry, US, self.clock, lambda: 0, lambda low, high: high)
         self.addCleanup(self.nothing_left)
 
     def nothing_left(self) -> None:
@@ -177,8 +200,11 @@ class RemoteTests(RemoteCase):
         self.streams.listed(second, listed("a"))
         self.assertEqual(two.running, ["a"])
         self.streams.listed(first, listed("a"))
+        self.assertEqual((one.running, two.running), ([], ["a"]), "it has only just come")
+        self.clock.pump([0.5] * 11)
         self.assertEqual((one.running, two.running), (["a"], []))
         self.streams.reorder([second, first])
+        self.clock.pump([0.5] * 11)
         self.assertEqual((one.running, two.running), ([], ["a"]))
         self.streams.unlisted(second, "a")
         self.assertEqual((one.running, two.running), (["a"], []))
@@ -201,6 +227,7 @@ class RemoteTests(RemoteCase):
     def test_waiting_pulls_try_again_when_the_list_is_back(self) -> None:
         fake, offer = self.source()
         self.streams.listed(offer, listed("a"))
+        fake.pulls[0].reports.lost("cut")
         self.streams.keep_only(offer, {"a"})
         self.assertEqual(fake.pulls[0].retries, 1)
 
@@ -478,7 +505,13 @@ class ClusterListTests(RigCase):
         self.rig.run(1)
         before = self.rig.network.attempts
         pull = MediaPull(
-            edge.link_node(), edge.remote_node("origin"), edge.registry, "nobody", "nobody", edge.settings
+            edge.link_node(),
+            edge.remote_node("origin"),
+            edge.registry,
+            "nobody",
+            "nobody",
+            edge.settings,
+            Reports(),
         )
         self.rig.run(60)
         self.assertTrue(3 <= self.rig.network.attempts - before <= 25, self.rig.network.attempts - before)
@@ -509,7 +542,7 @@ class ClockUse(SynchronousTestCase):
 
         found = []
         for _ in range(2):
-            rig = ClusterRig(7, clock=Clock())
+            rig = ClusterRig(7)
             rig.network.largest_piece = 300
             nodes = rig.chain("origin", "edge")
             nodes[0].publish("x")

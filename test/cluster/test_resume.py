@@ -30,6 +30,7 @@ class PipeLink:
     """
 
     peer_id = EDGE
+    round_trip: float | None = None
 
     def __init__(self, pair: Pair, budget: int | None = None) -> None:
         self.pair = pair
@@ -65,6 +66,7 @@ class AskingLink:
 
     peer_id = NODE
     paused = False
+    round_trip: float | None = None
 
     def __init__(self) -> None:
         self.pulls: list[Pull] = []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -10,15 +12,19 @@ from restreamer.config.excerpt import describe
 from restreamer.config.include import decode
 from restreamer.config.load import Loaded, parse
 from restreamer.config.model import (
+    BackupConfig,
+    BalancerConfig,
     Configuration,
     InputConfig,
     Listen,
+    PeerConfig,
+    PushConfig,
     SourceConfig,
     StreamConfig,
     TemplateConfig,
     VodConfig,
 )
-from restreamer.config.words import KNOWN, SERVED
+from restreamer.config.words import BALANCER_MODES, KNOWN, PROTOCOLS, SERVED
 from restreamer.errors import ConfigError
 
 MODEST = settings(deadline=None, max_examples=300, derandomize=True, database=None)
@@ -45,6 +51,7 @@ _PIECES = st.one_of(
         ]
     ),
     st.sampled_from(["80", "false", "[::1]:80", "a/*", "name", "source_timeout=3", "priority=", '"a b"']),
+    st.sampled_from(["v/x", "timeout=1", "m4fs://h/%s", "rtmp://h/a/b", "-hls", "rtmp", "max_bitrate=1M"]),
     st.text(max_size=4),
 )
 _TEXTS = st.lists(st.tuples(_PIECES, st.sampled_from(["", " ", " ", " "])), max_size=25).map(
@@ -67,8 +74,47 @@ _INPUTS = st.lists(
     max_size=3,
     unique_by=lambda each: each.url,
 ).map(tuple)
+_BACKUP = st.none() | st.builds(
+    BackupConfig,
+    path=_NAME.map("v/".__add__),
+    timeout=st.none() | st.sampled_from([0.1, 10.0]),
+    audio_timeout=st.none() | st.sampled_from([0.5, 60.0]),
+    video_timeout=st.none() | st.sampled_from([2.0]),
+    dvr=st.booleans(),
+    transcode=st.booleans(),
+)
+_PUSHES = st.lists(
+    st.builds(
+        lambda host, name, tls: PushConfig(
+            url=f"m4f{'s' if tls else ''}://{bracketed(host)}:8000/{name}",
+            scheme="m4fs" if tls else "m4f",
+            host=host,
+            port=8000,
+            path=name,
+            tls=tls,
+            cluster_key="0123456789abcdef",
+        ),
+        _HOST,
+        _NAME,
+        st.booleans(),
+    ),
+    max_size=2,
+    unique_by=lambda each: each.url,
+).map(tuple)
+_SHARED: dict[str, st.SearchStrategy[Any]] = {
+    "retry_limit": st.none() | st.integers(1, 1_000_000),
+    "prepush": st.none() | st.sampled_from([0.0, 0.5, 60.0]),
+    "protocols": st.none() | st.sets(st.sampled_from(sorted(PROTOCOLS)), min_size=1).map(frozenset),
+    "url_prefix": st.sampled_from(["", "/a", "https://cdn.example.net/x"]),
+    "backup": _BACKUP,
+    "push": _PUSHES,
+    "on_play": st.just("") | _SECRET,
+    "dvr": st.just("") | _SECRET,
+    "cache": st.just("") | _SECRET,
+}
 _STREAM = st.builds(
     StreamConfig,
+    **_SHARED,
     name=_NAME,
     title=_TEXT,
     comment=_TEXT,
@@ -84,6 +130,9 @@ _STREAM = st.builds(
 _PATTERNS = st.lists(_NAME | _NAME.map(lambda each: each + "/*"), max_size=3, unique=True).map(tuple)
 _SOURCE = st.builds(
     SourceConfig,
+    **_SHARED,
+    tls=st.booleans(),
+    prefix=st.just("") | _NAME,
     host=_HOST,
     port=st.integers(1, 65535),
     cluster_key=_SECRET,
@@ -93,8 +142,23 @@ _SOURCE = st.builds(
     source_timeout=_SECONDS,
     clients_timeout=_SECONDS,
 )
+_PEERS = st.lists(
+    st.builds(
+        PeerConfig,
+        host=_HOST,
+        port=st.integers(1, 65535),
+        tls=st.booleans(),
+        public=st.sampled_from(["", "http://[::1]:80", "https://cdn.example.net:443"]),
+        cluster_key=_SECRET,
+    ),
+    min_size=1,
+    max_size=2,
+    unique_by=lambda each: each.key,
+).map(tuple)
 _CONFIGURATION = st.builds(
-    lambda streams, templates, sources, **rest: Configuration(
+    lambda streams, templates, sources, peers, mode, most, **rest: Configuration(
+        peers=peers,
+        balancers={"l/b": BalancerConfig(name="l/b", mode=mode, peers=tuple((each, most) for each in peers))},
         streams={each.name: each for each in streams},
         templates={
             each.name: TemplateConfig(name=each.name, prefix=each.name, stream=each) for each in templates
@@ -106,9 +170,16 @@ _CONFIGURATION = st.builds(
     streams=st.lists(_STREAM, max_size=3, unique_by=lambda each: each.name),
     templates=st.lists(_STREAM, max_size=2, unique_by=lambda each: each.name),
     sources=st.lists(_SOURCE, max_size=2, unique_by=lambda each: each.key),
+    peers=_PEERS,
+    mode=st.sampled_from(BALANCER_MODES),
+    most=st.sampled_from([1, 40_000_000]),
+    https=st.just((Listen(port=443), Listen(address="::1", port=444, api=False))),
+    ssl_certificate=st.just("/c d.pem"),
+    ssl_certificate_key=st.sampled_from(["/c d.pem", "/k.pem"]),
+    ssl_ca=st.sampled_from(["", "/ca.pem"]),
     http=st.just((Listen(port=80), Listen(address="::1", port=81, api=False))),
     rtmp=st.just((Listen(address="127.0.0.1", port=1935),)),
-    cluster_key=st.just("") | _SECRET,
+    cluster_key=st.just("0123456789abcdef"),
     loglevel=st.sampled_from(["none", "debug", "alert"]),
     state_dir=st.sampled_from(["", "/var/lib/x y"]),
 )
@@ -116,6 +187,30 @@ _CONFIGURATION = st.builds(
 
 def quoted(text: str) -> str:
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def render_shared(config: StreamConfig | SourceConfig) -> list[str]:
+    lines = [f"  push {each.url};" for each in config.push]
+    if config.protocols is not None:
+        lines.append(f"  protocols {' '.join(sorted(config.protocols))};")
+    if config.backup is not None:
+        backup = config.backup
+        options = [f"{each}={str(getattr(backup, each)).lower()}" for each in ("dvr", "transcode")]
+        for name in ("timeout", "audio_timeout", "video_timeout"):
+            if getattr(backup, name) is not None:
+                options.append(f"{name}={getattr(backup, name)}")
+        lines.append(f"  backup {backup.path} {' '.join(options)};")
+    for name in ("retry_limit", "prepush"):
+        if getattr(config, name) is not None:
+            lines.append(f"  {name} {getattr(config, name)};")
+    for name in ("url_prefix", "on_play", "dvr", "cache"):
+        if getattr(config, name):
+            lines.append(f"  {name} {quoted(getattr(config, name))};")
+    return lines
 
 
 def render_stream(word: str, stream: StreamConfig, extra: str = "") -> str:
@@ -128,15 +223,17 @@ def render_stream(word: str, stream: StreamConfig, extra: str = "") -> str:
             lines.append(f"  {name} {quoted(getattr(stream, name))};")
     for name in ("segment_duration", "segment_count", "source_timeout", "clients_timeout"):
         lines.append(f"  {name} {getattr(stream, name)};")
+    lines += render_shared(stream)
     lines.append(f"  static {str(stream.static).lower()}; disabled {str(stream.disabled).lower()}; }}")
     return "\n".join(lines)
 
 
 def render(configuration: Configuration) -> str:
     lines = [f"http {each} {{ api {str(each.api).lower()}; }}" for each in configuration.http]
+    lines += [f"https {each} {{ api {str(each.api).lower()}; }}" for each in configuration.https]
     lines += [f"rtmp {each};" for each in configuration.rtmp]
     lines.append(f"loglevel {configuration.loglevel};")
-    for name in ("cluster_key", "state_dir"):
+    for name in ("cluster_key", "state_dir", "ssl_certificate", "ssl_certificate_key", "ssl_ca"):
         if getattr(configuration, name):
             lines.append(f"{name} {quoted(getattr(configuration, name))};")
     for vod in configuration.vods.values():
@@ -145,13 +242,24 @@ def render(configuration: Configuration) -> str:
     for template in configuration.templates.values():
         lines.append(render_stream("template", template.stream, f"prefix {template.prefix};"))
     for source in configuration.sources:
-        lines.append(f"source {source} {{ cluster_key {quoted(source.cluster_key)};")
+        scheme = "https://" if source.tls else ""
+        lines.append(f"source {scheme}{source} {{ cluster_key {quoted(source.cluster_key)};")
+        lines += render_shared(source)
+        if source.prefix:
+            lines.append(f"  prefix {source.prefix};")
         if source.only is not None:
             lines.append(f"  only {' '.join(source.only)};")
         lines += [f"  except {each};" for each in source.except_]
         for name in ("segment_count", "source_timeout", "clients_timeout"):
             lines.append(f"  {name} {getattr(source, name)};")
         lines.append("}")
+    for peer in configuration.peers:
+        public = f"public {peer.public};" if peer.public else ""
+        scheme = "m4fs://" if peer.tls else "m4f://"
+        lines.append(f"peer {scheme}{peer} {{ cluster_key {quoted(peer.cluster_key)}; {public} }}")
+    for balancer in configuration.balancers.values():
+        members = " ".join(f"peer {peer} max_bitrate={most};" for peer, most in balancer.peers)
+        lines.append(f"balancer {balancer.name} {{ mode {balancer.mode}; {members} }}")
     return "\n".join(lines)
 
 

@@ -175,7 +175,9 @@ WRONG: list[tuple[str, int, int, str, str]] = [
     ("source;", 1, 1, "source", "source HOST[:PORT]"),
     ("source h;", 1, 8, "h", "a cluster_key, in its block or at the top level"),
     ("source ::1;", 1, 8, "::1", "in brackets"),
-    ("source http://h;", 1, 8, "http://h", "source HOST[:PORT]"),
+    ("source rtmp://h;", 1, 8, "rtmp://h", "source HOST[:PORT]"),
+    ("source http://h/x;", 1, 8, "http://h/x", "source HOST[:PORT]"),
+    ("source http://h?key=x;", 1, 8, "http://h?***", "source HOST[:PORT]"),
     (f"cluster_key {KEY}; source h; source H:80;", 1, 48, "h:80", "each source once"),
     (f"cluster_key {KEY}; source h {{ only */x; }}", 1, 47, "*/x", "prefix/*"),
     (f"cluster_key {KEY}; source h {{ only *; }}", 1, 47, "*", "prefix/*"),
@@ -308,14 +310,14 @@ class WarningTests(SynchronousTestCase):
         self.assertEqual(self.words("stream s { disabled; }"), [])
 
     def test_unserved_transport_leaves_the_source_out(self) -> None:
-        text = f"cluster_key {KEY}; source m4fs://h:443 {{ only; }}"
-        self.assertEqual(read(text).sources, ())
-        self.assertEqual([each[2] for each in self.words(text)], ["m4fs://"])
+        text = f"cluster_key {KEY}; source m4s://h:443 {{ only; }} peer m4ss://h;"
+        self.assertEqual((read(text).sources, read(text).peers), ((), ()))
+        self.assertEqual([each[2] for each in self.words(text)], ["m4s://", "m4ss://"])
 
     def test_segment_duration_of_a_source(self) -> None:
         found = parse(f"cluster_key {KEY}; source h {{ segment_duration 3; }}").warnings
         self.assertIn("ingest node", found[0].text)
 
     def test_in_order_of_the_file(self) -> None:
-        text = "stream s {\n dvr /x;\n}\nhttps 443;\nedit_auth a b;"
+        text = "stream s {\n dvr /x;\n}\nrtsp 554;\nedit_auth a b;"
         self.assertEqual([each[0] for each in self.words(text)], [1, 2, 4, 5])

@@ -25,6 +25,11 @@ MASKED: list[tuple[str, str]] = [
     ("on_play securetoken://k;", "on_play ***************;"),
     ("push x key=abc;", "push x *******;"),
     ("input m4f://h/x;", "input m4f://h/x;"),
+    ("on_play http://h/token x;", "on_play ************** *;"),
+    ("only a; on_publish x;", "only a; on_publish *;"),
+    ("push rtmp://h/live/key;", "push *****************;"),
+    ("push m4f://h/%s;", "push m4f://h/%s;"),
+    ("peer h { cluster_key abc; }", "peer h { cluster_key ***; }"),
     ("# password x\nhttp 80;", "# password x\nhttp 80;"),
 ]
 
@@ -48,6 +53,17 @@ LEAKS = [
     "source u:hunter2@h;",
     "source m4f://u:hunter2@h;",
     "cluster_kye hunter2;",
+    "stream s { push rtmp://h/hunter2; }",
+    "stream s { push rtmp://h/live/hunter2 x=1; }",
+    "stream s { push rtmp://u:hunter2@h/; }",
+    "cluster_key 0123456789abcdef; stream s { push m4f://u:hunter2@h/x; }",
+    "cluster_key 0123456789abcdef; stream s { push m4f://h/x?k=hunter2; }",
+    "stream s { on_play http://h/hunter2; on_play x; }",
+    "stream s { url_prefix https://h/?k=hunter2; }",
+    "peer h { cluster_key hunter2 hunter2; }",
+    "peer u:hunter2@h;",
+    "peer h { public https://u:hunter2@h; cluster_key abc; }",
+    "balancer lb { peer u:hunter2@h; }",
 ]
 
 

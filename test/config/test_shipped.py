@@ -8,10 +8,25 @@ import re
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from restreamer.config import model, stream_options
+from restreamer.config import model, shared_options, stream_options
 from restreamer.config.load import Loaded, load, parse
 from restreamer.config.resolve import resolve_stream
-from restreamer.config.words import KNOWN, KNOWN_SCHEMES, LOG_LEVELS, SERVED, SERVED_SCHEMES
+from restreamer.config.words import (
+    BALANCER_MODES,
+    HELD_OPTIONS,
+    HELD_PUSH_SCHEMES,
+    KNOWN,
+    KNOWN_NODE_SCHEMES,
+    KNOWN_PROTOCOLS,
+    KNOWN_PUSH_SCHEMES,
+    KNOWN_SCHEMES,
+    LOG_LEVELS,
+    PROTOCOL_ALIASES,
+    PROTOCOLS,
+    PUSH_SCHEMES,
+    SERVED,
+    SERVED_SCHEMES,
+)
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 EXPLAINED = 0.3
@@ -47,7 +62,7 @@ class ShippedTests(SynchronousTestCase):
         for path in glob.glob(os.path.join(ROOT, "conf", "*.conf")):
             with open(path, encoding="utf-8") as file:
                 text = file.read()
-            text = re.sub(r"(?m)^( *)# ((?:  )*(?:[a-z_]+ [^ ]*.*[;{]|\}))$", r"\1\2", text)
+            text = re.sub(r"(?m)^( *)# ((?:  )*(?:[a-z_]+ [^ \n]*.*[;{]|\}))$", r"\1\2", text)
             with self.subTest(path):
                 self.assertEqual(
                     {each.word for each in parse(text, path).warnings} - {"cluster_key"},
@@ -85,7 +100,13 @@ class PageTests(SynchronousTestCase):
         return match[1]
 
     def test_every_served_word_is_documented(self) -> None:
-        titles = {"file": "Top level", "input": "Inputs"}
+        titles = {
+            "file": "Top level",
+            "input": "Inputs",
+            "backup": "Backup",
+            "push": "Push",
+            "member": "balancer block",
+        }
         for block, words in SERVED.items():
             section = self.section(titles.get(block, f"{block} block"))
             for word in words:
@@ -93,6 +114,25 @@ class PageTests(SynchronousTestCase):
                     self.assertTrue(re.search(rf"`{word}\b", section), f"{word} in {block}")
         for scheme in SERVED_SCHEMES:
             self.assertIn(f"`{scheme}://", self.section("Inputs"))
+        for scheme in PUSH_SCHEMES | HELD_PUSH_SCHEMES:
+            self.assertIn(f"`{scheme}://", self.section("Push"))
+        for word in (*PROTOCOLS, *PROTOCOL_ALIASES):
+            self.assertIn(f"`{word}`", self.section("stream block"))
+        for word in BALANCER_MODES:
+            self.assertIn(f"`{word}` (" if word != "streams" else "`streams`", self.section("balancer block"))
+        for word in HELD_OPTIONS:
+            self.assertTrue(re.search(rf"`{word} .*kept for later", self.section("stream block")), word)
+
+    def test_limits_are_true(self) -> None:
+        section = self.section("stream block")
+        self.assertIn(f"repeatable up to {stream_options.MAX_INPUTS} times", section)
+        self.assertIn(f"repeatable up to {shared_options.MAX_PUSHES} times", section)
+        self.assertIn(f"at most {shared_options.MAX_PREPUSH};", section)
+        for title in ("Inputs", "source block"):
+            self.assertIn(
+                f"{shared_options.MIN_PRIORITY} to {shared_options.MAX_PRIORITY}", self.section(title)
+            )
+        self.assertIn(f"({model.DEFAULT_HTTPS_PORT} when not given)", self.section("Inputs"))
 
     def test_every_known_word_is_listed(self) -> None:
         titles = {
@@ -100,17 +140,26 @@ class PageTests(SynchronousTestCase):
             "http": "In an http block",
             "vod": "In a vod block",
             "source": "In a source block",
+            "peer": "In a peer block",
+            "balancer": "In a balancer block",
             "input": "As options of an input",
+            "push": "As options of a push",
         }
         for block, words in KNOWN.items():
+            if not words:
+                continue
             listed = set(
                 re.findall(
                     r"`([a-z0-9_]+)`", self.section(titles.get(block, "In stream, template and live blocks"))
                 )
             )
             self.assertEqual(listed, words, block)
-        schemes = re.findall(r"`([a-z0-9-]+)://`", self.section("URL schemes").split("A `source`")[0])
-        self.assertEqual(set(schemes), KNOWN_SCHEMES)
+        inputs, pushes, rest = re.split(r"\n(?=Pushes|A `source`)", self.section("URL schemes"))
+        self.assertEqual(set(re.findall(r"`([a-z0-9-]+)://`", inputs)), KNOWN_SCHEMES)
+        self.assertEqual(set(re.findall(r"`([a-z0-9-]+)://`", pushes)), KNOWN_PUSH_SCHEMES)
+        self.assertEqual(set(re.findall(r"`([a-z0-9-]+)://`", rest)), KNOWN_NODE_SCHEMES)
+        listed = set(re.findall(r"`([a-z0-9]+)`", self.section("Protocols")))
+        self.assertEqual(listed - {"protocols"}, KNOWN_PROTOCOLS)
 
     def test_defaults_and_ranges_are_true(self) -> None:
         section = self.section("stream block")
@@ -121,7 +170,7 @@ class PageTests(SynchronousTestCase):
             ("clients_timeout", round(model.DEFAULT_CLIENTS_TIMEOUT)),
         ]:
             self.assertTrue(re.search(rf"`{word} [A-Z]+;` \| `{value}` \|", section), word)
-        self.assertIn(f"{stream_options.MIN_SEGMENT_COUNT} to {stream_options.MAX_SEGMENT_COUNT}", section)
+        self.assertIn(f"{shared_options.MIN_SEGMENT_COUNT} to {shared_options.MAX_SEGMENT_COUNT}", section)
         self.assertIn(
             f"{stream_options.MIN_SEGMENT_DURATION} to {stream_options.MAX_SEGMENT_DURATION}", section
         )

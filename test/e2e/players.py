@@ -108,9 +108,12 @@ class Decoded:
     code: int
 
 
-def decode(url: str, seconds: float = 3.0, *, timeout: float = 30.0) -> Decoded:
-    """Decode C{seconds} of stream time of C{url} (0: all) with ffmpeg and throw the pictures away."""
-    command = [FFMPEG or "ffmpeg", "-v", "error", "-nostats", "-nostdin", "-progress", "-"]
+def decode(url: str, seconds: float = 3.0, *, timeout: float = 30.0, extra: Sequence[str] = ()) -> Decoded:
+    """Decode C{seconds} of stream time of C{url} (0: all) with ffmpeg and throw the pictures away.
+
+    @param extra: options before the input.
+    """
+    command = [FFMPEG or "ffmpeg", "-v", "error", "-nostats", "-nostdin", "-progress", "-", *extra]
     if url.startswith(("rtmp:", "http:")):
         command += ["-rw_timeout", str(10 * _MICRO)]
     command += ["-i", url, *(["-t", str(seconds)] if seconds else [])]

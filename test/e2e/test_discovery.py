@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import statistics
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import ClassVar
 
 from typing_extensions import override
 
+from bench import publish
+from bench.hop_latency import on_both, watch
 from test.e2e.nodes import Node, wait_until
 from test.e2e.players import decode, first_media
 from test.e2e.rtmp_wire import PacedPublisher, WireClient, looped, read_flv
@@ -18,6 +23,27 @@ from test.e2e.shared import Stage, StageCase
 PLAYABLE_SECONDS = 0.3
 #: Seconds from the publisher's end to the stream's absence from an edge's list.
 GONE_SECONDS = 0.5
+#: What a hop may add to a frame's way: median, and all but one in twenty, milliseconds. (C{bench.hop_latency}
+#: prints more, on a machine that does nothing else.)
+HOP_MEDIAN, HOP_MOST = 3.0, 20.0
+
+
+@contextmanager
+def running(paced: PacedPublisher) -> Iterator[None]:
+    """C{paced} publishes in a thread of its own meanwhile."""
+    over = threading.Event()
+
+    def run() -> None:
+        while not over.is_set():
+            paced.run_for(0.1)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join(5)
 
 
 class Publishing(threading.Thread):
@@ -104,6 +130,19 @@ class Discovery(StageCase):
 
         took = wait_until(attempt, 5.0, "the stream plays over RTMP") - began
         self.assertLess(took, PLAYABLE_SECONDS)
+
+    def test_hop_adds_little(self) -> None:
+        """A frame is at the edge's viewers hardly later than at the origin's, over HTTP-TS and RTMP."""
+        paced = publish.publisher(self.origin.rtmp, "live", "cam", BFRAMES)
+        self.addCleanup(paced.client.close)
+        with running(paced):
+            self.edge.wait_alive("live/cam")
+            for proto in ("tshttp", "rtmp"):
+                at_origin, at_edge = watch([self.origin, self.edge], proto, 4.0)
+                added = sorted((at_edge[at] - at_origin[at]) / 1e6 for at in on_both(at_origin, at_edge))
+                self.assertGreater(len(added), 60, proto)
+                self.assertLess(statistics.median(added), HOP_MEDIAN, proto)
+                self.assertLess(added[len(added) * 19 // 20], HOP_MOST, proto)
 
     def test_listed_without_a_request(self) -> None:
         """The edge's API lists a stream as alive although nobody ever asked for it."""

@@ -18,7 +18,7 @@ from test.e2e.canary import Canary
 from test.e2e.nodes import Node, get, wait_until
 from test.e2e.playlists import wait_segments
 from test.e2e.rtmp_wire import WireClient, amf0, message
-from test.e2e.shared import Stage, StageCase, source_of
+from test.e2e.shared import LIVE, Stage, StageCase, source_of
 
 STREAM = "live/canary"
 WRONG_KEY = "0123456789wrongkey"
@@ -122,6 +122,22 @@ class Faults(StageCase):
             self.assertNotIn(WRONG_KEY, node.log_text())
             self.assertNotIn(node.key, node.log_text())
 
+    def test_missing_cluster_key(self) -> None:
+        """A node without a key serves no links and says so; one that has a source but no key does not
+        start."""
+        keyless = self.stage.prepare("keyless", LIVE, key="")
+        keyless.up()
+        follower = self.stage.prepare("follower", source_of(keyless))
+        follower.up()
+        keyless.wait_log(r"link from 127\.0\.0\.1 refused: no cluster_key is configured here", 8.0)
+        follower.wait_log(r"no control link to .*: .*403", 8.0)
+        for node in (keyless, follower):
+            node.stop()
+        undecided = self.stage.prepare("undecided", f"source 127.0.0.1:{self.origin.http} {{ }}", key="")
+        code, told = undecided.run_to_end()
+        self.assertEqual(code, 1)
+        self.assertRegex(told, r"undecided\.conf:\d+:\d+: error: (.|\n)*cluster_key")
+
     def test_no_proof(self) -> None:
         """Somebody who does not prove the key learns nothing but that, even if he asks on."""
         with self.unharmed(), dial(self.origin.http) as sock:
@@ -133,9 +149,10 @@ class Faults(StageCase):
 
     def test_silent_link(self) -> None:
         """An upgrade after which nothing comes is ended by a deadline."""
-        with self.unharmed(), dial(self.origin.http) as sock:
+        with self.unharmed() as since, dial(self.origin.http) as sock:
             sock.sendall(UPGRADE)
             closed_by_peer(sock, 15.0)
+            self.origin.wait_log("link with .* closed: did not authorise in time", 5.0, since)
 
     def test_wrong_version(self) -> None:
         """Another major version is refused with both versions named, to the peer and in the log."""
@@ -149,9 +166,10 @@ class Faults(StageCase):
 
     def test_record_larger_than_allowed(self) -> None:
         """A handshake record that claims 4 GB ends the link before anything is kept for it."""
-        with self.unharmed(), dial(self.origin.http) as sock:
+        with self.unharmed() as since, dial(self.origin.http) as sock:
             sock.sendall(UPGRADE + record(1, b"M4FL", 0xFFFFFFFF))
             closed_by_peer(sock, 15.0)
+            self.origin.wait_log("link with .* closed: M4F handshake: .* 4294967295 bytes", 5.0, since)
 
     # -- garbage
 
@@ -171,7 +189,8 @@ class Faults(StageCase):
             for port in (self.origin.http, self.origin.rtmp):
                 for data in [*others, *(dice.randbytes(dice.randrange(1, 20_000)) for _ in range(20))]:
                     feed(port, data)
-            self.origin.wait_log("rtmp|handshake|request|protocol", 5.0, since)
+            self.origin.wait_log("RTMP .*: protocol error: handshake: ", 5.0, since)
+            self.origin.wait_log("HTTP .*: refused: 400 ", 5.0, since)
 
     def test_garbage_after_the_handshake(self) -> None:
         """Random bytes where RTMP chunks should be, and where M4F records should be."""
@@ -195,7 +214,7 @@ class Faults(StageCase):
             + b"\x00" * 128
             for number in range(64, 134)
         )
-        with self.unharmed():
+        with self.unharmed() as since:
             for body in (struct.pack(">I", 0), struct.pack(">I", 0x7FFFFFFF), b"\xff\xff\xff\xff"):
                 client = WireClient.connect(self.origin.rtmp, "live")
                 client.sock.sendall(
@@ -207,18 +226,20 @@ class Faults(StageCase):
             client.sock.sendall(message(1, struct.pack(">I", 128), chunk_stream=2) + begun)
             closed_by_peer(client.sock, 15.0)
             client.close()
+            self.origin.wait_log("protocol error: Set Chunk Size: 0, allowed", 5.0, since)
 
     def test_oversized_amf(self) -> None:
         """Objects nested 10,000 deep, a strict array of 4 billion, a string longer than its message."""
         deep = amf0("connect", 1) + b"\x03\x00\x01a" * 10_000
         wide = amf0("connect", 1) + b"\x0a\xff\xff\xff\xff"
         long = amf0("connect", 1) + b"\x0c\xff\xff\xff\xff" + b"a" * 100
-        with self.unharmed():
+        with self.unharmed() as since:
             for body in (deep, wide, long):
                 with dial(self.origin.rtmp) as sock:
                     sock.sendall(rtmp_wire.hello() + b"\x00" * 1536)
                     sock.sendall(message(20, body, size=128))
                     closed_by_peer(sock, 15.0)
+            self.origin.wait_log("protocol error: AMF0: nested deeper than", 5.0, since)
 
     def test_oversized_http_heads(self) -> None:
         """A line of 1 MiB, 10,000 headers and a long address are answered with a 4xx and closed."""
@@ -227,7 +248,7 @@ class Faults(StageCase):
             b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"a" * (1 << 20) + b"\r\n\r\n",
             b"GET / HTTP/1.1\r\nHost: x\r\n" + b"X: y\r\n" * 10_000 + b"\r\n",
         }
-        with self.unharmed():
+        with self.unharmed() as since:
             for head in sorted(heads):
                 with dial(self.origin.http) as sock:
                     try:
@@ -237,6 +258,8 @@ class Faults(StageCase):
                     got = closed_by_peer(sock, 15.0)
                     if got:
                         self.assertRegex(got, rb"^HTTP/1\.1 4\d\d ")
+            for status in (414, 431):
+                self.origin.wait_log(f"HTTP .*: refused: {status} ", 5.0, since)
 
     def test_endless_body(self) -> None:
         """A body of 10 GB is not read."""
@@ -277,7 +300,7 @@ class Faults(StageCase):
 
     def test_half_open_connections(self) -> None:
         """Connections that say nothing, or half of something, are ended by a deadline."""
-        with self.unharmed(least=14.0):
+        with self.unharmed(least=14.0) as since:
             silent = [dial(port) for port in (self.origin.http, self.origin.rtmp) for _ in range(20)]
             halves = [
                 (self.origin.http, b"GET /live/can"),
@@ -293,6 +316,8 @@ class Faults(StageCase):
                     closed_by_peer(sock, 15.0)
             for sock in silent:
                 sock.close()
+            self.origin.wait_log("RTMP .*: no handshake in time", 5.0, since)
+            self.origin.wait_log("HTTP .*: refused: 408 ", 5.0, since)
 
     def test_many_aborted_connections(self) -> None:
         """Three hundred viewers and publishers that end with RST leave nothing behind."""

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from typing_extensions import override
 
+from test.e2e.browser import Browser
 from test.e2e.nodes import KEY, ROOT, Node, wait_until
 from test.e2e.players import HttpStream, decode
 from test.e2e.playlists import segment_bytes, wait_segments
@@ -47,6 +48,13 @@ class Lists(StageCase):
             self.assertEqual(
                 segment_bytes(self.edge, "film", segment), segment_bytes(self.origin, "film", segment)
             )
+
+    def test_film_in_a_browser(self) -> None:
+        """What C{make run} shows: the film of the program moves in Chromium, on the edge's page."""
+        wait_segments(self.edge, "film", 2)
+        with Browser.open_or_skip() as browser:
+            browser.go(f"http://127.0.0.1:{self.edge.http}/film/embed.html")
+            browser.wait_advance(2.0, 25.0)
 
     def test_on_demand(self) -> None:
         """On demand there is on demand here: the first viewer starts both, and both end after him."""

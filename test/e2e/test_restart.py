@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import time
 from typing import ClassVar
 
 from typing_extensions import override
 
+from bench.viewers import Audience, Target
 from test.e2e.browser import Browser
 from test.e2e.nodes import Node, wait_until
 from test.e2e.players import HttpStream, decode
-from test.e2e.playlists import Playlist, check_reload, fetch, wait_segments
+from test.e2e.playlists import Playlist, check_reload, fetch, parse, wait_segments
+from test.e2e.pollers import Pollers, fixed
 from test.e2e.publishers import Publisher
+from test.e2e.samples import BFRAMES, byte_rate
 from test.e2e.shared import Stage, StageCase
 
 STREAM = "live/phoenix"
+#: Viewers of the edge by protocol, and clients of its playlists, while the origin dies.
+HTTP_VIEWERS = 150
+RTMP_VIEWERS = 50
+POLLERS = 50
+#: Viewers of the origin itself.
+ORIGIN_VIEWERS = 50
 
 
 class Restart(StageCase):
@@ -106,6 +116,53 @@ class Restart(StageCase):
                 got += piece
             path.write_bytes(got)
             self.assertGreater(len(got), 200_000)
+
+    def test_crowd_stays(self) -> None:
+        """Hundreds watch at the edge while the origin dies and returns: nobody is sent away, each gets media
+        again at its full rate, and no playlist that anybody was given falls back."""
+        http = Target(proto="tshttp", host="127.0.0.1", port=self.edge.http, path=f"/{STREAM}/mpegts")
+        rtmp = Target(proto="rtmp", host="127.0.0.1", port=self.edge.rtmp, path=STREAM)
+        near = Target(proto="tshttp", host="127.0.0.1", port=self.origin.http, path=f"/{STREAM}/mpegts")
+        polls = [fixed(f"/{STREAM}/index.m3u8")] * POLLERS
+        wait_segments(self.edge, STREAM, 2)
+        with contextlib.ExitStack() as stack:
+            crowds = [
+                stack.enter_context(Audience(http, HTTP_VIEWERS, processes=1)),
+                stack.enter_context(Audience(rtmp, RTMP_VIEWERS, processes=1)),
+            ]
+            # The origin's own viewers cannot stay: they are there so that it dies at work.
+            stack.enter_context(Audience(near, ORIGIN_VIEWERS, processes=1))
+            pollers = stack.enter_context(Pollers(self.edge.http, polls, 0.5))
+            time.sleep(2.0)
+            for crowd in crowds:
+                crowd.mark()
+            time.sleep(1.0)
+            for crowd, count in zip(crowds, (HTTP_VIEWERS, RTMP_VIEWERS), strict=True):
+                window = crowd.report()
+                self.assertEqual((len(window.first), window.closed), (count, 0), window.describe())
+            last = fetch(self.edge, STREAM).numbers[-1]
+            self.crash_and_return([])
+            wait_segments(self.edge, STREAM, 1, beyond=last)
+            for crowd in crowds:
+                crowd.mark()
+            time.sleep(4.0)
+            for crowd, count in zip(crowds, (HTTP_VIEWERS, RTMP_VIEWERS), strict=True):
+                window = crowd.report()
+                self.assertEqual(window.closed, 0, window.describe())
+                self.assertEqual(window.ok(0.85 * byte_rate(BFRAMES)), count, window.describe())
+            wait_segments(self.edge, STREAM, 3, beyond=last)
+        self.assertEqual([client.closed for client in pollers.clients if client.closed], [])
+        self.assertEqual(set(pollers.statuses()), {200})
+        playlists = {answer.body: parse(answer.body.decode()) for _, answer in pollers.answers()}
+        steps = {
+            step
+            for client in pollers.clients
+            for step in itertools.pairwise([answer.body for _, answer in client.answers])
+        }
+        for old, new in steps:
+            check_reload(playlists[old], playlists[new])
+        for client in pollers.clients:
+            self.assertGreater(playlists[client.answers[-1][1].body].numbers[-1], last)
 
     def test_browser_plays_over_it(self) -> None:
         """hls.js in Chromium on the edge's own page: currentTime advances before and after, with no

@@ -16,6 +16,7 @@ from restreamer.hls.routes import hls_routes, query_value
 from restreamer.http1.reply import FullReply, HttpRequest
 from restreamer.live.stream import Stream
 from restreamer.live.window import LiveWindow
+from restreamer.m4f.records import RunInfo
 from restreamer.m4f.segment import SegmentBuilder, SegmentOpening
 from restreamer.media.frame import Frame
 from restreamer.media.timebase import TICKS_PER_SECOND
@@ -24,6 +25,7 @@ from restreamer.seams import OpenRequest
 from restreamer.testing.media import START, aac_track, h264_track
 
 _D = 5 * TICKS_PER_SECOND
+_RUN = RunInfo(1, START, b"n" * 16, ())
 _TRACKS = (h264_track(1, 1_000_000), aac_track(2, 100_000))
 
 
@@ -59,8 +61,7 @@ def grow(stream: Stream, index: int, tracks: Tracks = _TRACKS) -> None:
     start = START + index * _D
     builder = SegmentBuilder(SegmentOpening(start // _D, start, index == 5, True, int(index >= 5), tracks))
     builder.add(Frame(1, start, 3600, True, b"segment %d" % index))
-    run: Any = None
-    stream.window.add(builder.close(_D), run, _D)
+    stream.window.add(builder.close(_D), _RUN, _D)
 
 
 class Routes(SynchronousTestCase):
@@ -110,6 +111,28 @@ class Routes(SynchronousTestCase):
         assert first is not None and second is not None
         self.assertIsNot(second, first)
         self.assertNotEqual(second.etag, first.etag)
+
+    def test_url_prefix(self) -> None:
+        """Segments are fetched from the outer cache; the body is shared, and anew when the option changes."""
+        plain = self.ask("/live/one/index.m3u8")
+        relative = self.uris(self.body("/live/one/index.m3u8"))
+        for prefix, base in (
+            ("https://cdn.example.com", "https://cdn.example.com/live/one/"),
+            ("https://cdn.example.com:8443/a b/", "https://cdn.example.com:8443/a%20b/live/one/"),
+            ("//c\n#EXT-X-ENDLIST", "//c%0A#EXT-X-ENDLIST/live/one/"),
+        ):
+            self.stream.url_prefix = prefix
+            self.assertEqual(self.uris(self.body("/live/one/index.m3u8")), [base + uri for uri in relative])
+        self.assertIs(self.ask("/live/one/index.m3u8"), self.ask("/live/one/index.m3u8"))
+        self.assertIn(f"{base}{relative[0]}?token=t\n", self.body("/live/one/index.m3u8", "token=t"))
+        self.assertEqual(self.uris(self.body("/live/one/master.m3u8")), ["video.m3u8"])
+        segment = self.ask(f"/live/one/{relative[0]}")
+        assert segment is not None and plain is not None
+        self.assertEqual(segment.status, 200)
+        self.stream.url_prefix = ""
+        again = self.ask("/live/one/index.m3u8")
+        assert again is not None
+        self.assertEqual(again.body, plain.body)
 
     def test_segments(self) -> None:
         uris = self.uris(self.body("/live/one/index.m3u8"))

@@ -44,6 +44,7 @@ class RecordingTap(IdleTap):
         self.events: list[str] = []
         self.frames: list[Frame] = []
         self.closed: list[WindowSegment] = []
+        self.filled: list[WindowSegment] = []
         self.on_frames: Callable[[], None] = lambda: None
 
     @override
@@ -64,6 +65,11 @@ class RecordingTap(IdleTap):
     def segment_closed(self, entry: WindowSegment) -> None:
         self.events.append(f"close {entry.number}")
         self.closed.append(entry)
+
+    @override
+    def segment_filled(self, entry: WindowSegment) -> None:
+        self.events.append(f"fill {entry.number}")
+        self.filled.append(entry)
 
     @override
     def run_ended(self, run: RunInfo, reason: str) -> None:

@@ -8,7 +8,7 @@ from unittest import mock
 from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
-from restreamer.live import ingest as module
+from restreamer.live import run_cutter as module
 from restreamer.live.ingest import MAX_FRAME_BYTES, Ingest
 from restreamer.live.ledger import Ledger
 from restreamer.live.window import WindowSegment

@@ -21,11 +21,20 @@ class Handled(StringTransport):
         return self.handle
 
 
+class TlsLike:
+    """A TLS transport: its handle is the cipher's."""
+
+    transport: object
+
+    def getHandle(self) -> object:  # noqa: N802
+        return object()
+
+
 class BoundBacklogTests(SynchronousTestCase):
     """R27: a player that stops reading."""
 
     def test_tcp(self) -> None:
-        """The kernel takes the bound and not more for a player that does not read, and gives up in time."""
+        """The kernel takes the bound and not more for a player that does not read, and decides nothing."""
         with socket.create_server(("127.0.0.1", 0)) as listener, socket.socket() as client:
             client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             client.connect(listener.getsockname())
@@ -39,8 +48,7 @@ class BoundBacklogTests(SynchronousTestCase):
                 except BlockingIOError:
                     pass
                 self.assertLess(taken, 2 * UNSENT_BYTES)
-                timeout = made.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
-                self.assertEqual(timeout, 10_000)
+                self.assertEqual(made.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT), 0)
 
     def test_others(self) -> None:
         """Transports without a socket, or with one that is not TCP or is closed, are left alone."""
@@ -49,3 +57,13 @@ class BoundBacklogTests(SynchronousTestCase):
         with one, other:
             bound_backlog(Handled(one))
         bound_backlog(Handled(one))
+
+    def test_below_tls(self) -> None:
+        """A TLS transport has no socket of its own: the one below is bounded."""
+        with socket.create_server(("127.0.0.1", 0)) as listener, socket.socket() as client:
+            client.connect(listener.getsockname())
+            with listener.accept()[0] as made:
+                secure = TlsLike()
+                secure.transport = Handled(made)
+                bound_backlog(secure)
+                self.assertEqual(made.getsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT), UNSENT_BYTES)

@@ -51,6 +51,7 @@ class Supplied:
     wanted: int = 0
     title: str = ""
     path: tuple[bytes, ...] = ()
+    protocols: frozenset[str] | None = None
 
     def want(self) -> None:
         self.wanted += 1

@@ -186,7 +186,9 @@ class KernelTransport:
 
 @define(eq=False)
 class TlsTransport:
-    """A TLS transport: a pull producer is asked in turns of the reactor while little is held below."""
+    """A TLS transport: bytes leave in turns of the reactor; a producer is told when much is held below, but
+    only by a write after it was registered (a pull producer would be asked for more whatever is held).
+    """
 
     clock: Clock
     threshold: int = 64 * 1024
@@ -196,6 +198,7 @@ class TlsTransport:
     most: int = 0
     aborted: int = 0
     stuck: bool = False
+    paused: bool = False
     _turn: Any = None
 
     def getHandle(self) -> object:  # noqa: N802
@@ -204,17 +207,21 @@ class TlsTransport:
     def write(self, data: bytes) -> None:
         self.buffer += data
         self.most = max(self.most, len(self.buffer))
+        if self._turn is None and not self.stuck:
+            self._turn = self.clock.callLater(0, self._leave)
+        if self.producer is not None and not self.paused and len(self.buffer) > self.threshold:
+            self.paused = True
+            self.producer.pauseProducing()
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:  # noqa: N802
+        assert streaming
         if self.producer is not None:
             raise RuntimeError("there is a producer already")
         self.producer = producer
-        self._again()
 
     def unregisterProducer(self) -> None:  # noqa: N802
         self.producer = None
-        if self._turn is not None and self._turn.active():
-            self._turn.cancel()
+        self.paused = False
 
     def abortConnection(self) -> None:  # noqa: N802
         self.aborted += 1
@@ -222,19 +229,13 @@ class TlsTransport:
     def loseConnection(self) -> None:  # noqa: N802
         """Not looked at."""
 
-    def _again(self) -> None:
-        self._turn = self.clock.callLater(0, self._pull)
-
-    def _pull(self) -> None:
-        if not self.stuck:
-            self.got += self.buffer
-            self.buffer.clear()
-        producer = self.producer
-        if producer is None or len(self.buffer) >= self.threshold:
-            return  # paused: nothing happens until bytes leave below
-        producer.resumeProducing()
-        if self.producer is producer and not self._turn.active():
-            self._again()
+    def _leave(self) -> None:
+        self._turn = None
+        self.got += self.buffer
+        self.buffer.clear()
+        if self.paused:
+            self.paused = False
+            self.producer.resumeProducing()
 
 
 def picture(number: int, packets: int = 3, key: bool = False) -> Frame:

@@ -2,30 +2,43 @@
 
 from __future__ import annotations
 
+from array import array
 from itertools import pairwise
 
 from hypothesis import strategies as st
 
+from restreamer.m4f.file_index import FileIndex
 from restreamer.m4f.records import (
     CatalogueComplete,
+    FileAsk,
+    FileIndexed,
+    FileRefused,
+    FileSegment,
+    FileSegmentAsk,
     Frames,
     Goodbye,
     Heartbeat,
+    NodeLoad,
     PartClose,
     Ping,
     Position,
     Pull,
     PullAccepted,
     PullRefused,
+    PushOffer,
     Record,
     RunEnd,
     RunInfo,
+    SegmentAsk,
     SegmentClose,
     SegmentCopy,
+    SegmentLacking,
     SegmentOpen,
     StreamListed,
     StreamState,
     StreamUnlisted,
+    VodListed,
+    VodUnlisted,
 )
 from restreamer.m4f.segment import Part, Segment, SegmentBuilder, SegmentOpening
 from restreamer.media.frame import Frame
@@ -57,7 +70,7 @@ AUDIO = Track(
     channels=2,
     bandwidth=128_000,
 )
-RUN = RunInfo(0x1122334455667788, START, NODE, (NODE, OTHER_NODE))
+RUN = RunInfo(0x1122334455667788, START, NODE, (NODE, OTHER_NODE), -2)
 
 
 def tiny_segment() -> Segment:
@@ -115,7 +128,7 @@ names = st.from_regex(
     r"[A-Za-z0-9_][A-Za-z0-9._-]{0,20}(/[A-Za-z0-9_][A-Za-z0-9._-]{0,20}){0,7}", fullmatch=True
 )
 texts = st.text(max_size=80)
-runs = st.builds(RunInfo, u64, times, node_ids, paths)
+runs = st.builds(RunInfo, u64, times, node_ids, paths, i32)
 
 
 @st.composite
@@ -182,6 +195,19 @@ def frames_records(draw: st.DrawFn) -> Frames:
     return Frames(draw(frame_lists(start, [1, 2, 255], least=1)), start)
 
 
+file_names = st.text(st.characters(codec="utf-8"), min_size=1, max_size=60)
+file_indexes = st.builds(
+    lambda version, tracks, rows: FileIndex(
+        version,
+        900_000,
+        tracks,
+        array("I", [duration for duration, _ in rows]),
+        array("I", [size for _, size in rows]),
+    ),
+    u64,
+    track_tables(),
+    st.lists(st.tuples(st.integers(1, 1 << 30), st.integers(0, 1 << 25)), min_size=1, max_size=9),
+)
 positions = st.builds(Position, names, u64, numbers, u32, st.booleans())
 records: st.SearchStrategy[Record] = st.one_of(
     st.builds(StreamListed, names, st.sampled_from(StreamState), texts, paths, st.booleans()),
@@ -198,7 +224,18 @@ records: st.SearchStrategy[Record] = st.one_of(
     st.builds(PartClose, u32, u32, u32, st.booleans()),
     st.builds(SegmentClose, numbers, u32, u32),
     st.builds(RunEnd, u64, texts),
+    st.builds(SegmentAsk, numbers),
+    st.builds(SegmentLacking, numbers),
     st.builds(Ping, times),
+    st.builds(NodeLoad, u32, u32, u64, u64, u16),
+    st.builds(PushOffer, names, names),
+    st.builds(VodListed, names, paths),
+    st.builds(VodUnlisted, names),
+    st.builds(FileAsk, u32, file_names),
+    st.builds(FileIndexed, u32, file_indexes),
+    st.builds(FileSegmentAsk, u32, file_names, u64, u32),
+    st.builds(FileSegment, u32, st.binary(max_size=200)),
+    st.builds(FileRefused, u32, u16, texts),
 )
 
 

@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from restreamer.m4f import handshake, layout, link, record_layout
 from restreamer.m4f.handshake import derive_key
 from restreamer.m4f.link import Link
-from restreamer.m4f.records import Frames, encode_record
+from restreamer.m4f.records import FileAsk, FileRefused, Frames, encode_record
 from test.m4f import samples
 from test.m4f.samples import NODE, OTHER_NODE, START
 
@@ -100,6 +100,12 @@ class DocumentTests(SynchronousTestCase):
         shown = b"".join(data for _, data in _example("frames"))
         self.assertEqual(shown, encode_record(Frames([frame], START)))
 
+    def test_the_file(self) -> None:
+        shown = b"".join(data for _, data in _example("file"))
+        self.assertEqual(
+            shown, encode_record(FileAsk(7, "v/a.mp4")) + encode_record(FileRefused(7, 404, "no such file"))
+        )
+
     def test_a_stranger_can_read_every_sample(self) -> None:
         self.assertEqual(crc32c(b"123456789"), 0xE3069283)
         for segment in samples.three_segments():
@@ -127,6 +133,9 @@ class DocumentTests(SynchronousTestCase):
             f"payload at most {record_layout.MAX_CONTROL >> 10} KiB",
             f"at most {record_layout.MAX_MEDIA >> 20} MiB",
             f"at most {record_layout.MAX_LISTED:,} entries and {record_layout.MAX_CATALOGUE >> 20} MiB",
+            f"type 65 at most {record_layout.MAX_FILE_INDEX >> 20} MiB",
+            f"count u32 (1 to {record_layout.MAX_FILE_SEGMENTS:,})",
+            f"UTF-8 of 1 to {record_layout.MAX_FILE_NAME} bytes",
             f"UTF-8 of at most {record_layout.MAX_TEXT} bytes",
             f"at most {handshake.MAX_MESSAGE} bytes of payload",
             f"`{handshake.CLIENT_LABEL.decode()}`",

@@ -206,7 +206,7 @@ class RefusedTests(SynchronousTestCase):
             message(RecordType.HELLO, b""),
             message(RecordType.HELLO, b"M4FS" + hello[10:]),
             message(RecordType.HELLO, hello[6:-1]),
-            message(RecordType.HELLO, hello[6:12] + b"\3" + hello[13:]),
+            message(RecordType.HELLO, hello[6:12] + b"\7" + hello[13:]),
             b"GET / HTTP/1.1\r\n\r\n",
             RECORD_HEAD_STRUCT.pack(RecordType.HELLO, 0, MAX_MESSAGE + 1),
         ):

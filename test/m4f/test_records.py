@@ -2,34 +2,48 @@
 
 from __future__ import annotations
 
+from array import array
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from restreamer.errors import LocalProtocolError, RemoteProtocolError
 from restreamer.m4f import record_layout as wire
+from restreamer.m4f.file_index import FileIndex
 from restreamer.m4f.record_layout import MAX_CONTROL, MAX_MEDIA, MAX_TEXT, RecordType
 from restreamer.m4f.records import (
     CatalogueComplete,
+    FileAsk,
+    FileIndexed,
+    FileRefused,
+    FileSegment,
+    FileSegmentAsk,
     Frames,
     Goodbye,
     Heartbeat,
+    NodeLoad,
     PartClose,
     Ping,
     Position,
     Pull,
     PullAccepted,
     PullRefused,
+    PushOffer,
     Record,
     RecordReader,
     RunEnd,
     RunInfo,
+    SegmentAsk,
     SegmentClose,
     SegmentCopy,
+    SegmentLacking,
     SegmentOpen,
     StreamListed,
     StreamState,
     StreamUnlisted,
+    VodListed,
+    VodUnlisted,
     encode_record,
     heartbeats,
 )
@@ -41,7 +55,12 @@ from test.m4f.samples import NODE, OTHER_NODE, RUN, START
 _SETTINGS = settings(deadline=None, max_examples=150, derandomize=True)
 
 _RUN_HEX = (
-    "00411122334455667788" + START.to_bytes(8, "big").hex() + NODE.hex() + "02" + (NODE + OTHER_NODE).hex()
+    "00451122334455667788"
+    + START.to_bytes(8, "big").hex()
+    + NODE.hex()
+    + "02"
+    + (NODE + OTHER_NODE).hex()
+    + "fffffffe"
 )
 _START_HEX = START.to_bytes(8, "big").hex()
 
@@ -60,13 +79,14 @@ VECTORS: tuple[tuple[Record, str], ...] = (
         "1300 00000023 ffffffffffffffff 0001 0017 01 61 0000000000000002 0000000000000003 00000004 01",
     ),
     (Goodbye(3, "bye"), "1400 00000007 0003 0003 627965"),
+    (NodeLoad(1, 2, 3, 4, 5), "1500 0000001a 00000001 00000002 0000000000000003 0000000000000004 0005"),
     (Pull("a", 2, 3, 4), "2000 00000016 01 61 0000000000000002 0000000000000003 00000004"),
-    (PullAccepted("a", RUN, "T", 450_000), "2100 0000004c 01 61" + _RUN_HEX + "0001 54 0006ddd0"),
+    (PullAccepted("a", RUN, "T", 450_000), "2100 00000050 01 61" + _RUN_HEX + "0001 54 0006ddd0"),
     (PullRefused(404, "no"), "2200 00000006 0194 0002 6e6f"),
-    (SegmentCopy(RUN, b"M4FS"), "2300 0000004b" + _RUN_HEX + "00000004 4d344653"),
+    (SegmentCopy(RUN, b"M4FS"), "2300 0000004f" + _RUN_HEX + "00000004 4d344653"),
     (
         SegmentOpen(RUN, SegmentOpening(7, START, True, False, 9, ())),
-        "2400 00000059" + _RUN_HEX + "0000000000000007" + _START_HEX + "01 00000009 00",
+        "2400 0000005d" + _RUN_HEX + "0000000000000007" + _START_HEX + "01 00000009 00",
     ),
     (
         Frames([Frame(1, START + 5, -1, True, b"xy"), Frame(2, START - 1, 0, False, b"z")], START),
@@ -77,8 +97,25 @@ VECTORS: tuple[tuple[Record, str], ...] = (
     (PartClose(1, 2, 3, True), "2600 0000000d 00000001 00000002 00000003 01"),
     (SegmentClose(7, 450_000, 0xDEADBEEF), "2700 00000010 0000000000000007 0006ddd0 deadbeef"),
     (RunEnd(8, ""), "2800 0000000a 0000000000000008 0000"),
+    (SegmentAsk(7), "2a00 00000008 0000000000000007"),
+    (SegmentLacking(7), "2b00 00000008 0000000000000007"),
     (Ping(9), "2900 00000008 0000000000000009"),
+    (PushOffer("a/b", "c"), "3000 00000006 03 612f62 01 63"),
+    (VodListed("films", (NODE,)), "1800 00000017 05 66696c6d73 01" + NODE.hex()),
+    (VodUnlisted("films"), "1900 00000006 05 66696c6d73"),
+    (FileAsk(1, "a/é.mp4"), "4000 0000000e 00000001 0008 612fc3a92e6d7034"),
+    (
+        FileIndexed(1, FileIndex(2, 900_000, (), array("I", (450_000, 90)), array("I", (7, 0)))),
+        "4100 00000029 00000001 0000000000000002 00000000000dbba0 00"
+        "00000002 0006ddd0 00000007 0000005a 00000000",
+    ),
+    (FileSegmentAsk(1, "a/b", 2, 3), "4200 00000015 00000001 0003 612f62 0000000000000002 00000003"),
+    (FileSegment(1, b"M4FS"), "4300 0000000c 00000001 00000004 4d344653"),
+    (FileRefused(1, 404, "no"), "4400 0000000a 00000001 0194 0002 6e6f"),
 )
+
+
+_OPEN = SegmentOpen(RUN, SegmentOpening(7, START, True, False, 9, ()))
 
 
 def _read(data: bytes) -> list[Record]:
@@ -178,7 +215,7 @@ class UnknownTests(SynchronousTestCase):
             + _record(200, b"")
             + _record(99, b"\x29" * 300, flags=0xFF)
             + encode_record(Ping(2))
-            + _record(21, b"x")
+            + _record(31, b"x")
         )
         for step in (1, 2, 5, 7, 100, len(data)):
             reader = RecordReader()
@@ -240,8 +277,8 @@ class HostileTests(SynchronousTestCase):
             (RecordType.HEARTBEAT, bytes(8) + b"\0\1\0\0"),
             (RecordType.HEARTBEAT, bytes(8) + b"\0\1\0\x17\xff" + b"a" * 300),
             (RecordType.SEGMENT_COPY, encode_record(SegmentCopy(RUN, b""))[6:-4] + count),
-            (RecordType.SEGMENT_OPEN, encode_record(VECTORS[11][0])[6:-1] + b"\x21" + bytes(400)),
-            (RecordType.SEGMENT_OPEN, encode_record(VECTORS[11][0])[6:-1] + b"\x01" + count),
+            (RecordType.SEGMENT_OPEN, encode_record(_OPEN)[6:-1] + b"\x21" + bytes(400)),
+            (RecordType.SEGMENT_OPEN, encode_record(_OPEN)[6:-1] + b"\x01" + count),
             (RecordType.STREAM_LISTED, b"\1a\1\0\0\0\x11" + bytes(16 * 17)),
         ):
             self.assertRaises(RemoteProtocolError, _read, _record(record_type, payload))

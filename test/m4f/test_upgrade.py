@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from restreamer.errors import LocalProtocolError, RemoteProtocolError
-from restreamer.m4f.upgrade import MAX_HEAD, UpgradeResponse, is_upgrade, upgrade_request
+from restreamer.m4f.upgrade import MAX_HEAD, Moved, Place, UpgradeResponse, is_upgrade, upgrade_request
 from test.m4f import samples
 
 _SETTINGS = settings(deadline=None, max_examples=60, derandomize=True)
@@ -93,3 +93,58 @@ class ResponseTests(SynchronousTestCase):
             UpgradeResponse().receive(head + data + b"\r\n\r\n")
         except RemoteProtocolError:
             pass
+
+
+class MovedTests(SynchronousTestCase):
+    """Redirections: where they lead, and which are refused."""
+
+    def test_moved(self) -> None:
+        for status in (301, 302, 307, 308):
+            head = f"HTTP/1.1 {status} x\r\nX: y\r\nlocation:  http://b/m4f \r\n\r\n".encode()
+            moved = self.assertRaises(Moved, UpgradeResponse().receive, head)
+            self.assertEqual(moved.location, "http://b/m4f")
+        for head in (b"HTTP/1.1 302 x\r\n\r\n", b"HTTP/1.1 304 x\r\nLocation: http://b/m4f\r\n\r\n"):
+            error = self.assertRaises(RemoteProtocolError, UpgradeResponse().receive, head)
+            self.assertNotIsInstance(error, Moved)
+
+    def test_places(self) -> None:
+        here = Place("a", 80)
+        for location, there in (
+            ("http://b/m4f", Place("b", 80)),
+            ("HTTP://B:8080/m4f", Place("b", 8080)),
+            ("https://b.example/m4f?x=y", Place("b.example", 443, True)),
+            ("https://[2001:DB8::1]:8443/m4f", Place("2001:db8::1", 8443, True)),
+            ("http://192.0.2.1/m4f/", Place("192.0.2.1", 80)),
+        ):
+            self.assertEqual(here.moved_to(location), there)
+        self.assertEqual(str(Place("::1", 443, True)), "https://[::1]:443")
+
+    def test_refused(self) -> None:
+        for location in (
+            "",
+            "/m4f",
+            "//b/m4f",
+            "ftp://b/m4f",
+            "http://b/",
+            "http://b/m4fx",
+            "http://b/x/m4f",
+            "http://user:pass@b/m4f",
+            "http://b:0/m4f",
+            "http://b:65536/m4f",
+            "http://b:/m4f",
+            "http://a b/m4f",
+            "http://[::1/m4f",
+            "http://b\n/m4f",
+            "http://" + "b" * 300 + "/m4f",
+        ):
+            self.assertRaises(RemoteProtocolError, Place("a", 80).moved_to, location)
+        self.assertRaises(RemoteProtocolError, Place("a", 443, True).moved_to, "http://b/m4f")
+
+    @_SETTINGS
+    @given(st.text(max_size=60))
+    def test_any_location(self, location: str) -> None:
+        try:
+            there = Place("a", 80).moved_to("http://" + location)
+        except RemoteProtocolError:
+            return
+        upgrade_request(there.authority)

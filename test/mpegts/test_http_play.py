@@ -9,7 +9,7 @@ from attrs import define, field
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from restreamer.errors import Reason, Refused
+from restreamer.errors import Reason, Redirected, Refused
 from restreamer.http1.refusal import STATUS_OF_REASON, refusal_reply
 from restreamer.http1.reply import EndlessReply, FullReply, HttpRequest, Reply
 from restreamer.mpegts.http_play import mpegts_route
@@ -176,3 +176,17 @@ class RefusalTests(SynchronousTestCase):
                 self.assertIn(line, reply.headers)
             self.assertTrue(reply.headers.endswith(b"\r\n"))
             self.assertEqual(b"Retry-After: 1\r\n" in reply.headers, reason is Reason.NOT_READY)
+
+    def test_redirected(self) -> None:
+        """Another node has it: found there, with path and query, marked; nowhere without a request."""
+        refused = Redirected("https://b.example:8443")
+        for path, query, there in (
+            ("/live/a/mpegts", "", "/live/a/mpegts?redirected=1"),
+            ("/live/a/index.m3u8", "token=a%20b", "/live/a/index.m3u8?token=a%20b&redirected=1"),
+            ("/a b/\u00fc", "", "/a%20b/%C3%BC?redirected=1"),
+        ):
+            reply = refusal_reply(refused, HttpRequest(method="GET", path=path, query=query))
+            self.assertEqual(reply.status, 302)
+            self.assertIn(f"Location: https://b.example:8443{there}\r\n".encode(), reply.headers)
+            self.assertIn(b"Access-Control-Allow-Origin: *\r\n", reply.headers)
+        self.assertEqual(refusal_reply(refused).status, 404)

@@ -38,6 +38,7 @@ from restreamer.rtmp.message import (
     WindowAckSize,
     decode,
 )
+from restreamer.rtmp.status import Redirect
 from test.rtmp.wire import (
     HANDSHAKE,
     command,
@@ -362,6 +363,23 @@ class PlayTests(SynchronousTestCase):
             connection, peer, events = opened(play_opening())
             connection.refuse(events[-1].request, reason, "text")  # type: ignore[union-attr]
             self.assertEqual(peer.statuses(), [("error", code)])
+
+    def test_redirects(self) -> None:
+        """Who has the stream instead: the tcUrl to connect to, and the whole URL, marked."""
+        for name, query, tc_url, url in (
+            ("live/a/b", "", "rtmp://x:1935/live/a", "rtmp://x:1935/live/a/b?redirected=1"),
+            ("a", "token=t", "rtmp://x:1935/static", "rtmp://x:1935/static/a?token=t&redirected=1"),
+        ):
+            connection, peer, events = opened(play_opening())
+            request = events[-1].request  # type: ignore[union-attr]
+            redirect = Redirect("rtmp://x:1935", name, query)
+            connection.refuse(request, Reason.NOT_FOUND, "elsewhere", redirect)
+            (said,) = [each for each in peer.read() if isinstance(each, Command) and each.name == "onStatus"]
+            told = said.argument(0)
+            self.assertEqual((told["level"], told["code"]), ("error", "NetConnection.Connect.Rejected"))
+            self.assertEqual(told["ex"], {"code": 302, "redirect": tc_url, "redirect2": url})
+            self.assertEqual(told["description"], f"elsewhere: {tc_url}/{name.rpartition('/')[2]}")
+            self.assertNotIn("token", repr(redirect))
 
     def test_on_another_stream(self) -> None:
         """Only message stream 1 can play: its bytes are shared."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -13,13 +11,18 @@ from restreamer.live.feed import FeedLimits
 from restreamer.live.ledger import Ledger
 from restreamer.live.playout import Playout
 from restreamer.live.registry import StreamRegistry, StreamSettings
-from restreamer.sources.configured_stream import FIRST_PAUSE, LONGEST_PAUSE, ConfiguredStream, PlannedInput
+from restreamer.sources.configured_stream import ConfiguredStream, PlannedInput
+from restreamer.sources.input_slot import FIRST_REST, LONGEST_REST, InputReports
 
 
 class _Input:
-    def __init__(self, failed: Callable[[str], None]) -> None:
-        self.failed = failed
+    def __init__(self, reports: InputReports) -> None:
+        self.failed = reports.lost
+        self.delivered = reports.delivered
         self.stopped = False
+
+    def activate(self) -> None:
+        """It never stands by."""
 
     def stop(self) -> None:
         self.stopped = True
@@ -41,8 +44,8 @@ class ConfiguredStreamTests(SynchronousTestCase):
     def _stream(
         self, static: bool = True, linger: float = 5.0, timeouts: tuple[float | None, ...] = (None,)
     ) -> ConfiguredStream:
-        def begin(settings: StreamSettings, failed: Callable[[str], None]) -> _Input:
-            self.inputs.append(_Input(failed))
+        def begin(settings: StreamSettings, reports: InputReports, standby: bool) -> _Input:
+            self.inputs.append(_Input(reports))
             return self.inputs[-1]
 
         return ConfiguredStream(
@@ -50,7 +53,7 @@ class ConfiguredStreamTests(SynchronousTestCase):
             settings=StreamSettings(),
             static=static,
             linger=linger,
-            inputs=tuple(PlannedInput(begin, timeout) for timeout in timeouts),
+            inputs=tuple(PlannedInput("file://vod/a.mp4", begin, timeout) for timeout in timeouts),
             registry=self.registry,
             clock=self.clock,
             jitter=lambda low, high: high,
@@ -84,23 +87,23 @@ class ConfiguredStreamTests(SynchronousTestCase):
         self.assertTrue(self.registry.claimed("film"))
 
     def test_failures_back_off(self) -> None:
-        """An input that fails is started again, later and later, up to a bound."""
+        """An input that fails is started again, later and later, up to a bound; one that ran long, soon."""
         self._start(self._stream())
-        pauses = []
-        for _ in range(9):
-            self.inputs[-1].failed("broken")
-            (call,) = self.clock.getDelayedCalls()
-            pause = call.getTime() - self.clock.seconds()
-            pauses.append(pause)
-            started = len(self.inputs)
-            self.clock.advance(pause)
-            self.assertEqual(len(self.inputs), started + 1)
-        self.assertEqual(pauses[:3], [FIRST_PAUSE, FIRST_PAUSE * 2, FIRST_PAUSE * 4])
-        self.assertEqual(max(pauses), LONGEST_PAUSE)
-        self.clock.advance(120)
-        self.inputs[-1].failed("broken after a long time")
-        (call,) = self.clock.getDelayedCalls()
-        self.assertEqual(call.getTime() - self.clock.seconds(), FIRST_PAUSE)
+        pauses = [self._fail() for _ in range(7)]
+        self.assertEqual(pauses[:3], [FIRST_REST, FIRST_REST * 2, FIRST_REST * 4])
+        self.assertEqual(max(pauses), LONGEST_REST)
+        self.inputs[-1].delivered()
+        self.clock.pump([0.5] * 240)
+        self.assertEqual(self._fail(), FIRST_REST)
+
+    def _fail(self) -> float:
+        """Let the input fail; gives the seconds until it is begun again."""
+        started = len(self.inputs)
+        began = self.clock.seconds()
+        self.inputs[-1].failed("broken")
+        while len(self.inputs) == started:
+            self.clock.advance(0.25)
+        return self.clock.seconds() - began
 
     def test_stop_while_waiting(self) -> None:
         stream = self._stream()
@@ -134,12 +137,14 @@ class ConfiguredStreamTests(SynchronousTestCase):
         """An input that gives no frame for its source_timeout is stopped; the next one follows."""
         stream = self._stream(timeouts=(10.0, 3.0))
         self._start(stream)
-        self.clock.pump([1.0] * 9)
+        self.inputs[0].delivered()
+        self.clock.pump([0.5] * 19)
         self.assertFalse(self.inputs[0].stopped)
-        self.clock.pump([1.0] * 3)
+        self.clock.pump([0.5] * 2)
         self.assertTrue(self.inputs[0].stopped)
         self.assertEqual(len(self.inputs), 2)
-        self.clock.pump([1.0] * 3)
+        self.inputs[1].delivered()
+        self.clock.pump([0.5] * 7)
         self.assertTrue(self.inputs[1].stopped)
         stream.stop()
         self.assertEqual(self.clock.getDelayedCalls(), [])

@@ -368,6 +368,20 @@ class Hostile(FrontCase):
             visit.close()
         self.assertEqual(clock.getDelayedCalls(), [])
 
+    def test_low_descriptors_are_free_but_too_many_connections_open(self) -> None:
+        """A free number below the bound does not mean that there is room (H20)."""
+        clock = Clock()
+        factory = FrontFactory(clock, [media])
+        visits = [Visit(factory=factory, clock=clock) for _ in range(4)]
+        factory._descriptors = 4
+        self.assertTrue(factory.has_room(3))
+        self.assertEqual(factory.counters.evicted, 0)
+        factory._descriptors = 3
+        self.assertTrue(factory.has_room(0))
+        for visit in visits:
+            visit.settle()
+        self.assertEqual([visit.wire.lost for visit in visits], [True, True, False, False])
+
     @settings(deadline=None, max_examples=60, derandomize=True)
     @given(st.lists(st.binary(max_size=60) | st.sampled_from([get(), get("/big"), b"\r\n"]), max_size=8))
     def test_random_bytes_never_raise(self, pieces: list[bytes]) -> None:

@@ -4,6 +4,8 @@ const REFRESH_MS = 3000;
 const rows = document.getElementById("streams");
 const summary = document.getElementById("summary");
 const empty = document.getElementById("empty");
+const cluster = document.getElementById("cluster");
+const sources = document.getElementById("sources");
 const find = document.getElementById("find");
 const pages = { next: document.getElementById("next"), prev: document.getElementById("previous") };
 let cursor = "";
@@ -55,10 +57,39 @@ function row(stream) {
     cell(String(stats.online_clients || 0), "number"),
     cell(stats.input_bitrate ? String(stats.input_bitrate) : "–", "number"),
     cell(stats.status === "running" && "ts_delay" in stats ? String(stats.ts_delay) : "–", "number"),
+    cell(stats.status === "running" && "lag" in stats ? String(Math.max(0, stats.lag)) : "–", "number"),
     cell(tracks.map(describe).join(", ") || "–"),
     play,
   );
   return line;
+}
+
+function sourceRow(source) {
+  const stats = source.stats || {};
+  const line = document.createElement("tr");
+  const shown = (key) => (key in stats ? String(stats[key]) : "–");
+  const state = stats.connected ? "running" : "error";
+  const name = cell(source.url, "name");
+  if (stats.last_error) name.title = stats.last_error;
+  const since = stats.opened_at || stats.closed_at;
+  line.append(
+    name,
+    cell(stats.connected ? "connected" : "not connected", state),
+    cell(shown("online_streams") + " / " + shown("total_streams"), "number"),
+    cell(shown("standby_streams"), "number"),
+    cell(shown("input_kbit"), "number"),
+    cell(shown("output_kbit"), "number"),
+    cell(shown("ping"), "number"),
+    cell(shown("errors_connection_lost"), "number"),
+    cell(since ? new Date(since).toLocaleString() : "–"),
+  );
+  return line;
+}
+
+async function load(address) {
+  const answer = await fetch(address, { cache: "no-store" });
+  if (!answer.ok) throw new Error("the server answered " + answer.status);
+  return answer.json();
 }
 
 async function refresh() {
@@ -68,10 +99,13 @@ async function refresh() {
   if (cursor) query.set("cursor", cursor);
   if (find.value) query.set("q", find.value);
   try {
-    const answer = await fetch("/streamer/api/v3/streams?" + query, { cache: "no-store" });
-    if (!answer.ok) throw new Error("the server answered " + answer.status);
-    const list = await answer.json();
+    const [list, nodes] = await Promise.all([
+      load("/streamer/api/v3/streams?" + query),
+      load("/streamer/api/v3/cluster/sources").catch(() => ({ sources: [] })),
+    ]);
     if (mine !== turn) return;
+    sources.replaceChildren(...nodes.sources.map(sourceRow));
+    cluster.hidden = nodes.sources.length === 0;
     rows.replaceChildren(...list.streams.map(row));
     empty.hidden = list.streams.length > 0;
     summary.textContent = list.estimated_count + (list.estimated_count === 1 ? " stream" : " streams");

@@ -1,0 +1,393 @@
+"""Pushing a stream into another node: the client of a push link offers it, the server takes and pulls it.
+
+Seen from the media, a push link is a media link with its ends exchanged: L{PushClient} holds a
+L{MediaServer}, L{PushServer} a L{Puller}. What is special is the beginning: the offer, and the name that the
+server claims as for a publisher and gives back when the link ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Hashable
+from typing import Any, Protocol
+
+from twisted.internet.defer import Deferred
+
+from restreamer.cluster.connector import Node, Remote, link_service
+from restreamer.cluster.origin import REFUSAL_CODES, MediaServer
+from restreamer.cluster.puller import Puller
+from restreamer.cluster.relay import Relays
+from restreamer.cluster.seams import LinkWriter
+from restreamer.errors import Refused, RemoteProtocolError
+from restreamer.live.registry import StreamRegistry
+from restreamer.live.silence import SilenceWatch
+from restreamer.live.stream import Stream
+from restreamer.logs import Logger
+from restreamer.m4f.records import (
+    Goodbye,
+    Heartbeat,
+    Ping,
+    Pull,
+    PullRefused,
+    PushOffer,
+    Record,
+)
+from restreamer.media.names import valid_stream_name
+from restreamer.seams import Clock, OpenRequest, Timer
+from restreamer.viewers.gate import NODE_PROTO
+from restreamer.viewers.points import Taken
+from restreamer.viewers.waiting import WaitingRoom
+
+_log = Logger()
+
+#: Seconds from the link to the offer.
+OFFER_SECONDS = 5.0
+#: A stream that lost its input is still pushed for so long: its publisher may come back at once.
+LINGER_SECONDS = 5.0
+
+
+class TakePoint(Protocol):
+    """Grants the name of a pushed stream (L{restreamer.viewers.points.Publishing})."""
+
+    def take(self, request: OpenRequest, kick: Callable[[str], None]) -> Awaitable[Taken]:
+        """Pass the gate and claim the name.
+
+        @raise restreamer.errors.Refused: (from the awaitable) when it is not granted.
+        """
+        ...
+
+
+class PushServer:
+    """The end that takes the stream; a L{restreamer.cluster.seams.LinkHandler} of one link."""
+
+    def __init__(
+        self,
+        point: TakePoint,
+        registry: StreamRegistry,
+        node_id: bytes,
+        utc: Callable[[], int],
+        clock: Clock,
+    ) -> None:
+        self._point = point
+        self._registry = registry
+        self._node_id = node_id
+        self._utc = utc
+        self._clock = clock
+        self._link: LinkWriter | None = None
+        self._offer: PushOffer | None = None
+        self._waiting: Timer | None = None
+        self._taking: Deferred[None] | None = None
+        self._taken: Taken | None = None
+        self._puller: Puller | None = None
+        self._watch: SilenceWatch | None = None
+
+    def link_up(self, link: LinkWriter) -> None:
+        """Wait for the offer."""
+        self._link = link
+        self._waiting = self._clock.callLater(OFFER_SECONDS, link.abort, "offered nothing in time")
+
+    def record(self, record: Record) -> None:
+        """Take the offer; everything after it is the stream's."""
+        if isinstance(record, PushOffer):
+            if self._offer is not None:
+                raise RemoteProtocolError("push link", "a second offer on one link")
+            if not valid_stream_name(record.name) or not valid_stream_name(record.stream):
+                raise RemoteProtocolError("push link", "an offer of an impossible stream name")
+            self._offer = record
+            self._stop_waiting()
+            self._taking = Deferred.fromCoroutine(self._take(record))
+            _ = self._taking.addErrback(self._failed)
+        elif self._puller is not None:
+            self._puller.record(record)
+        elif not isinstance(record, (Ping, Heartbeat, Goodbye)):
+            raise RemoteProtocolError("push link", f"unexpected {type(record).__name__}")
+
+    def resumed(self) -> None:
+        """Nothing waits here."""
+
+    def beat(self) -> None:
+        """Say that we live."""
+        if self._link is not None:
+            self._link.send(Ping(sent_at=self._utc()))
+
+    def link_down(self, reason: str) -> None:
+        """The input is gone; the name is given back."""
+        self._link = None
+        self._stop_waiting()
+        if self._taking is not None:
+            self._taking.cancel()
+        if self._watch is not None:
+            self._watch.stop()
+        if self._puller is not None:
+            self._puller.link_down(reason)
+            self._puller.stop(f"the push ended: {reason}")
+        taken, self._taken = self._taken, None
+        if taken is not None:
+            taken.release()
+
+    async def _take(self, offer: PushOffer) -> None:
+        assert self._link is not None
+        peer = self._link.peer_id.hex()[:8]
+        request = OpenRequest(
+            name=offer.name, action="publish", proto=NODE_PROTO, peer=peer, user_agent="restreamer"
+        )
+        try:
+            taken = await self._point.take(request, self._kicked)
+        except Refused as refusal:
+            _log.warn(
+                "push of {name} from node {node} refused: {why}", name=offer.name, node=peer, why=refusal.text
+            )
+            if self._link is not None:
+                self._link.send(PullRefused(code=REFUSAL_CODES[refusal.reason], text=refusal.text))
+                self._link.close(refusal.text)
+            return
+        if self._link is None:
+            taken.release()
+            return
+        self._taken = taken
+        _log.info("push of {name} from node {node} taken", name=offer.name, node=peer)
+        self._puller = puller = Puller(
+            offer.stream,
+            lambda: self._registry.obtain(offer.name, taken.settings),
+            self._node_id,
+            self._utc,
+            self._not_given,
+            delivered=taken.fed,
+            lost=self._lost,
+        )
+        timeout = taken.settings.source_timeout
+        self._watch = SilenceWatch(
+            self._clock, lambda: puller.frames, timeout, lambda: self._kicked(f"no frame for {timeout:g} s")
+        )
+        self._watch.start()
+        puller.activate()
+        puller.link_up(self._link)
+
+    def _not_given(self, code: int, text: str) -> None:
+        if self._link is not None:
+            self._link.close(f"it was offered and is not given: {text} ({code})")
+
+    def _lost(self, reason: str, link: bool = True) -> None:
+        """The pusher lost its input (it may come back on this link), or the link is going."""
+
+    def _kicked(self, reason: str) -> None:
+        if self._link is not None:
+            self._link.close(reason)
+
+    def _failed(self, failure: object) -> None:
+        if self._link is not None:
+            _log.error("push of {name} failed: {failure}", name=self._offer, failure=failure)
+            self._link.abort("internal error")
+
+    def _stop_waiting(self) -> None:
+        if self._waiting is not None and self._waiting.active():
+            self._waiting.cancel()
+
+
+class PushClient:
+    """The end that has the stream; a L{restreamer.cluster.seams.ClientHandler}.
+
+    @ivar taken: the other node takes the stream now.
+    """
+
+    def __init__(
+        self,
+        stream: str,
+        name: str,
+        address: str,
+        media: Callable[[], MediaServer],
+    ) -> None:
+        self.fruitful = False
+        self.taken = False
+        self._stream = stream
+        self._name = name
+        self._address = address
+        self._make_media = media
+        self._media: MediaServer | None = None
+        self._said = ""
+
+    def link_up(self, link: LinkWriter) -> None:
+        """Offer the stream."""
+        self._media = self._make_media()
+        self._media.link_up(link)
+        link.send(PushOffer(name=self._name, stream=self._stream))
+
+    def record(self, record: Record) -> None:
+        """The answer to the offer, and what a puller says."""
+        assert self._media is not None
+        if isinstance(record, PullRefused):
+            self._say(f"refused: {record.text} ({record.code})")
+            return
+        if isinstance(record, Pull):
+            if record.name != self._stream:
+                raise RemoteProtocolError("push link", "a pull of a stream that was not offered")
+            self.fruitful = self.taken = True
+            self._said = ""
+            _log.info(
+                "{stream} is pushed to {there}", stream=self._stream, there=f"{self._address}/{self._name}"
+            )
+        self._media.record(record)
+
+    def resumed(self) -> None:
+        """The link drained."""
+        if self._media is not None:
+            self._media.resumed()
+
+    def beat(self) -> None:
+        """Say that we live."""
+        if self._media is not None:
+            self._media.beat()
+
+    def link_down(self, reason: str) -> None:
+        """The push is over, until the next link."""
+        media, self._media = self._media, None
+        if media is not None:
+            media.link_down(reason)
+        if self.taken:
+            self.taken = False
+            self._say(f"ended: {reason}")
+
+    def _say(self, what: str) -> None:
+        """Log what became of the push, once for each reason."""
+        if what != self._said:
+            self._said = what
+            _log.warn(
+                "push of {stream} to {there} {what}",
+                stream=self._stream,
+                there=f"{self._address}/{self._name}",
+                what=what,
+            )
+
+
+class Push:
+    """One stream pushed to one node: a link is kept while the stream runs.
+
+    @param node: this node. @param remote: where to. @param name: what the stream is called there.
+    @ivar key: what its maker knows it by: where it leads to.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        remote: Remote,
+        stream: str,
+        name: str,
+        waiting: WaitingRoom,
+        relays: Relays,
+        key: Hashable = None,
+    ) -> None:
+        self.key = key
+        self._clock = node.clock
+        self.client = PushClient(
+            stream,
+            name,
+            remote.address,
+            lambda: MediaServer(waiting, relays, node.node_id, node.utc, proto=""),
+        )
+        self._service = link_service(node, remote, "push", self.client)
+        self._wanted = False
+        self._linger: Timer | None = None
+        self._stopping: Deferred[Any] | None = None
+
+    def stream_runs(self, runs: bool) -> None:
+        """The stream began or ceased to run."""
+        if runs:
+            self._cancel()
+            if not self._wanted:
+                self._wanted = True
+                self._start()
+        elif self._wanted and self._linger is None:
+            self._linger = self._clock.callLater(LINGER_SECONDS, self.stop)
+
+    def stop(self) -> Deferred[Any] | None:
+        """End the push; gives what fires when its link is closed."""
+        self._cancel()
+        self._wanted = False
+        if self._service.running:
+            self._stopping = self._service.stopService()
+            if self._stopping is not None:
+                _ = self._stopping.addErrback(lambda failure: None).addCallback(self._stopped)
+        return self._stopping
+
+    def _stopped(self, result: object) -> object:
+        self._stopping = None
+        if self._wanted:
+            self._start()
+        return result
+
+    def _start(self) -> None:
+        if self._stopping is None and not self._service.running:
+            self._service.startService()
+
+    def _cancel(self) -> None:
+        if self._linger is not None and self._linger.active():
+            self._linger.cancel()
+        self._linger = None
+
+
+#: Where the stream of a name is to be pushed: a push for each place, not begun.
+PushesOf = Callable[[str], list[Push]]
+
+
+class Pushes:
+    """All pushes of this node: begun when a stream that is pushed runs; listens to the registry.
+
+    @param pushes_of: the pushes of a stream; asked when it begins to run.
+    """
+
+    def __init__(self, registry: StreamRegistry, pushes_of: PushesOf) -> None:
+        self._registry = registry
+        self._pushes_of = pushes_of
+        self._by_name: dict[str, list[Push]] = {}
+        registry.listen(self)
+
+    def of(self, name: str) -> list[Push]:
+        """The pushes of stream C{name} that were begun."""
+        return self._by_name.get(name, [])
+
+    def renew(self, name: str) -> None:
+        """The configuration of C{name} changed: end what it is not pushed to any more, begin what is new."""
+        held = {push.key: push for push in self._by_name.pop(name, []) if push.key is not None}
+        entry = self._registry.find(name)
+        runs = entry is not None and entry.stream.running
+        now = [held.pop(push.key, push) for push in (self._pushes_of(name) if runs else [])]
+        for push in held.values():
+            push.stop()
+        if now:
+            self._by_name[name] = now
+        for push in now:
+            push.stream_runs(True)
+
+    def names(self) -> tuple[str, ...]:
+        """Streams that are pushed now."""
+        return tuple(self._by_name)
+
+    def close(self) -> list[Deferred[Any]]:
+        """End all; gives what fires when each link is closed."""
+        self._registry.unlisten(self)
+        return [wait for name in list(self._by_name) for wait in self._drop(name)]
+
+    # The registry's events.
+
+    def stream_changed(self, stream: Stream) -> None:
+        """It began or ceased to run."""
+        name = stream.name
+        if stream.running and name not in self._by_name:
+            pushes = self._pushes_of(name)
+            if pushes:
+                self._by_name[name] = pushes
+        for push in self.of(name):
+            push.stream_runs(stream.running)
+
+    def stream_removed(self, stream: Stream) -> None:
+        """It is gone for good."""
+        self._drop(stream.name)
+
+    def claim_changed(self, name: str, claimed: bool) -> None:
+        """Nothing to do."""
+
+    def supply_changed(self, name: str) -> None:
+        """Nothing to do."""
+
+    def _drop(self, name: str) -> list[Deferred[Any]]:
+        waits = [push.stop() for push in self._by_name.pop(name, [])]
+        return [wait for wait in waits if wait is not None]

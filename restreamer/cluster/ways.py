@@ -1,0 +1,459 @@
+"""The ways in which what a source sends enters the running timeline of a stream.
+
+ - L{Passing}: the source's run is (or becomes) the stream's run: everything is taken as it is, segments are
+   never cut again. Frames that are here already are recognised by segment and frame index.
+ - L{Mapping}: another run of the same content: its frames are mapped onto the running one.
+ - L{Deciding}: another run, not known yet which: what comes is kept until it can be told.
+ - L{Awaiting}: other content while another input still feeds the stream: kept until a keyframe comes that is
+   later than what was shown.
+ - L{Resting}: another input feeds the stream now, and this one is not to take it back by itself.
+
+A way that finds another input feeding takes the stream's writer when it has caught up with it, so that the
+switch makes no pause, and writes what is not there yet. One whose writer was taken by another input is silent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from typing_extensions import override
+
+from restreamer.live.fingerprint import match_content, match_tracks
+from restreamer.live.splice import Splice, running_frames
+from restreamer.live.stream import Stream, StreamWriter
+from restreamer.m4f.live_form import part_of
+from restreamer.m4f.records import Frames, PartClose, RunInfo, SegmentClose, SegmentOpen
+from restreamer.m4f.segment import Segment, SegmentOpening
+from restreamer.media.frame import Frame
+from restreamer.media.timebase import TICKS_PER_SECOND
+from restreamer.media.track import TrackKind, Tracks, same_tracks
+
+#: Most bytes of segments kept while it is not known how they enter: a source's window.
+MAX_UNDECIDED = 96 * 1024 * 1024
+#: A source that is no more behind than this has caught up with whoever feeds the stream.
+CAUGHT_UP = 1 * TICKS_PER_SECOND
+#: A source whose time is so far below what was shown is not waited for.
+FAR_BELOW = 30 * TICKS_PER_SECOND
+
+#: What the source sent, in order: a closed segment with the run it came under, or a record of the live form.
+Sent = tuple[Segment, RunInfo] | SegmentOpen | Frames | PartClose | SegmentClose
+
+
+class Host(Protocol):
+    """What a way needs of the puller."""
+
+    def take_stream(self, stream: Stream, run: RunInfo) -> StreamWriter:
+        """Begin C{run} on the stream, whoever fed it."""
+        ...
+
+    def has_taken(self) -> None:
+        """A way took the stream's writer by itself."""
+        ...
+
+    def go(self, way: Way, sent: Sequence[Sent]) -> None:
+        """Go on by another way, which takes what came so far."""
+        ...
+
+    def enter(self, run: RunInfo, sent: Sequence[Sent] = ()) -> None:
+        """Find the way of C{run}, which takes what came so far."""
+        ...
+
+    def took(self, frames: Sequence[Frame]) -> None:
+        """Frames were written."""
+        ...
+
+    def damaged(self, number: int) -> None:
+        """A closed segment failed its checksum, or was lost."""
+        ...
+
+    def ours(self, run: RunInfo) -> RunInfo:
+        """The run as it is known from this node on."""
+        ...
+
+    def seen(self, number: int) -> bool:
+        """Whether the closed segment was asked for because its live form, which was shown, was damaged."""
+        ...
+
+
+class Way:
+    """The base: passes everything over.
+
+    @ivar stream: the stream. @ivar run: the source's run, as the source knows it.
+    """
+
+    def __init__(self, host: Host, stream: Stream, run: RunInfo) -> None:
+        self.host = host
+        self.stream = stream
+        self.run = run
+        self.writer: StreamWriter | None = None
+
+    @property
+    def displaced(self) -> bool:
+        """Whether it fed the stream and another input does now."""
+        return self.writer is not None and not self.writer.in_power
+
+    def take(self, sent: Sent) -> None:
+        """Take one thing the source sent."""
+        if self.displaced:
+            return
+        if isinstance(sent, Frames):
+            self.frames(sent)
+        elif isinstance(sent, SegmentOpen):
+            self.open(sent)
+        elif isinstance(sent, SegmentClose):
+            self.close(sent)
+        elif isinstance(sent, PartClose):
+            self.part(sent)
+        else:
+            self.copy(*sent)
+
+    def frames(self, record: Frames) -> None:
+        """Frames of the open segment."""
+
+    def open(self, record: SegmentOpen) -> None:
+        """A segment began."""
+
+    def part(self, record: PartClose) -> None:
+        """A part of it ended."""
+
+    def close(self, record: SegmentClose) -> None:
+        """It ended."""
+
+    def copy(self, segment: Segment, run: RunInfo) -> None:
+        """A whole closed segment."""
+
+    def settle(self) -> None:
+        """The source lost its input: decide with what there is."""
+
+    def caught_up(self, dts: int) -> bool:
+        """Whether a frame at C{dts} on our timeline is near enough to the newest one to go on from."""
+        newest = self.stream.last_dts
+        return not self.stream.fed or newest is None or dts >= newest - CAUGHT_UP
+
+    def lose(self, reason: str) -> None:
+        """The input is gone."""
+        if self.writer is not None:
+            self.writer.lose(reason)
+
+
+class Passing(Way):
+    """The source's segments as they are.
+
+    @param at_once: take the writer now; otherwise when the source has caught up with what is here.
+    """
+
+    def __init__(self, host: Host, stream: Stream, run: RunInfo, at_once: bool = True) -> None:
+        super().__init__(host, stream, run)
+        self._number = 0
+        self._index = 0
+        self._behind = True
+        if at_once:
+            self._power()
+
+    def _power(self) -> StreamWriter:
+        writer = self.writer
+        if writer is None:
+            writer = self.writer = self.host.take_stream(self.stream, self.run)
+        return writer
+
+    @override
+    def open(self, record: SegmentOpen) -> None:
+        """Continue the segment that is open here, or open the next one."""
+        opening = record.opening
+        stream = self.stream
+        number = self._number = opening.number
+        self._index = 0
+        held = stream.open
+        self._behind = False
+        if held is not None and held.opening == opening:
+            return
+        entry = stream.window.find(number)
+        known = entry is not None and entry.run.run_id == self.run.run_id
+        if known or (held is not None and self._before(opening, held.opening)):
+            self._behind = True
+        elif self.writer is None and held is not None and number == held.opening.number:
+            # The other input opened it otherwise: it is not ours to go on with. The next one is.
+            self._behind = True
+        else:
+            lost = held.opening.number if held is not None and self.writer is not None else number
+            self._power().open(opening)
+            if lost == number - 1:
+                # The source did not close it here, so either it lacks it, too, or the close was lost.
+                self.host.damaged(lost)
+
+    def _before(self, opening: SegmentOpening, held: SegmentOpening) -> bool:
+        """Whether a segment of the run comes before the open one. (An opening that came damaged may have a
+        number that is too high; its time tells.)"""
+        run = self.stream.run
+        same = run is not None and run.run_id == self.run.run_id
+        return same and opening.number < held.number and opening.start < held.start
+
+    @override
+    def frames(self, record: Frames) -> None:
+        """Write those that are not here yet."""
+        frames = record.frames
+        begin = self._index
+        self._index += len(frames)
+        if self.writer is None and self.caught_up(frames[-1].dts):
+            self._power()
+        if self._behind:
+            return
+        held = self.stream.open
+        if held is None or held.opening.number != self._number:
+            return
+        known = len(held.frames) - begin
+        if known > 0:
+            frames = frames[known:]
+            if not frames:
+                return
+        self._power().frames(frames)
+        self.host.took(frames)
+
+    @override
+    def part(self, record: PartClose) -> None:
+        """End a part; one that ends within frames held from an earlier link was ended then."""
+        held = self.stream.open
+        if self._behind or self.writer is None or held is None or held.opening.number != self._number:
+            return
+        part = part_of(record)
+        if not (held.parts and held.parts[-1].first_frame >= part.first_frame):
+            held.close_part(part)
+
+    @override
+    def close(self, record: SegmentClose) -> None:
+        """Close it and prove it."""
+        stream = self.stream
+        number = record.number
+        held = stream.open
+        if self._behind or held is None or held.opening.number != number:
+            self._behind = True
+            last = stream.window.last_number
+            if (
+                self.writer is not None
+                and last is not None
+                and number < last
+                and not stream.window.find(number)
+            ):
+                self.host.damaged(number)
+            return
+        self._behind = True
+        if self._power().close(record.duration, record.checksum) is None:
+            self.host.damaged(number)
+
+    @override
+    def copy(self, segment: Segment, run: RunInfo) -> None:
+        """Take history, what an interrupted link missed, and what was asked for."""
+        if self.writer is None:
+            last = self.stream.window.last_number
+            held = self.stream.open
+            newest = held.opening.number if held is not None else (last + 1 if last is not None else 0)
+            if segment.number < newest:
+                return
+        writer = self._power()
+        if self.host.seen(segment.number):
+            writer.repair(segment, self.host.ours(run))
+        else:
+            writer.copy(segment, self.host.ours(run))
+
+
+class Mapping(Way):
+    """Another run of the same content."""
+
+    def __init__(self, host: Host, stream: Stream, run: RunInfo, splice: Splice, tracks: Tracks) -> None:
+        super().__init__(host, stream, run)
+        self.splice = splice
+        self.number = 0
+        self.tracks = tracks
+        self._newest: int | None = None
+
+    def begun(self, newest: int) -> None:
+        """What comes from segment C{newest} on was not looked at when the content was matched."""
+        self._newest = newest
+
+    @override
+    def open(self, record: SegmentOpen) -> None:
+        """A break of the source's timeline or other tracks: its run is passed on as it is from here."""
+        if not self._goes_on(record.opening.number, record.opening.discontinuity, record.opening.tracks):
+            self._break_off(record)
+            return
+        self.number = record.opening.number
+
+    @override
+    def frames(self, record: Frames) -> None:
+        """Map them."""
+        self._push(record.frames)
+
+    @override
+    def copy(self, segment: Segment, run: RunInfo) -> None:
+        """Map its frames."""
+        if run.run_id != self.run.run_id:
+            return
+        if not self._goes_on(segment.number, segment.discontinuity, segment.tracks):
+            self._break_off((segment, run))
+            return
+        self.number = segment.number + 1
+        self._push(segment.frames())
+
+    def _goes_on(self, number: int, discontinuity: bool, tracks: Tracks) -> bool:
+        if self._newest is not None and number <= self._newest:
+            return True
+        return not discontinuity and same_tracks(tracks, self.tracks)
+
+    def _break_off(self, sent: Sent) -> None:
+        way = Passing(self.host, self.stream, self.run)
+        self.host.go(way, [sent])
+
+    def _push(self, frames: Sequence[Frame]) -> None:
+        splice = self.splice
+        fresh = splice.mapped(frames)
+        if self.writer is None and (fresh or self.caught_up(frames[-1].dts + splice.match.offset)):
+            self.writer = splice.begin(self.host.ours(self.run).path)
+            self.host.has_taken()
+        if fresh:
+            splice.push(fresh)
+            self.host.took(fresh)
+
+
+class Deciding(Way):
+    """Keeps what comes until the content can be compared: up to the first frames of the open segment."""
+
+    def __init__(self, host: Host, stream: Stream, run: RunInfo) -> None:
+        super().__init__(host, stream, run)
+        self._sent: list[Sent] = []
+        self._size = 0
+
+    @override
+    def open(self, record: SegmentOpen) -> None:
+        """Keep it."""
+        self._sent.append(record)
+
+    @override
+    def part(self, record: PartClose) -> None:
+        """Keep it."""
+        self._sent.append(record)
+
+    @override
+    def frames(self, record: Frames) -> None:
+        """These are the newest: decide."""
+        self._sent.append(record)
+        self.settle()
+
+    @override
+    def close(self, record: SegmentClose) -> None:
+        """A segment without a frame."""
+        self._sent.append(record)
+        self.settle()
+
+    @override
+    def copy(self, segment: Segment, run: RunInfo) -> None:
+        """Keep it, within the bound."""
+        self._sent.append((segment, run))
+        self._size += len(segment.encoded)
+        if self._size > MAX_UNDECIDED:
+            self.settle()
+
+    @override
+    def settle(self) -> None:
+        """Decide with what has come."""
+        sent, self._sent = self._sent, []
+        way = self._mapping(sent)
+        if way is None:
+            way = (
+                Awaiting(self.host, self.stream, self.run)
+                if self.stream.fed
+                else Passing(self.host, self.stream, self.run)
+            )
+        self.host.go(way, sent)
+
+    def _mapping(self, sent: Sequence[Sent]) -> Way | None:
+        """The way of the same content, if it is."""
+        stream = self.stream
+        tracks: Tracks = ()
+        frames: list[Frame] = []
+        newest = 0
+        number: int | None = None
+        for each in sent:
+            if isinstance(each, tuple):
+                segment, run = each
+                if run.run_id != self.run.run_id:
+                    continue
+                broken = segment.discontinuity or number not in (None, segment.number - 1)
+                if broken or not same_tracks(segment.tracks, tracks):
+                    frames.clear()
+                tracks = segment.tracks
+                frames += segment.frames()
+                number = newest = segment.number
+            elif isinstance(each, SegmentOpen):
+                opening = each.opening
+                broken = opening.discontinuity or number not in (None, opening.number - 1)
+                if broken or not same_tracks(opening.tracks, tracks):
+                    frames.clear()
+                tracks = opening.tracks
+                number = newest = opening.number
+            elif isinstance(each, Frames):
+                frames += each.frames
+        ours = running_frames(stream)
+        ids = match_tracks(tracks, stream.tracks)
+        if ids is None or not ours or not frames:
+            return None
+        match = match_content(ours, frames, ids, stream.tracks)
+        if match is None:
+            return None
+        way = Mapping(self.host, stream, self.run, Splice(stream, match, ids), tracks)
+        way.begun(newest)
+        return way
+
+
+class Awaiting(Way):
+    """Other content, while another input feeds the stream."""
+
+    def __init__(self, host: Host, stream: Stream, run: RunInfo) -> None:
+        super().__init__(host, stream, run)
+        self._sent: list[Sent] = []
+        self._video: frozenset[int] = frozenset()
+
+    @override
+    def open(self, record: SegmentOpen) -> None:
+        """Keep it from here."""
+        self._sent = [record]
+        tracks = record.opening.tracks
+        self._video = frozenset([track.track_id for track in tracks if track.kind is TrackKind.VIDEO])
+
+    @override
+    def part(self, record: PartClose) -> None:
+        """Keep it."""
+        self._sent.append(record)
+
+    @override
+    def frames(self, record: Frames) -> None:
+        """Begin when there is a keyframe later than what was shown, or nobody feeds the stream any more."""
+        self._sent.append(record)
+        shown = self.stream.last_dts
+        video = self._video
+        for frame in record.frames:
+            access = frame.key and (not video or frame.track_id in video)
+            if access and (shown is None or frame.dts > shown or frame.dts < shown - FAR_BELOW):
+                self._begin()
+                return
+        if not self.stream.fed:
+            self._begin()
+
+    @override
+    def close(self, record: SegmentClose) -> None:
+        """It was not wanted."""
+        self._sent = []
+
+    def _begin(self) -> None:
+        sent, self._sent = self._sent, []
+        self.host.go(Passing(self.host, self.stream, self.run), sent)
+
+
+class Resting(Way):
+    """Waits until nobody feeds the stream."""
+
+    @override
+    def open(self, record: SegmentOpen) -> None:
+        """Try again when nobody does."""
+        if not self.stream.fed:
+            self.host.enter(record.run, [record])

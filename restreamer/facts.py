@@ -1,0 +1,66 @@
+"""What parts of a node tell of themselves when they are asked: plain values, for the API and the log."""
+
+from __future__ import annotations
+
+from attrs import frozen
+
+
+@frozen(kw_only=True)
+class InputFacts:
+    """One input of a stream, in its order.
+
+    @ivar url: how it is called, without any secret: C{publish}, C{file://…}, C{m4f://host:port/name}.
+    @ivar proto: protocol word: C{publish}, C{m4f}, C{m4fs}, C{file}, C{backup}.
+    @ivar state: C{idle}, C{standby}, C{trying}, C{feeding} or C{held}.
+    @ivar priority: lower is preferred.
+    @ivar switches: how often it took the stream over from another input.
+    @ivar frames, @ivar bytes: taken from it so far; bytes are frame bodies.
+    @ivar since: UTC ticks of the last change of C{state}; None when it never left its first one.
+    @ivar seconds: how long it has fed the stream altogether, until now.
+    @ivar retries: attempts after a failure; @ivar errors: failures. @ivar last_error: the newest, or empty.
+    @ivar lag: ticks from the newest frame's timestamp to its arrival here; None before the first.
+    """
+
+    url: str
+    proto: str
+    state: str
+    priority: int = 0
+    switches: int = 0
+    frames: int = 0
+    bytes: int = 0
+    since: int | None = None
+    seconds: float = 0.0
+    retries: int = 0
+    errors: int = 0
+    last_error: str = ""
+    lag: int | None = None
+
+
+@frozen(kw_only=True)
+class SourceFacts:
+    """One source: a node whose streams are restreamed here.
+
+    @ivar address: C{host:port}. @ivar proto: C{m4f} or C{m4fs}. @ivar position: place in the file, from 0.
+    @ivar connected: its control link is up. @ivar node_id: of the node at the other end; empty before the
+        first link. @ivar since: UTC ticks of the last change of C{connected}; None when it never was.
+    @ivar bytes_in, @ivar bytes_out: on all links to it so far, protocol included.
+    @ivar listed: streams it lists; @ivar pulled: those it feeds here now; @ivar standbys: links that are open
+        and wait to feed. @ivar losses: control links lost so far; @ivar last_error: why there is none, or why
+        the last one was lost.
+    @ivar round_trip: seconds, as the kernel measures it on the control link; None when it cannot be had.
+    """
+
+    address: str
+    proto: str = "m4f"
+    position: int = 0
+    connected: bool = False
+    node_id: bytes = b""
+    since: int | None = None
+    bytes_in: int = 0
+    bytes_out: int = 0
+    listed: int = 0
+    pulled: int = 0
+    standbys: int = 0
+    losses: int = 0
+    last_error: str = ""
+    round_trip: float | None = None

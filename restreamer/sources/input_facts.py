@@ -1,0 +1,36 @@
+"""What a switch of inputs tells of itself."""
+
+from __future__ import annotations
+
+from restreamer.facts import InputFacts
+from restreamer.media.timebase import TICKS_PER_SECOND
+from restreamer.sources.input_slot import InputSlot
+from restreamer.sources.input_states import InputEvent, InputState
+from restreamer.sources.input_switch import InputSwitch
+
+
+def facts_of(switch: InputSwitch, utc: int) -> tuple[InputFacts, ...]:
+    """The inputs of C{switch}, the preferred first, at C{utc} ticks."""
+    now = switch.clock.seconds()
+    return tuple(_facts(slot, now, utc) for slot in switch.slots)
+
+
+def _facts(slot: InputSlot, now: float, utc: int) -> InputFacts:
+    running = slot.running
+    feeding = slot.state is InputState.FEEDING
+    counts = slot.counts
+    return InputFacts(
+        url=slot.plan.url,
+        proto="backup" if slot.plan.backup else slot.plan.url.partition(":")[0],
+        state=slot.state.value,
+        priority=slot.plan.rank[-2] if len(slot.plan.rank) > 1 else slot.plan.rank[-1],
+        switches=counts.get(InputEvent.DELIVERED, 0),
+        frames=getattr(running, "frames", 0),
+        bytes=getattr(running, "bytes", 0),
+        since=utc - round((now - slot.since) * TICKS_PER_SECOND),
+        seconds=slot.fed_seconds + (now - slot.fed_since if feeding else 0.0),
+        retries=counts.get(InputEvent.RESTED, 0),
+        errors=slot.losses,
+        last_error=slot.error,
+        lag=getattr(running, "lag", None),
+    )

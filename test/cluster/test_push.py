@@ -1,0 +1,281 @@
+"""A stream pushed into another node: taken like a publish, carried like a pull."""
+
+from __future__ import annotations
+
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+from typing_extensions import override
+
+from restreamer.cluster.origin import MediaServer
+from restreamer.cluster.push import PushClient, PushServer
+from restreamer.errors import Refused, RemoteProtocolError
+from restreamer.m4f.records import Goodbye, Ping, Pull, PullRefused, PushOffer, Record, SegmentClose
+from restreamer.seams import OpenRequest
+from restreamer.testing.cluster_rig import ClusterRig
+from restreamer.viewers.points import Taken
+from test.cluster.neighbours import Neighbour
+
+FROM, TO = "studio/one", "live/one"
+
+
+class PushTests(SynchronousTestCase):
+    """Node a pushes into node b."""
+
+    @override
+    def setUp(self) -> None:
+        self.rig = ClusterRig()
+        self.a, self.b = Neighbour(self.rig, "a"), Neighbour(self.rig, "b")
+        self.addCleanup(self.rig.check)
+        self.addCleanup(self.rig.stop)
+
+    def test_the_same_stream(self) -> None:
+        """Frames and segments on the target are the pusher's, and its publisher's name is taken there."""
+        self.a.push(FROM, "b", TO)
+        mine, theirs = self.a.witness(FROM), self.b.witness(TO)
+        self.a.publish(FROM)
+        self.rig.run(10)
+        self.rig.settle()
+        self.assertGreater(len(theirs.frames), 200)
+        self.assertEqual(mine.frames, theirs.frames)
+        self.assertTrue(theirs.segments)
+        self.assertEqual(mine.segments, theirs.segments)
+        self.assertEqual(self.b.publishing.publishers(), (TO,))
+        stream = self.b.stream(TO)
+        assert stream is not None and stream.run is not None
+        self.assertEqual(stream.run.path, (self.a.node_id, self.b.node_id))
+
+    def test_the_name_is_given_back(self) -> None:
+        """The publisher leaves: the push ends a moment later, and the name is free."""
+        self.a.push(FROM, "b", TO)
+        publisher = self.a.publish(FROM)
+        self.rig.run(3)
+        publisher.leave()
+        self.rig.run(1)
+        self.assertTrue(self.b.registry.claimed(TO), "the publisher may come back")
+        self.rig.run(6)
+        self.assertFalse(self.b.registry.claimed(TO))
+        self.assertEqual(self.b.publishing.publishers(), ())
+        self.assertEqual(self.rig.network.between("a", "b"), [])
+
+    def test_a_publisher_that_returns_keeps_the_link(self) -> None:
+        self.a.push(FROM, "b", TO)
+        theirs = self.b.witness(TO)
+        publisher = self.a.publish(FROM)
+        self.rig.run(3)
+        publisher.leave()
+        self.rig.run(2)
+        made = self.rig.network.attempts
+        self.a.publish(FROM)
+        self.rig.run(4)
+        self.assertEqual(self.rig.network.attempts, made)
+        self.assertEqual(len(set(theirs.runs)), 2)
+
+    def test_a_link_that_breaks_returns(self) -> None:
+        """No frame is lost and none comes twice, for the new link asks from where the old one stood."""
+        self.a.push(FROM, "b", TO)
+        mine, theirs = self.a.witness(FROM), self.b.witness(TO)
+        self.a.publish(FROM)
+        self.rig.run(5)
+        for end in self.rig.network.between("a", "b"):
+            end.cut()
+        self.rig.run(5)
+        self.rig.settle()
+        common = [number for number in mine.segments if number in theirs.segments]
+        self.assertGreaterEqual(len(common), 3)
+        self.assertEqual([mine.segments[n] for n in common], [theirs.segments[n] for n in common])
+
+    def test_a_silent_pusher_is_lost_like_a_source(self) -> None:
+        self.a.push(FROM, "b", TO)
+        self.a.publish(FROM)
+        self.rig.run(3)
+        self.rig.network.silence("a", "b")
+        took = self.rig.run_until(lambda: not self.b.registry.claimed(TO), 10)
+        self.assertLess(took, 2.1)
+        self.rig.network.heal("a", "b")
+        self.rig.run_until(lambda: self.b.registry.claimed(TO), 30)
+
+    def test_busy(self) -> None:
+        """Somebody publishes there already: refused, said once, tried again with growing pauses."""
+        own = self.b.publish(TO)
+        self.a.push(FROM, "b", TO)
+        self.a.publish(FROM)
+        self.rig.run(60)
+        attempts = self.rig.network.attempts
+        self.assertLess(attempts, 20)
+        self.assertGreater(attempts, 3)
+        stream = self.b.stream(TO)
+        assert stream is not None and stream.run is not None
+        self.assertEqual(stream.run.ingest_node, self.b.node_id)
+        own.leave()
+        self.rig.run_until(lambda: self.b.publishing.publishers() == (TO,), 40)
+
+    def test_not_configured_there(self) -> None:
+        self.a.push(FROM, "b", "other/one")
+        self.a.publish(FROM)
+        self.rig.run(10)
+        self.assertIsNone(self.b.stream("other/one"))
+        self.assertEqual(self.b.publishing.publishers(), ())
+
+    def test_in_a_circle(self) -> None:
+        """Each pushes into the other: what came from there is not taken again, and nothing is lost by it."""
+        self.a.push(TO, "b", TO)
+        self.b.push(TO, "a", TO)
+        publisher = self.a.publish(TO)
+        self.rig.run(20)
+        stream = self.a.stream(TO)
+        assert stream is not None and stream.run is not None
+        self.assertEqual(stream.run.path, (self.a.node_id,))
+        self.assertEqual(self.b.window(TO).keys(), self.a.window(TO).keys())
+        publisher.leave()
+        self.rig.run(20)
+        self.assertFalse(self.a.registry.claimed(TO) or self.b.registry.claimed(TO))
+
+    def test_renewed(self) -> None:
+        """Another target beside one that stays: that one notices nothing; what left is let go."""
+        c, d = Neighbour(self.rig, "c"), Neighbour(self.rig, "d")
+        self.a.push(FROM, "b", TO)
+        self.a.push(FROM, "c", TO)
+        self.a.publish(FROM)
+        self.rig.run(3)
+        made = self.rig.network.attempts
+        self.a.targets[FROM] = [("c", TO), ("d", TO)]
+        self.a.pushes.renew(FROM)
+        self.rig.run(3)
+        self.assertFalse(self.b.registry.claimed(TO))
+        self.assertTrue(c.registry.claimed(TO) and d.registry.claimed(TO))
+        self.assertEqual(self.rig.network.attempts, made + 1)
+        self.a.targets[FROM] = []
+        self.a.pushes.renew(FROM)
+        self.rig.run(3)
+        self.assertFalse(c.registry.claimed(TO) or d.registry.claimed(TO))
+        self.assertEqual(self.a.pushes.names(), ())
+
+    def test_kicked(self) -> None:
+        """The target sends it away (its configuration changed): the link ends, and the next is taken."""
+        self.a.push(FROM, "b", TO)
+        self.a.publish(FROM)
+        self.rig.run(3)
+        self.b.publishing.kick(TO, "the configuration changed")
+        self.rig.run(0.05)
+        self.assertFalse(self.b.registry.claimed(TO))
+        self.rig.run(5)
+        self.assertTrue(self.b.registry.claimed(TO))
+
+    def test_the_stream_is_removed(self) -> None:
+        self.a.push(FROM, "b", TO)
+        self.a.publish(FROM)
+        self.rig.run(3)
+        self.a.registry.remove(FROM, "it left the configuration")
+        self.rig.run(1)
+        self.assertFalse(self.b.registry.claimed(TO))
+        self.assertEqual(self.a.pushes.names(), ())
+
+
+class SaidWrong:
+    """A link that keeps what is sent."""
+
+    peer_id = b"p" * 16
+    paused = False
+    round_trip = None
+
+    def __init__(self) -> None:
+        self.sent: list[Record] = []
+        self.closed: list[str] = []
+
+    def send(self, record: Record) -> None:
+        self.sent.append(record)
+
+    def send_encoded(self, data: bytes) -> None:
+        """Not looked at."""
+
+    def close(self, reason: str) -> None:
+        self.closed.append(reason)
+
+    def abort(self, reason: str) -> None:
+        self.closed.append(reason)
+
+
+class WordsTests(SynchronousTestCase):
+    """What either end makes of words that are out of place."""
+
+    @override
+    def setUp(self) -> None:
+        self.rig = ClusterRig()
+        self.node = Neighbour(self.rig, "n")
+        self.addCleanup(self.rig.check)
+        self.addCleanup(self.rig.stop)
+        self.link = SaidWrong()
+
+    def server(self) -> PushServer:
+        node = self.node
+        server = PushServer(node.publishing, node.registry, node.node_id, node.utc.ticks, node.clock)
+        server.link_up(self.link)
+        self.addCleanup(server.link_down, "over")
+        return server
+
+    def test_the_server(self) -> None:
+        for words in (
+            [Pull("a")],
+            [SegmentClose(1, 1, 1)],
+            [PushOffer("live/a", "-")],
+            [PushOffer("../a", "a")],
+            [PushOffer("live/a", "a"), PushOffer("live/b", "b")],
+        ):
+            server = self.server()
+            *first, last = words
+            for record in first:
+                server.record(record)
+            self.assertRaises(RemoteProtocolError, server.record, last)
+            server.link_down("over")
+            self.assertFalse(self.node.registry.claimed("live/a"), words)
+
+    def test_nothing_is_offered(self) -> None:
+        self.server()
+        self.rig.run(6)
+        self.assertEqual(self.link.closed, ["offered nothing in time"])
+
+    def test_gone_before_it_was_granted(self) -> None:
+        """The link ends while the gate decides: the name is not kept."""
+        decided: Deferred[None] = Deferred()
+        inner = self.node.publishing._gate.open
+
+        async def slow(request: object) -> object:
+            await decided
+            return await inner(request)  # type: ignore[arg-type]
+
+        self.node.publishing._gate.open = slow  # type: ignore[assignment,method-assign]
+        server = self.server()
+        server.record(PushOffer("live/a", "a"))
+        server.link_down("cut")
+        self.assertFalse(self.node.registry.claimed("live/a"))
+
+    def test_the_client(self) -> None:
+        node = self.node
+        client = PushClient(
+            "a", "live/a", "there:80", lambda: MediaServer(node.waiting, node.relays, b"", node.utc.ticks)
+        )
+        client.link_up(self.link)
+        self.assertEqual(self.link.sent, [PushOffer("live/a", "a")])
+        for record in (PullRefused(409, "busy"), Ping(1), Goodbye(0, "")):
+            client.record(record)
+        self.assertFalse(client.fruitful)
+        self.assertRaises(RemoteProtocolError, client.record, Pull("another"))
+        self.assertRaises(RemoteProtocolError, client.record, SegmentClose(1, 1, 1))
+        client.link_down("over")
+
+    def test_passwords(self) -> None:
+        """A publisher needs the password of the stream, a node that proved the cluster key does not."""
+        for proto, granted in (("rtmp", False), ("m4f", True)):
+            request = OpenRequest(name="live/a", action="publish", proto=proto, peer="p")
+            got = self.take(request)
+            self.assertIs(isinstance(got, Refused), not granted)
+
+    def take(self, request: OpenRequest) -> object:
+        """What comes of asking for a name; it is given back."""
+        got: list[object] = []
+        taking = Deferred.fromCoroutine(self.node.publishing.take(request, lambda reason: None))
+        _ = taking.addBoth(got.append)
+        if isinstance(got[0], Taken):
+            got[0].release()
+        return got[0].value if isinstance(got[0], Failure) else got[0]
