@@ -15,13 +15,13 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.python import usage
 from typing_extensions import override
 
-from restreamer.assembly import Node
 from restreamer.config.excerpt import describe
 from restreamer.config.include import MAX_BYTES, decode
 from restreamer.config.load import Loaded, find_config, load
 from restreamer.errors import ConfigError
 from restreamer.listeners import ListenError
 from restreamer.logs import Logger
+from restreamer.node import Node
 from restreamer.resolver import ImpatientResolver
 
 _log = Logger()

@@ -14,8 +14,8 @@ from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 from typing_extensions import override
 
-from restreamer.assembly import Node
 from restreamer.config.load import parse
+from restreamer.node import Node
 from test.test_node import HOST, free_port
 
 reactor: Any = global_reactor

@@ -21,11 +21,11 @@ from twisted.trial.unittest import TestCase
 from typing_extensions import override
 
 from restreamer import tap
-from restreamer.assembly import Node
 from restreamer.config.load import load
 from restreamer.errors import Reason, Refused
 from restreamer.listeners import ListenError
 from restreamer.live.ingest import Ingest
+from restreamer.node import Node
 from restreamer.seams import OpenRequest
 
 reactor: Any = global_reactor

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 
-from restreamer.assembly import Node
 from restreamer.config.load import load
 from restreamer.config.model import Configuration
+from restreamer.node import Node
 from test.test_node import HOST, KEY, NodeCase, free_port, reactor, until
 
 

@@ -41,7 +41,7 @@ _log = Logger()
 #: First pause, growth and longest pause between two attempts, seconds.
 FIRST_PAUSE = 0.2
 GROWTH = 1.8
-LONGEST_PAUSE = 15.0
+LONGEST_PAUSE = 5.0
 #: Redirections that are followed in a row.
 MAX_REDIRECTIONS = 3
 

@@ -236,7 +236,10 @@ class Puller:
                 return
             self.go(Passing(self, stream, run), sent)
             return
-        self.go(self._way_of(stream, run), sent)
+        kept: Sequence[Sent] = ()
+        if way is not None and way.stream is stream:
+            kept = way.kept()
+        self.go(self._way_of(stream, run), [*kept, *sent])
 
     def took(self, frames: Sequence[Frame]) -> None:
         """Count frames that were written."""
@@ -332,6 +335,9 @@ class Puller:
             run_id = held.run.run_id
             last = held.window.last_number
             number, index = (last + 1 if last is not None else 0), 0
+            newest = held.window.last
+            if held.open is None and newest is not None:
+                run_id = newest.run.run_id
             if self._mapped is not None and self._mapped[1] == run_id:
                 run_id, number = self._mapped[0], self._mapped[4]
             elif held.open is not None and held.open.opening.number == number:

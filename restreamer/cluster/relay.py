@@ -83,10 +83,22 @@ class Relay(IdleTap):
             if held.run_id == pull.run_id:
                 # The asker goes on where it was, even if that run is over by now.
                 run = held
-                pulled.next_number = pull.number
+                pulled.next_number = self._lacking_from(pull)
                 break
         self._announce(pulled, run)
         self._catch_up(pulled)
+
+    def _lacking_from(self, pull: Pull) -> int:
+        """The number from which the asker lacks segments: the position speaks of its run and of those before it,
+        not of runs that came later."""
+        lacking = pull.number
+        for entry in reversed(self.stream.window.retained):
+            if entry.run.run_id == pull.run_id:
+                break
+            lacking = min(lacking, entry.number)
+        else:
+            return pull.number
+        return lacking
 
     def drop(self, link: LinkWriter) -> None:
         """The link pulls no more."""

@@ -37,7 +37,7 @@ ONDEMAND_PATIENCE = 10.0
 #: First pause of an input that failed, seconds.
 REST_SECONDS = 0.5
 _BACKUP_RANK = (9,)
-#: How long the backup covers a name that no source lists any more, where source_timeout is "for ever", seconds.
+#: How long the backup covers a name that no source lists any more where there is no source_timeout, seconds.
 UNLISTED_SECONDS = 60.0
 
 
@@ -358,7 +358,7 @@ class RemoteStreams:
         )
 
     def _end(self, name: str) -> None:
-        """No source lists the name any more. What it showed is covered by the backup, for C{source_timeout}."""
+        """No source lists the name any more; the backup covers what it showed, for C{source_timeout}."""
         fed = self._fed.get(name)
         if fed is None or fed.ending is not None:
             return

@@ -65,6 +65,8 @@ class MediaPull:
         self._address = remote.address
         self._name = local_name
         self._said = ""
+        self._refusal = False
+        self._reports = reports
         self._settings = settings
         self.puller = Puller(
             remote_name,
@@ -73,7 +75,7 @@ class MediaPull:
             node.utc,
             self._refused,
             delivered=reports.delivered,
-            lost=reports.lost,
+            lost=self._lost,
             standby=standby,
             held=lambda: entry.stream if (entry := registry.find(local_name)) is not None else None,
         )
@@ -127,7 +129,12 @@ class MediaPull:
         if not self._over and not self._service.running:
             self._service.startService()
 
+    def _lost(self, reason: str, link: bool) -> None:
+        refused, self._refusal = self._refusal, False
+        self._reports.lost(reason, link, refused)
+
     def _refused(self, code: int, text: str) -> None:
+        self._refusal = True
         said = f"{code} {text}"
         if said == self._said:
             return

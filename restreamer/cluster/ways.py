@@ -33,6 +33,8 @@ from restreamer.media.track import TrackKind, Tracks, same_tracks
 MAX_UNDECIDED = 96 * 1024 * 1024
 #: A source that is no more behind than this has caught up with whoever feeds the stream.
 CAUGHT_UP = 1 * TICKS_PER_SECOND
+#: Other content whose clock is behind what is shown is awaited so long, ticks.
+AWAIT = 2 * TICKS_PER_SECOND
 #: A source whose time is so far below what was shown is not waited for.
 FAR_BELOW = 30 * TICKS_PER_SECOND
 
@@ -125,6 +127,10 @@ class Way:
 
     def settle(self) -> None:
         """The source lost its input: decide with what there is."""
+
+    def kept(self) -> Sequence[Sent]:
+        """What came and has not entered the stream yet."""
+        return ()
 
     def caught_up(self, dts: int) -> bool:
         """Whether a frame at C{dts} on our timeline is near enough to the newest one to go on from."""
@@ -354,17 +360,40 @@ class Deciding(Way):
             self.settle()
 
     @override
+    def kept(self) -> Sequence[Sent]:
+        """All of it."""
+        return self._sent
+
+    @override
     def settle(self) -> None:
         """Decide with what has come."""
         sent, self._sent = self._sent, []
         way = self._mapping(sent)
-        if way is None:
-            way = (
-                Awaiting(self.host, self.stream, self.run)
-                if self.stream.fed
-                else Passing(self.host, self.stream, self.run)
-            )
+        if way is None and self.stream.fed:
+            way = Awaiting(self.host, self.stream, self.run)
+        elif way is None:
+            sent = self._finish_shown(sent)
+            way = Passing(self.host, self.stream, self.run)
         self.host.go(way, sent)
+
+    def _finish_shown(self, sent: Sequence[Sent]) -> list[Sent]:
+        """What the source still has of the run that was shown ends it here, too, before another one begins.
+
+        @return: the rest of C{sent}.
+        """
+        stream = self.stream
+        shown = stream.run
+        last = stream.window.last_number
+        writer: StreamWriter | None = None
+        rest: list[Sent] = []
+        for each in sent:
+            if isinstance(each, tuple) and shown is not None and each[1].run_id == shown.run_id:
+                if last is None or each[0].number > last:
+                    writer = writer or stream.begin_run(shown, stream.segment_duration, local=False)
+                    writer.copy(each[0], self.host.ours(each[1]))
+            else:
+                rest.append(each)
+        return rest
 
     def _mapping(self, sent: Sequence[Sent]) -> Way | None:
         """The way of the same content, if it is."""
@@ -412,6 +441,7 @@ class Awaiting(Way):
         super().__init__(host, stream, run)
         self._sent: list[Sent] = []
         self._video: frozenset[int] = frozenset()
+        self._since: int | None = None
 
     @override
     def open(self, record: SegmentOpen) -> None:
@@ -427,10 +457,17 @@ class Awaiting(Way):
 
     @override
     def frames(self, record: Frames) -> None:
-        """Begin when there is a keyframe later than what was shown, or nobody feeds the stream any more."""
+        """Begin when there is a keyframe later than what was shown, or nobody feeds the stream any more.
+
+        A source whose clock is behind may never get there: then the first keyframe after L{AWAIT} will do.
+        """
         self._sent.append(record)
         shown = self.stream.last_dts
         video = self._video
+        if self._since is None:
+            self._since = record.frames[-1].dts
+        if shown is not None and record.frames[-1].dts - self._since > AWAIT:
+            shown = None
         for frame in record.frames:
             access = frame.key and (not video or frame.track_id in video)
             if access and (shown is None or frame.dts > shown or frame.dts < shown - FAR_BELOW):

@@ -21,7 +21,7 @@ from attrs import define, evolve, frozen
 from typing_extensions import override
 
 from restreamer.live.feed_log import FeedLog
-from restreamer.live.resume import Resumption, newest_by_kind
+from restreamer.live.resume import Resumption, Sent, newest_by_kind
 from restreamer.live.stream import Faulted, ignore_fault
 from restreamer.live.tap import IdleTap
 from restreamer.live.viewer import Viewer, viewer_of
@@ -127,7 +127,7 @@ class Feed(IdleTap):
         self._tracks: Tracks = ()
         self._run: RunInfo | None = None
         self._builder: SegmentBuilder | None = None
-        self._sent: dict[bool, int] = {}
+        self._sent: dict[bool, Sent] = {}
         self._resumption: Resumption | None = None
         self._video: frozenset[int] = frozenset()
         self._last_key = 0
@@ -283,13 +283,13 @@ class Feed(IdleTap):
         """Keep how far the segment that ends now got."""
         if self._builder is None:
             return
-        newest: dict[bool, int] = {}
+        newest: dict[bool, Sent] = {}
         newest_by_kind(self._builder.frames, self._video, newest)
         if self._resumption is None:
             self._sent.update(newest)
         elif self._resumption.begun:
-            for kind, dts in newest.items():
-                self._sent[kind] = max(dts, self._sent.get(kind, dts))
+            for kind, sent in newest.items():
+                self._sent[kind] = max(sent, self._sent.get(kind, sent))
 
     def _resume(self, resumption: Resumption, frames: Sequence[Frame]) -> Sequence[Frame]:
         later = resumption.later(frames, self._video)

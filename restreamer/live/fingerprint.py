@@ -141,8 +141,8 @@ def _once(units: list[_Unit]) -> dict[int, int]:
 def _proved(
     one: dict[int, list[_Unit]], other: dict[int, list[_Unit]], offset: int, video: frozenset[int]
 ) -> Match | None:
-    """Compare unit by unit, from the end of the overlap of each track backwards."""
-    same: list[tuple[int, int, bool, int]] = []
+    """Compare unit by unit, from the end of the overlap of each track backwards: there none may differ."""
+    same: list[tuple[int, int, bool, int, int]] = []
     differs_at: int | None = None
     spread = 0
     for track_id, ours in one.items():
@@ -160,9 +160,11 @@ def _proved(
             dts, fingerprint, key, size = ours[here]
             error = abs(theirs[there][0] + offset - dts)
             if theirs[there][1] != fingerprint or error > SPREAD:
+                if not same or same[-1][4] != track_id:
+                    return None
                 differs_at = dts if differs_at is None else max(dts, differs_at)
                 break
-            same.append((dts, error, key and (track_id in video or not video), size))
+            same.append((dts, error, key and (track_id in video or not video), size, track_id))
             here -= 1
             there -= 1
     proof = [unit for unit in same if differs_at is None or unit[0] > differs_at]

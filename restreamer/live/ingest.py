@@ -14,7 +14,7 @@ from restreamer.live.grid import SegmentCutter
 from restreamer.live.ledger import Ledger
 from restreamer.live.run_cutter import RunCutter
 from restreamer.live.stream import Stream
-from restreamer.live.timeline import Timeline
+from restreamer.live.timeline import LEAD_LIMIT, Timeline
 from restreamer.live.window import UNRELATED
 from restreamer.m4f.layout import MAX_CONFIG, MAX_TRACKS
 from restreamer.m4f.records import RunInfo
@@ -132,6 +132,8 @@ class Ingest:
 
     def _take(self, source: Frame, now: int, batch: list[Frame]) -> None:
         cutter = self._cutter
+        if cutter.writer is None:
+            now = self._after_shown(now)
         frame, broken = self.timeline.map(source, now)
         if cutter.writer is None:
             self._begin(frame)
@@ -147,6 +149,12 @@ class Ingest:
             else:
                 self._cut(frame, batch, discontinuity=False)
         cutter.take(frame, batch)
+
+    def _after_shown(self, now: int) -> int:
+        """Where the first frame is anchored: not before what viewers saw last, if that is a little ahead of our
+        clock (another node's clock dated it, or its pictures were reordered)."""
+        end = self.stream.shown_end()
+        return end + 1 if end is not None and now <= end < now + LEAD_LIMIT else now
 
     def _ends_before(self, frame: Frame, now: int) -> bool:
         """Whether the open segment ends before C{frame}: by its time, because it is full, or because it was

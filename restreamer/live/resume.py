@@ -17,19 +17,28 @@ FAR_BELOW = 30 * TICKS_PER_SECOND
 _SETTLED = 10 * TICKS_PER_SECOND
 
 
-def newest_by_kind(frames: Sequence[Frame], video: frozenset[int], found: dict[bool, int]) -> None:
-    """Set in C{found} the DTS of the newest video frame (C{True}) and of the newest other one.
+#: So many frames of a track back pictures may be reordered.
+_REORDERED = 20
+#: DTS of the newest frame of a kind, and the highest PTS of it.
+Sent = tuple[int, int]
+
+
+def newest_by_kind(frames: Sequence[Frame], video: frozenset[int], found: dict[bool, Sent]) -> None:
+    """Set in C{found} how far the video (C{True}) and what is not video got.
 
     A kind that C{frames} has nothing of stays as it was.
     """
-    seen: set[bool] = set()
+    seen: dict[bool, Sent] = {}
+    counts = {True: 0, False: 0}
     for frame in reversed(frames):
         of_video = frame.track_id in video
-        if of_video not in seen:
-            seen.add(of_video)
-            found[of_video] = frame.dts
-            if len(seen) == 2:
-                return
+        counts[of_video] += 1
+        held = seen.get(of_video)
+        pts = frame.dts + frame.cts
+        seen[of_video] = (frame.dts, pts) if held is None else (held[0], max(held[1], pts))
+        if min(counts.values()) >= _REORDERED:
+            break
+    found.update(seen)
 
 
 class Resumption:
@@ -39,10 +48,11 @@ class Resumption:
     @param sent: from L{newest_by_kind}: what the run before got to.
     """
 
-    def __init__(self, sent: Mapping[bool, int]) -> None:
+    def __init__(self, sent: Mapping[bool, Sent]) -> None:
         self.over = not sent
         self._sent = dict(sent)
-        self._end = max(sent.values(), default=0)
+        self._newest = max((dts for dts, _ in sent.values()), default=0)
+        self._end = max((pts for _, pts in sent.values()), default=0)
         self.begun = False
         self._left = set(sent)
 
@@ -61,14 +71,14 @@ class Resumption:
         if not self.begun:
             if not frame.key or (video and not of_video):
                 return False
-            before = self._end if last is None else last
-            if dts < before - FAR_BELOW:
+            if dts < self._newest - FAR_BELOW:
                 self.begun = self.over = True
                 return True
-            if dts <= before:
+            # Later than every track, in decoding and in showing: a picture must not go back before one shown.
+            if dts <= self._newest or dts + frame.cts <= self._end:
                 return False
             self.begun = True
-        if last is not None and dts <= last:
+        if last is not None and dts <= last[0]:
             return False
         self._left.discard(of_video)
         if not self._left or dts > self._end + _SETTLED:

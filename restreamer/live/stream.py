@@ -207,6 +207,17 @@ class Stream:
                 return tracks, from_key
         return tracks, []
 
+    def shown_end(self) -> int | None:
+        """The highest PTS of the open segment, or of the newest closed one; None when there is none."""
+        builder, last = self.open, self.window.last
+        if builder is not None and builder.frames:
+            return max(frame.dts + frame.cts for frame in builder.frames)
+        if last is not None:
+            return last.segment.start + max(
+                (dts + cts for _, _, dts, cts, _ in last.segment.rows()), default=0
+            )
+        return None
+
     def _set_running(self, running: bool) -> None:
         if running != self._running:
             self._running = running
@@ -278,6 +289,17 @@ class Stream:
         self.traffic.segments += 1
         self._tell(lambda tap: tap.segment_closed(entry))
         return entry
+
+    def _follows_shown(self, segment: Segment) -> bool:
+        """Whether followers saw the segment before C{segment}, or its beginning. (A number may be missing where no
+        frame is.)"""
+        shown = self._shown
+        if shown is None:
+            return False
+        if shown <= segment.number <= shown + 1:
+            return True
+        last = self.window.last
+        return last is not None and last.number == shown and last.segment.end == segment.start
 
     def _end_open(self, run: RunInfo) -> None:
         builder, ending = self.open, self._ending
@@ -351,8 +373,8 @@ class StreamWriter:
         """Take a whole closed segment (history at a join, or what an interrupted link missed).
 
         Followers that saw the segment before it see it as if its frames had come live, and frames of it that
-        came before are not repeated. History they saw nothing of only enters the window, and so does one that
-        comes when a later one is open or closed already (L{repair}).
+        came before are not repeated. History they saw nothing of only enters the window. So does what is of
+        another run than the stream's, and what comes when a later one is open or closed already (L{repair}).
         """
         stream = self.stream
         if not self.in_power:
@@ -366,9 +388,11 @@ class StreamWriter:
             self.repair(segment, run)
             return
         stream.catching_up = True
-        shown = stream._shown
-        if shown is not None and shown <= segment.number <= shown + 1:
-            self._replay(segment)
+        if stream._follows_shown(segment):
+            if stream.run is not None and run.run_id == stream.run.run_id:
+                self._replay(segment)
+            else:
+                stream._shown = segment.number
         stream._closed(segment, run)
 
     def repair(self, segment: Segment, run: RunInfo) -> None:

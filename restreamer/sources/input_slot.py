@@ -40,10 +40,11 @@ class InputReports(Protocol):
         """What the stream shows comes from this input from now on."""
         ...
 
-    def lost(self, reason: str, link: bool = True) -> None:
+    def lost(self, reason: str, link: bool = True, refused: bool = False) -> None:
         """It cannot feed the stream (any more).
 
         @param link: its connection is gone; otherwise only the media is.
+        @param refused: the other side does not give it: it makes no sense to wait.
         """
         ...
 

@@ -52,8 +52,9 @@ class InputSwitch:
     @ivar jitter: random.uniform. @ivar backup: when the backup is shown; None: there is none.
     @ivar source_timeout: seconds without a frame after which the feeding input is lost; None: never.
     @ivar changed: told when another input feeds the stream, or none does.
-    @ivar gave_up: told why when an input that was tried fails and there is no other to try now.
-    @ivar failures: attempts that failed, or gave nothing in their patience, since an input last fed the stream.
+    @ivar gave_up: told why when an input that was tried is refused, or fails and does not try again by
+        itself, and there is no other to try now.
+    @ivar failures: attempts that failed, or gave nothing in their patience, since an input last fed it.
     @ivar limit: after so many failures on end L{exhausted} is called; None: never.
     @ivar switches: how often the stream went from one input to another.
     """
@@ -217,7 +218,7 @@ class InputSwitch:
         self.changed()
         self._decide()
 
-    def _lost(self, slot: InputSlot, reason: str, keep: bool = True) -> None:
+    def _lost(self, slot: InputSlot, reason: str, keep: bool = True, refused: bool = False) -> None:
         """An input failed. C{keep}: one that reconnects by itself may go on when nobody could do better."""
         if self._slots.get(slot.key) is not slot:
             return
@@ -243,7 +244,7 @@ class InputSwitch:
             self._rest(slot)
         if fed:
             self._dry()
-        elif self._feeding is None and not self._alternatives(slot):
+        elif self._feeding is None and not self._alternatives(slot) and (refused or not slot.plan.persistent):
             self.gave_up(reason)
         if not fed and not slot.plan.backup:
             self._failed()
@@ -550,7 +551,7 @@ class _Reports:
         if self.slot.session == self.session:
             self.switch._delivered(self.slot)
 
-    def lost(self, reason: str, link: bool = True) -> None:
+    def lost(self, reason: str, link: bool = True, refused: bool = False) -> None:
         """The input failed, or ceased to give media."""
         if self.slot.session == self.session:
-            self.switch._lost(self.slot, reason)
+            self.switch._lost(self.slot, reason, refused=refused)

@@ -440,13 +440,14 @@ class MemoryNetwork:
         if self._silent and frozenset(end.way) in self._silent:
             return
         pause = self.delays.get(end.way, self.delay) if self.delays else self.delay
-        due = self.clock.seconds() + pause
+        clock = self.clock
+        due = clock.seconds() + pause
         wire = end.wire
-        if wire and wire[-1][0] > due:
+        if end.travelling is None:
+            end.travelling = clock.callLater(pause, self._arrive, end)
+        elif wire and wire[-1][0] > due:
             due = wire[-1][0]
         wire.append((due, data, call, args))
-        if end.travelling is None:
-            end.travelling = self.clock.callLater(due - self.clock.seconds(), self._arrive, end)
 
     def _arrive(self, end: MemoryTransport) -> None:
         """What is due reaches the peer of C{end}, unless something holds it back."""

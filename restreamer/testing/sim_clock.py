@@ -142,25 +142,13 @@ class SimTime:
         call.time = time
         heapq.heappush(self._heap, (time, call.order, call))
 
-    def next(self) -> bool:
-        """Run the next timer, whenever it is; whether there was one."""
-        heap = self._heap
-        while heap:
-            time, order, call = heapq.heappop(heap)
-            if call.state or call.order != order:
-                continue
-            if time > self.now:
-                self.now = time
-            self._run(call)
-            return True
-        return False
-
     def run_until(self, end: float) -> None:
         """Run every timer that is due by C{end}, each at its time."""
         heap = self._heap
         if self.litter > _LITTER and self.litter > len(heap) // 2:
             self._clean()
         pop = heapq.heappop
+        failed = self.failed
         while heap and heap[0][0] <= end:
             time, order, call = pop(heap)
             if call.state or call.order != order:
@@ -168,18 +156,18 @@ class SimTime:
             if time > self.now:
                 self.now = time
             owner = call.owner
-            if owner is self:
-                call.state = 1
-                self.fired += 1
-                if self.failed is None:
-                    call.function(*call.args, **call.kwargs)
-                    continue
-                try:
-                    call.function(*call.args, **call.kwargs)
-                except Exception as error:
-                    self.failed(error)
-            else:
-                self._run(call)
+            if owner is not self and (owner.frozen or owner.dead):  # type: ignore[union-attr]
+                self._held_back(call)
+                continue
+            call.state = 1
+            self.fired += 1
+            if failed is None:
+                call.function(*call.args, **call.kwargs)
+                continue
+            try:
+                call.function(*call.args, **call.kwargs)
+            except Exception as error:
+                failed(error)
         self.now = max(self.now, end)
 
     def advance(self, seconds: float) -> None:
@@ -191,23 +179,16 @@ class SimTime:
         for seconds in timings:
             self.advance(seconds)
 
-    def _run(self, call: SimCall) -> None:
+    def _held_back(self, call: SimCall) -> bool:
+        """Whether the timer does not run now: its node stands still, or is dead."""
         owner = call.owner
-        if isinstance(owner, NodeClock):
-            if owner.dead:
-                call.state = 2
-                return
-            if owner.frozen:
-                owner.held.append(call)
-                return
-        call.state = 1
-        self.fired += 1
-        try:
-            call.function(*call.args, **call.kwargs)
-        except Exception as error:
-            if self.failed is None:
-                raise
-            self.failed(error)
+        if isinstance(owner, SimTime) or not (owner.dead or owner.frozen):
+            return False
+        if owner.dead:
+            call.state = 2
+        else:
+            owner.held.append(call)
+        return True
 
     def _clean(self) -> None:
         self._heap[:] = [item for item in self._heap if not item[2].state and item[2].order == item[1]]

@@ -93,8 +93,10 @@ class DamageTests(SynchronousTestCase):
         self.assertGreaterEqual(len(self.published), 3)
 
     def repaired(self, records: list[bytes], what: object) -> int:
-        """Deliver C{records}; then the link is cut and another one brings the rest. Gives how often it had to be
-        closed, or asked."""
+        """Deliver C{records}; then the link is cut and another one brings the rest.
+
+        @return: how often the puller asked again or refused what came.
+        """
         edge = Edge("e")
         puller = Puller("x", lambda: edge.stream, edge.node_id, lambda: 0, lambda code, text: None)
         asking = _Asking()

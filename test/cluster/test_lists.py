@@ -86,7 +86,7 @@ class Reports:
     def delivered(self) -> None:
         """Nothing to do."""
 
-    def lost(self, reason: str, link: bool = True) -> None:
+    def lost(self, reason: str, link: bool = True, refused: bool = False) -> None:
         """Nothing to do."""
 
 

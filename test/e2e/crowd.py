@@ -32,7 +32,10 @@ class Seen:
 
 @define(eq=False)
 class Reader:
-    """One viewer by HTTP MPEG-TS. @ivar longest: longest time without a byte, seconds, since L{Crowd.mark}."""
+    """One viewer by HTTP MPEG-TS.
+
+    @ivar longest: longest time without a byte since L{Crowd.mark}, seconds.
+    """
 
     node: Node
     stream: str

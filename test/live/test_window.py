@@ -5,6 +5,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
+from typing_extensions import override
 
 from restreamer.hls.playlist import ListedGap, segment_lines
 from restreamer.live import ledger as ledger_module
@@ -152,6 +153,73 @@ class WindowTests(SynchronousTestCase):
             if numbers:
                 firsts.append(numbers[0])
         self.assertEqual(firsts, sorted(firsts))
+
+
+class ShownTests(SynchronousTestCase):
+    """What is shown of segments after switches; late segments."""
+
+    @override
+    def setUp(self) -> None:
+        self.window = LiveWindow(6)
+
+    def add(
+        self,
+        number: int,
+        run_id: int,
+        flag: bool = False,
+        sequence: int = 0,
+        more: int = 0,
+        fill: bool = False,
+    ) -> tuple[bool, int, int] | None:
+        opening = SegmentOpening(number, number * D, flag, True, sequence, AV)
+        segment = SegmentBuilder(opening).close(D)
+        take = self.window.fill if fill else self.window.add
+        entry = take(segment, RunInfo(run_id, 0, NODE, (NODE,), more), D)
+        return entry and (entry.discontinuity, entry.discontinuity_sequence, entry.run.discontinuities)
+
+    def test_one_run(self) -> None:
+        """What the bytes say."""
+        self.assertEqual(self.add(1, 1, sequence=4), (False, 4, 0))
+        self.assertEqual(self.add(2, 1, sequence=4), (False, 4, 0))
+        self.assertEqual(self.add(3, 1, True, 5), (True, 5, 0))
+
+    def test_a_publisher_that_came_back(self) -> None:
+        self.add(1, 1, sequence=4)
+        self.assertEqual(self.add(2, 2, True, 5), (True, 5, 0))
+
+    def test_switches(self) -> None:
+        """One more at each, whatever the segments say; the sequence never falls."""
+        self.add(1, 1, sequence=4)
+        self.assertEqual(self.add(2, 2, False, 0), (True, 5, 5))
+        self.assertEqual(self.add(3, 2, True, 1), (True, 6, 5))
+        self.assertEqual(self.add(4, 1, False, 4), (True, 7, 3))
+        self.assertEqual(self.add(5, 3, True, 90), (True, 8, -82))
+
+    def test_the_first_of_a_window_is_what_the_node_before_shows(self) -> None:
+        self.assertEqual(self.add(2, 2, False, 0, 5), (False, 5, 5))
+        self.assertEqual(self.add(3, 2, True, 1, 5), (True, 6, 5))
+
+    def test_a_gap_is_filled(self) -> None:
+        self.add(1, 1)
+        self.add(4, 1)
+        version = self.window.version
+        self.assertEqual(self.add(2, 1, fill=True), (False, 0, 0))
+        self.assertGreater(self.window.version, version)
+        kinds = [type(entry).__name__ for entry in self.window.entries]
+        self.assertEqual(kinds, ["WindowSegment", "WindowSegment", "WindowGap", "WindowSegment"])
+        self.assertEqual([e.number for e in self.window.retained], [1, 2, 4])
+        self.assertEqual(self.add(5, 1, fill=True), (False, 0, 0))
+
+    def test_there_is_no_place(self) -> None:
+        """Held already, before the window, or where the window has no gap any more."""
+        for number in (3, 4):
+            self.add(number, 1)
+        for number in (2, 3, 4):
+            self.assertIsNone(self.add(number, 1, fill=True))
+        self.assertEqual([e.number for e in self.window.entries], [3, 4])
+        self.assertEqual(self.window.repeats, 3)
+        self.add(1000, 1)
+        self.assertIsNone(self.add(500, 1, fill=True))
 
 
 class LedgerTests(SynchronousTestCase):

@@ -23,7 +23,7 @@ def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1, help="the (first) seed")
     parser.add_argument("--seeds", type=int, default=1, help="so many seeds, one after the other")
     parser.add_argument("--nodes", type=int, default=20)
-    parser.add_argument("--streams", type=int, default=8, help="names that publishers use")
+    parser.add_argument("--streams", type=int, default=6, help="names that publishers use")
     parser.add_argument("--minutes", type=float, default=10.0, help="of simulated time")
     parser.add_argument("--processes", type=int, default=0, help="at once; 0: as many as there are cores")
     parser.add_argument("--mutation", choices=sorted(MUTATIONS), help="plant this bug")

@@ -108,8 +108,19 @@ class Onlooker:
         age = what.seconds(what.published - last - 1)
         missing = f"frames {last + 1} to {place - 1} of content {what.number} are missing"
         world.journal.note(f"{self._node.name} {what.name}: {missing}, the first {age:.1f} s old")
-        if age < world.covered_seconds and what.everywhere(last + 1):
+        if age < world.covered_seconds and what.everywhere(last + 1) and not self._unknown(what, last + 1):
             self._violated("contiguous frames", f"{missing}, though the first is {age:.1f} s old")
+
+    def _unknown(self, what: Content, place: int) -> bool:
+        """Whether the node this one takes the run from has it only from behind C{place} on."""
+        world = self._node.world
+        run = self._stream.run
+        if run is None or len(run.path) < 2:
+            return False
+        source = world.up.get(world.ids.get(run.path[-2], ""))
+        watch = source.watches.get(self._stream.name) if source is not None else None
+        number, first = watch.first.get(run.run_id, (-1, 0)) if watch is not None else (-1, 0)
+        return number == what.number and first > place
 
     def _ingest(self) -> bytes:
         """Where the frames come in: the id of the first node of their way."""

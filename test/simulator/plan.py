@@ -62,7 +62,7 @@ class Size:
     """
 
     nodes: int = 20
-    streams: int = 8
+    streams: int = 6
     minutes: float = 10.0
     trouble: float = 30.0
     calm: float = 25.0

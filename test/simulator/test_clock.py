@@ -34,9 +34,8 @@ class SimTimeTests(SynchronousTestCase):
             self.time.callLater(delay, lambda: self.seen.append(self.time.seconds()))
         self.time.advance(2.5)
         self.assertEqual((self.seen, self.time.now), ([1.0, 2.0], 2.5))
-        self.assertTrue(self.time.next())
+        self.time.run_until(3.0)
         self.assertEqual((self.seen[-1], self.time.now), (3.0, 3.0))
-        self.assertFalse(self.time.next())
 
     def test_what_is_due_together_runs_in_the_order_it_was_asked_for(self) -> None:
         for index in range(5):

@@ -11,6 +11,8 @@ from test.simulator.world import World
 #: Largest error of UTC at a node that publishers come to, seconds; elsewhere it does not matter.
 _SMALL_STEP = 3.0
 _LARGE_STEP = 3600.0
+#: How long after a node was stopped something of it may be waiting still (a held request does), seconds.
+_REMAINS_SECONDS = 16.0
 
 
 class Trouble:
@@ -229,7 +231,7 @@ class Trouble:
             return None
         world = self._world
         old = world.stop(host)
-        world.rig.clock.callLater(8.0, self._look_at_remains, old)
+        world.rig.clock.callLater(_REMAINS_SECONDS, self._look_at_remains, old)
         pause = self._for_a_while(f"node {host}", 5.0, lambda: self._start(host, True))
         return f"{host} for {pause:.1f} s"
 

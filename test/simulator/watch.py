@@ -69,9 +69,10 @@ class StreamWatch(IdleTap):
     """Follows one stream of one node.
 
     @ivar output: what a viewer of its continuous outputs gets.
+    @ivar first: by run, which frame of its content came first.
     """
 
-    __slots__ = ("_dts", "_entry", "_feed", "_node", "_number", "_stream", "output")
+    __slots__ = ("_began", "_dts", "_entry", "_feed", "_node", "_number", "_stream", "first", "output")
 
     def __init__(self, node: SimNode, stream: Stream) -> None:
         self._node = node
@@ -79,6 +80,8 @@ class StreamWatch(IdleTap):
         self._dts: dict[int, int] = {}
         self._entry: WindowSegment | None = None
         self._number = -1
+        self._began = -1
+        self.first: dict[int, tuple[int, int]] = {}
         self.output = Onlooker(node, stream)
         self._feed = Feed(self.output, node.clock, _LIMITS, FeedCounters(), _nothing, node.faulted)
 
@@ -110,6 +113,10 @@ class StreamWatch(IdleTap):
         stream = self._stream
         if not stream.local and self._node.registry.claimed(stream.name):
             self._violated("local wins", "a remote frame although the name has a local owner")
+        run = stream.run
+        if run is not None and run.run_id != self._began:
+            self._began = run.run_id
+            self.first[run.run_id] = code_of(frames[0])
         newest = self._dts
         for frame in frames:
             before = newest.get(frame.track_id)
@@ -143,8 +150,11 @@ class StreamWatch(IdleTap):
 
     @override
     def segment_filled(self, entry: WindowSegment) -> None:
-        """A segment that was missing came after all."""
-        self._node.world.segments.check(self._node, self._stream.name, entry)
+        """A segment that was missing came after all, or one came before the one that is open."""
+        if self._stream.window.last is entry:
+            self.segment_closed(entry)
+        else:
+            self._node.world.segments.check(self._node, self._stream.name, entry)
 
     def _count(self, before: WindowSegment, entry: WindowSegment) -> None:
         flagged = shown_discontinuity(entry)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 from attrs import define, field
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -148,7 +150,7 @@ class TwoSourcesTests(_Case):
         self.assertEqual(switch.feeding, "b")
 
     def test_fail_back_waits_and_makes_before_it_breaks(self) -> None:
-        """The better source is asked once it has been there for a while; the worse feeds until it delivers."""
+        """The better source is asked once it has been there for a while; the worse feeds till it delivers."""
         switch = self.feed()
         self.last("a").reports.lost("reset")
         self.last("b").reports.delivered()
@@ -180,7 +182,7 @@ class TwoSourcesTests(_Case):
                 if one.active and not one.stopped:
                     one.reports.delivered()
             self.clock.advance(1.0)
-        gaps = [later - before for before, later in zip(begins, begins[1:], strict=False)]
+        gaps = [later - before for before, later in itertools.pairwise(begins)]
         self.assertLess(len(begins), 16)
         self.assertGreaterEqual(gaps[0], FIRST_SETTLE)
         self.assertGreaterEqual(gaps[-1], LONGEST_SETTLE)

@@ -1,0 +1,390 @@
+"""A node as a service: listeners, configured streams, sources, the reload that touches only what changed."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+from twisted.application.service import MultiService
+from twisted.internet.defer import Deferred, gatherResults
+from typing_extensions import override
+
+from restreamer import __version__
+from restreamer.assembly import Core, spawn
+from restreamer.cluster.source_service import ClusterSource
+from restreamer.config.difference import (
+    SOURCE_SETTINGS,
+    STREAM_SETTINGS,
+    Changes,
+    Difference,
+    compare,
+)
+from restreamer.config.model import Configuration, Listen, SourceConfig, StreamConfig
+from restreamer.config.resolve import resolve_stream
+from restreamer.facts import SourceFacts
+from restreamer.listeners import BoundSocket, ListenError, bind
+from restreamer.logs import GATE, Logger
+from restreamer.neighbours import read_tls
+from restreamer.rtmp.service import RtmpFactory
+from restreamer.web.api import NodeApi, ServerFacts, StreamApi
+from restreamer.web.service import FrontFactory
+from restreamer.web.site import FrontSite, make_site
+
+_log = Logger()
+
+#: Kinds of listeners that serve HTTP.
+_HTTP = ("http", "https")
+#: How often the state file is written when something changed, seconds.
+SAVE_EVERY = 1.0
+#: Seconds a stopping node waits for its connections and files.
+STOP_SECONDS = 4.0
+#: Seconds its HTTP clients get to take what they asked for.
+DRAIN_SECONDS = 1.0
+
+
+class Node(MultiService):
+    """A whole node as a service.
+
+    @ivar core: its parts.
+    """
+
+    def __init__(self, reactor: Any, configuration: Configuration) -> None:
+        """Bind every listener; nothing is started.
+
+        @raise restreamer.listeners.ListenError: a port cannot be had; everything bound before is let go.
+        """
+        super().__init__()
+        self._sockets: dict[tuple[str, str, int], BoundSocket] = {}
+        tls = read_tls(configuration)
+        try:
+            for kind, listen in _listeners(configuration):
+                self._sockets[kind, *listen.key] = bind(kind, *listen.key)
+        except BaseException:
+            for bound in self._sockets.values():
+                bound.close()
+            raise
+        self.core = Core(reactor, configuration)
+        self.core.neighbours.use_tls(tls)
+        self.rtmp = RtmpFactory(self.core.publishing, self.core.playing, reactor)
+        self._routes = self.core.routes()
+        self.fronts: dict[tuple[str, int], FrontFactory] = {}
+        self._sources: dict[tuple[str, int], ClusterSource] = {}
+        self._saving: Any = None
+        self._writing = False
+        self._saved: Deferred[None] | None = None
+        self._started_at = int(self.core.utc.seconds() * 1000)
+
+    @override
+    def startService(self) -> None:
+        """Start streams and sources, then listen."""
+        super().startService()
+        configuration = self.core.configuration
+        GATE.set(configuration.loglevel)
+        self._reserve(configuration)
+        for stream in configuration.streams.values():
+            self._start_stream(stream)
+        for source in configuration.sources:
+            self._start_source(source)
+        self.core.neighbours.start(configuration)
+        for kind, listen in _listeners(configuration):
+            self._serve(kind, listen)
+        self.core.pressure.start()
+        self.core.http_sent = lambda: sum(front.counters.bytes_sent for front in self.fronts.values())
+        self.core.stats.tell_sources(self._source_facts)
+        self.core.stats.start(self.core.reactor)
+        self._save_later()
+        _log.info(
+            "node {node} is up: {listeners}",
+            node=self.core.node_id.hex()[:8],
+            listeners=", ".join(f"{kind} {listen}" for kind, listen in _listeners(configuration)),
+        )
+
+    @override
+    def stopService(self) -> Deferred[Any]:
+        """Stop listening, send everybody away, close what is open, keep the state."""
+        waits: list[Deferred[Any]] = []
+        for bound in self._sockets.values():
+            _collect(waits, bound.close())
+        self.rtmp.request_reconnect()
+        waits.append(self.rtmp.close_all("the node stops"))
+        for closing in self.core.streams.close():
+            _collect(waits, closing)
+        for source in list(self._sources.values()):
+            _collect(waits, source.disownServiceParent())
+        for closing in self.core.neighbours.close():
+            _collect(waits, closing)
+        self.core.remote.close()
+        self.core.files.close()
+        self.core.registry.close()
+        for front in self.fronts.values():
+            waits.append(front.drain(DRAIN_SECONDS))
+        self.core.pressure.stop()
+        self.core.stats.stop()
+        if self._saving is not None and self._saving.active():
+            self._saving.cancel()
+        if self._writing:
+            self._saved = Deferred()
+            waits.append(self._saved)
+        else:
+            self.core.state.save()
+        _collect(waits, super().stopService())
+        done = gatherResults(waits, consumeErrors=True).addErrback(lambda failure: None)
+        return done.addTimeout(STOP_SECONDS, self.core.reactor, onTimeoutCancel=lambda result, seconds: None)
+
+    def apply(self, configuration: Configuration) -> Difference:
+        """Go over to another configuration, touching only what differs.
+
+        @raise restreamer.listeners.ListenError: a new port cannot be had; nothing was changed then.
+        """
+        core = self.core
+        old = core.configuration
+        difference = compare(old, configuration)
+        tls = read_tls(configuration)
+        fresh = {}
+        try:
+            for kind, changes in _changed_listeners(difference):
+                for key in changes.added:
+                    fresh[kind, *key] = self._bind(kind, *key)
+        except BaseException:
+            for bound in fresh.values():
+                bound.close()
+            raise
+        core.configuration = configuration
+        core.neighbours.use_tls(tls)
+        core.files.configure(configuration.vods)
+        GATE.set(configuration.loglevel)
+        self._reserve(configuration)
+        self._apply_listeners(difference, fresh)
+        # Publishers first: a name one of them has to leave may be wanted by a configured stream.
+        self._apply_publishers(old)
+        self._apply_streams(difference)
+        self._apply_sources(difference)
+        core.neighbours.apply(configuration, difference)
+        if "state_dir" in difference.globals:
+            _log.warn("state_dir changes at the next start")
+        return difference
+
+    # Listeners.
+
+    def _bind(self, kind: str, address: str, port: int) -> BoundSocket:
+        try:
+            return bind(kind, address, port)
+        except ListenError as error:
+            own = [
+                f"{other} {Listen(address=host, port=held)}"
+                for other, host, held in self._sockets
+                if held == port
+            ]
+            if not error.in_use or not own:
+                raise
+            raise ListenError(
+                f"{kind} {Listen(address=address, port=port)}: this node listens there as {', '.join(own)}; "
+                "restart it to change that",
+                in_use=True,
+            )
+
+    def _serve(self, kind: str, listen: Listen) -> None:
+        factory: Any = self.rtmp
+        reactor = self.core.reactor
+        if kind in _HTTP:
+            factory = self.fronts[listen.key] = FrontFactory(reactor, self._routes, self._site(listen))
+        if kind == "https":
+            factory = self.core.neighbours.certificate.wrap(factory, reactor)
+        self._sockets[kind, *listen.key].serve(reactor, factory)
+
+    def _site(self, listen: Listen) -> FrontSite | None:
+        """Pages and API of a listener; None where they are switched off."""
+        if not listen.api:
+            return None
+        core = self.core
+        facts = ServerFacts(
+            version=__version__,
+            started_at=self._started_at,
+            now=core.utc.seconds,
+            ready=lambda: bool(self.running),
+        )
+        return make_site(
+            StreamApi(core.stats, core.reactor.seconds),
+            facts,
+            core.reactor,
+            node=NodeApi(core.stats, core.reactor.seconds),
+        )
+
+    def _apply_listeners(
+        self, difference: Difference, fresh: dict[tuple[str, str, int], BoundSocket]
+    ) -> None:
+        self._sockets.update(fresh)
+        for kind, changes in _changed_listeners(difference):
+            for key in changes.removed:
+                self._sockets.pop((kind, *key)).close()
+                if kind in _HTTP:
+                    _ = self.fronts.pop(key).drain(DRAIN_SECONDS)
+        for kind, listen in _listeners(self.core.configuration):
+            if (kind, *listen.key) in fresh:
+                self._serve(kind, listen)
+            elif kind in _HTTP and listen.key in getattr(difference, kind).changed:
+                self.fronts[listen.key].site = self._site(listen)
+
+    # Streams.
+
+    def _reserve(self, configuration: Configuration) -> None:
+        self.core.registry.reserve(
+            frozenset(
+                name
+                for name, stream in configuration.streams.items()
+                if stream.takes_publisher and not stream.disabled
+            )
+        )
+
+    def _start_stream(self, config: StreamConfig) -> None:
+        core = self.core
+        if not core.plans.needs_switch(config):
+            return
+        stream = core.plans.stream(config, random.uniform, spawn)
+        core.streams.add(stream)
+        spawn(stream.start())
+
+    def _stop_stream(self, name: str) -> None:
+        core = self.core
+        if core.streams.get(name) is not None:
+            core.streams.remove(name)
+            if not core.registry.published(name):
+                core.registry.remove(name, "the configuration changed")
+
+    def _forget(self, name: str) -> None:
+        """Let a stream go that left the configuration, unless a publisher or a source feeds it now."""
+        self._stop_stream(name)
+        core = self.core
+        entry = core.registry.find(name)
+        if entry is not None and not entry.stream.fed and core.remote.source_of(name) is None:
+            core.registry.remove(name, "it left the configuration")
+
+    def _apply_streams(self, difference: Difference) -> None:
+        streams = self.core.configuration.streams
+        for name in difference.streams.removed:
+            self._forget(name)
+        for name, fields in difference.streams.changed.items():
+            held = self.core.streams.get(name)
+            if held is not None and set(fields) <= STREAM_SETTINGS:
+                held.retitle(self.core.plans.settings(streams[name]))
+            else:
+                self._stop_stream(name)
+                self._start_stream(streams[name])
+        for name in difference.streams.added:
+            self._start_stream(streams[name])
+
+    def _apply_publishers(self, old: Configuration) -> None:
+        """Send publishers away whose name is no longer taken, or whose media settings changed."""
+        core = self.core
+        for name in core.publishing.publishers():
+            before = resolve_stream(old, name)
+            now = resolve_stream(core.configuration, name)
+            if now is None or not now.takes_publisher:
+                core.publishing.kick(name, "publishing here is no longer configured")
+            elif before is not None and before.segment_duration != now.segment_duration:
+                core.publishing.kick(name, "segment_duration changed")
+            elif before is not None and before.password != now.password:
+                core.publishing.kick(name, "the publish password changed")
+            elif before != now:
+                core.registry.obtain(name, core.plans.settings(now))
+
+    # Sources.
+
+    def _source_facts(self) -> list[SourceFacts]:
+        """What is known of each source, in the order of the configuration."""
+        return [
+            self._sources[config.key].facts(position)
+            for position, config in enumerate(self.core.configuration.sources)
+            if config.key in self._sources
+        ]
+
+    def _start_source(self, config: SourceConfig) -> None:
+        core = self.core
+        position = [source.key for source in core.configuration.sources].index(config.key)
+        source = self._sources[config.key] = ClusterSource(
+            core.link_node(),
+            core.remote_node(config.host, config.port, config.cluster_key, config.tls),
+            core.registry,
+            core.remote,
+            config.only,
+            config.except_,
+            core.plans.source_settings(config),
+            config.clients_timeout,
+            position,
+            prefix=config.prefix,
+            priority=config.priority,
+            scheme="m4fs" if config.tls else "m4f",
+            backup=core.plans.backup_offer(config),
+            files=core.files.remote,
+        )
+        source.setServiceParent(self)
+
+    def _apply_sources(self, difference: Difference) -> None:
+        changed = difference.sources.changed
+        begun_again = [key for key, fields in changed.items() if not set(fields) <= SOURCE_SETTINGS]
+        for key in (*difference.sources.removed, *begun_again):
+            self._sources.pop(key).disownServiceParent()
+        for config in self.core.configuration.sources:
+            source = self._sources.get(config.key)
+            if source is None:
+                self._start_source(config)
+            elif config.key in changed or source.offer.priority != config.priority:
+                source.resettle(
+                    config.only,
+                    config.except_,
+                    self.core.plans.source_settings(config),
+                    config.clients_timeout,
+                    config.priority,
+                )
+        if difference.source_order:
+            self.core.remote.reorder(
+                [self._sources[source.key].offer for source in self.core.configuration.sources]
+            )
+            self.core.files.remote.reorder(
+                self._sources[source.key].files for source in self.core.configuration.sources
+            )
+
+    # State.
+
+    def _save_later(self) -> None:
+        self._saving = self.core.reactor.callLater(SAVE_EVERY, self._save)
+
+    def _save(self) -> None:
+        try:
+            text = self.core.state.changes()
+        except Exception:
+            _log.failure("the state was not kept")
+            text = None
+        if text is None:
+            self._save_later()
+            return
+        self._writing = True
+        writing = self.core.in_thread(self.core.state.write, text)
+        _ = writing.addErrback(lambda failure: _log.failure("the state was not kept", failure))
+        _ = writing.addBoth(self._written)
+
+    def _written(self, _: object) -> None:
+        self._writing = False
+        if self.running:
+            self._save_later()
+        elif self._saved is not None:
+            # What changed while the node stopped comes last, never under what was written before.
+            self.core.state.save()
+            self._saved.callback(None)
+
+
+def _changed_listeners(difference: Difference) -> list[tuple[str, Changes[tuple[str, int]]]]:
+    return [("http", difference.http), ("https", difference.https), ("rtmp", difference.rtmp)]
+
+
+def _listeners(configuration: Configuration) -> list[tuple[str, Listen]]:
+    return [
+        *(("http", listen) for listen in configuration.http),
+        *(("https", listen) for listen in configuration.https),
+        *(("rtmp", listen) for listen in configuration.rtmp),
+    ]
+
+
+def _collect(waits: list[Deferred[Any]], result: object) -> None:
+    if isinstance(result, Deferred):
+        waits.append(result)
