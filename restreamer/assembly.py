@@ -178,7 +178,7 @@ class Core:
                 self.reactor,
                 self.served,
             ),
-            *self.neighbours.routes(),
+            *self.neighbours.routes(self.gate),
             *self.files.routes(),
             hls_routes(self.playing, mux_segment),
             mpegts_route(self.playing),

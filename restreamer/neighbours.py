@@ -26,6 +26,7 @@ from restreamer.http1.reply import Route
 from restreamer.live.registry import StreamRegistry
 from restreamer.m4f.records import NodeLoad
 from restreamer.m4f.upgrade import Place
+from restreamer.seams import Gate
 from restreamer.tls import (
     ServerCertificate,
     TlsEndpoint,
@@ -103,9 +104,9 @@ class Neighbours:
         endpoint = HostnameEndpoint(self._reactor, place.host, place.port, timeout=CONNECT_SECONDS)
         return TlsEndpoint(endpoint, place.host, self._trusted) if place.tls else endpoint
 
-    def routes(self) -> list[Route]:
+    def routes(self, gate: Gate) -> list[Route]:
         """What the HTTP front answers for them."""
-        return [balancer_route(lambda: self._balancers)]
+        return [balancer_route(lambda: self._balancers, gate)]
 
     def push_server(self, publishing: Publishing) -> PushServer:
         """Who speaks with a node that pushes."""

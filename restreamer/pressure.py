@@ -15,6 +15,10 @@ LOOK_EVERY = 1.0
 #: A timer that comes this much late is worth a line in the log, at most one per L{QUIET_SECONDS}.
 LATE_SECONDS = 0.2
 QUIET_SECONDS = 10.0
+#: A reactor that is so late, so many looks in a row, has more to do than it can: no new viewers are taken
+#: until it has been in time as often.
+OVERLOAD_SECONDS = 1.0
+OVERLOAD_LOOKS = 3
 #: Share of the machine's memory above which the process takes no new viewers.
 CROWDED_SHARE = 0.7
 #: Share above which viewers that are behind are dropped.
@@ -35,11 +39,37 @@ def machine_bytes() -> int:
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
+def allowed_bytes(groups: str = "/proc/self/cgroup", mounted: str = "/sys/fs/cgroup") -> int:
+    """Memory this process may have: the machine's, or less where a control group (version 2) above it says so
+    (systemd's C{MemoryHigh=} and C{MemoryMax=}, containers).
+    """
+    least = machine_bytes()
+    try:
+        with open(groups) as file:
+            place = next((line[3:].strip() for line in file if line.startswith("0::")), None)
+    except OSError:
+        place = None
+    if place is None or ".." in place:
+        return least
+    parts = place.strip("/").split("/")
+    for count in range(len(parts) + 1):
+        folder = os.path.join(mounted, *parts[:count])
+        for kind in ("memory.high", "memory.max"):
+            try:
+                with open(os.path.join(folder, kind)) as file:
+                    text = file.read(32).strip()
+            except OSError:
+                continue
+            if text.isascii() and text.isdigit():
+                least = min(least, int(text))
+    return least
+
+
 class Pressure:
     """Looks once a second.
 
     @ivar late: seconds by which the last look came late. @ivar worst: the most so far.
-    @ivar crowded: the process holds so much memory that it should take no new viewers.
+    @ivar crowded: the process holds so much memory, or has so much to do, that it should take no new viewers.
     """
 
     def __init__(
@@ -49,7 +79,7 @@ class Pressure:
         limit: int | None = None,
         shed: Callable[[], int] = lambda: 0,
     ) -> None:
-        """@param limit: bytes this process may grow to; the machine's memory when None.
+        """@param limit: bytes this process may grow to; what L{allowed_bytes} says when None.
 
         @param shed: drops viewers that are behind, tells how many; asked while memory is full.
         """
@@ -59,7 +89,9 @@ class Pressure:
         self.crowded = False
         self._clock = clock
         self._resident = resident
-        self._limit = machine_bytes() if limit is None else limit
+        self._limit = allowed_bytes() if limit is None else limit
+        self._overloaded = False
+        self._looks = 0
         self._due = 0.0
         self._said = float("-inf")
         self._timer: Timer | None = None
@@ -91,10 +123,24 @@ class Pressure:
             dropped = self._shed()
             if dropped:
                 _log.error("memory is full: {dropped} viewers that were behind are dropped", dropped=dropped)
-        crowded = self._limit > 0 and resident > CROWDED_SHARE * self._limit
+        full = self._limit > 0 and resident > CROWDED_SHARE * self._limit
+        crowded = self._overload() or full
         if crowded != self.crowded:
             self.crowded = crowded
-            if crowded:
+            if full:
                 _log.error("{mib} MiB of memory in use: no new viewers are taken", mib=resident >> 20)
+            elif crowded:
+                _log.error("more to do than can be done in time: no new viewers are taken")
             else:
-                _log.warn("memory is free again: viewers are taken")
+                _log.warn("there is room again: viewers are taken")
+
+    def _overload(self) -> bool:
+        """Whether the reactor runs late for good."""
+        if (self.late >= OVERLOAD_SECONDS) == self._overloaded:
+            self._looks = 0
+        else:
+            self._looks += 1
+            if self._looks >= OVERLOAD_LOOKS:
+                self._looks = 0
+                self._overloaded = not self._overloaded
+        return self._overloaded

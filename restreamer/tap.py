@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import resource
 import signal
 import sys
@@ -23,6 +24,7 @@ from restreamer.listeners import ListenError
 from restreamer.logs import Logger
 from restreamer.node import Node
 from restreamer.resolver import ImpatientResolver
+from restreamer.supervisor import Supervisor
 
 _log = Logger()
 
@@ -56,6 +58,7 @@ class RunningNode(Service):
         self._reloading: Any = None
         self._busy = False
         self._again = False
+        self._supervisor = Supervisor(reactor, os.environ)
 
     @override
     def startService(self) -> None:
@@ -67,15 +70,22 @@ class RunningNode(Service):
         # What exists now lives as long as the process: keep the collector away from it.
         gc.collect()
         gc.freeze()
+        # Told when the loop turns: that is when connections are taken.
+        self._reactor.callWhenRunning(self._up)
 
     @override
     def stopService(self) -> Deferred[Any]:
         """Stop the node."""
         super().stopService()
+        self._supervisor.stop()
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         if self._reloading is not None and self._reloading.active():
             self._reloading.cancel()
         return self.node.stopService()
+
+    def _up(self) -> None:
+        if self.running:
+            self._supervisor.start()
 
     async def reload(self) -> bool:
         """Load the file again and go over to it; a bad file changes nothing.
@@ -125,6 +135,8 @@ def makeService(options: Options) -> Service:
     """The service of C{twistd restreamer}; a configuration or port that cannot be used ends the program."""
     from twisted.internet import reactor
 
+    # What is asked for before the node is up is read anyway; without this it would end the program.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     _raise_file_limit()
     # Timers must not follow a wall clock that steps; Twisted's default is time.time.
     reactor.seconds = time.monotonic  # type: ignore[method-assign]

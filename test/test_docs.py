@@ -288,12 +288,14 @@ class LimitTests(SynchronousTestCase):
                 f"{MAX_STREAMS:,}; {MAX_PUBLISHED:,}; {MAX_STARTING}"
             ),
             "memory of the process": (
-                f"above {pressure.CROWDED_SHARE:.0%} of the machine's no new RTMP and MPEG-TS viewers "
-                f"are taken, above {pressure.FULL_SHARE:.0%} those behind are dropped, and the log says so"
+                f"above {pressure.CROWDED_SHARE:.0%} of the machine's, or of its control group's, no new RTMP and "
+                f"MPEG-TS viewers are taken, above {pressure.FULL_SHARE:.0%} those behind are dropped, and the log says so"
             ).replace("%", " %"),
             "a timer that comes late": (
                 f"above {pressure.LATE_SECONDS * 1000:.0f} ms a line in the log, "
-                f"at most one every {pressure.QUIET_SECONDS:.0f} s"
+                f"at most one every {pressure.QUIET_SECONDS:.0f} s; {pressure.OVERLOAD_SECONDS:.0f} s late "
+                f"{('', 'once', 'twice', 'three times')[pressure.OVERLOAD_LOOKS]} in a row: no new RTMP and "
+                "MPEG-TS viewers until it is in time as often"
             ),
             "failed authorisations of one address on `/m4f`": (
                 f"{link_route.MAX_FAILURES} in {link_route.FAILURE_SECONDS:.0f} s, then 429 "

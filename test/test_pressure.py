@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
 
-from restreamer.pressure import Pressure, machine_bytes, resident_bytes
+from restreamer.pressure import Pressure, allowed_bytes, machine_bytes, resident_bytes
 
 
 class PressureTests(SynchronousTestCase):
@@ -45,6 +47,43 @@ class PressureTests(SynchronousTestCase):
         self.resident = 60
         self.clock.advance(1.0)
         self.assertFalse(self.pressure.crowded)
+
+    def test_overload(self) -> None:
+        """Late three looks in a row: no new viewers, until it was in time as often (F19)."""
+        self.clock.pump([3.0, 3.0, 1.0, 3.0, 3.0])
+        self.assertFalse(self.pressure.crowded, "it caught up in between")
+        self.clock.advance(2.0)
+        self.assertTrue(self.pressure.crowded)
+        self.clock.pump([1.0, 1.0, 3.0, 1.0, 1.0])
+        self.assertTrue(self.pressure.crowded)
+        self.clock.advance(1.0)
+        self.assertFalse(self.pressure.crowded)
+        self.assertEqual(self.shed, 0)
+
+    def test_control_groups(self) -> None:
+        """The least of what the groups above the process allow counts (F17)."""
+        root = Path(self.mktemp())
+        inner = root / "system.slice" / "restreamer.service"
+        inner.mkdir(parents=True)
+        groups = root / "cgroup"
+
+        def allowed() -> int:
+            return allowed_bytes(str(groups), str(root))
+
+        self.assertEqual(allowed(), machine_bytes())
+        groups.write_text("1:name=systemd:/x\n0::/system.slice/restreamer.service\n")
+        self.assertEqual(allowed(), machine_bytes())
+        (inner / "memory.max").write_text("max\n")
+        self.assertEqual(allowed(), machine_bytes())
+        (inner / "memory.max").write_text("500000000\n")
+        self.assertEqual(allowed(), 500_000_000)
+        (inner.parent / "memory.max").write_text("700000000\n")
+        (inner / "memory.high").write_text("400000000\n")
+        self.assertEqual(allowed(), 400_000_000)
+        (root / "memory.max").write_text("300000000\n")
+        self.assertEqual(allowed(), 300_000_000)
+        groups.write_text("0::/../../etc\n")
+        self.assertEqual(allowed(), machine_bytes())
 
     def test_stop(self) -> None:
         self.pressure.stop()

@@ -1,11 +1,12 @@
 """The balancer: C{/LB/NAME/...} sends a viewer to C{/NAME/...} of the peer that is least busy.
 
+A redirection is an answer like any other: the gate is passed before it, here and then there.
 What busy means is the mode: viewers, streams, bits per second, or those as a part of what the peer may send.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 from urllib.parse import quote
 
@@ -15,6 +16,8 @@ from restreamer.cluster.peers import Peer
 from restreamer.errors import Reason, Refused
 from restreamer.http1.refusal import redirection
 from restreamer.http1.reply import FullReply, HttpRequest, Reply, Route
+from restreamer.seams import Gate
+from restreamer.vod.http_play import open_request
 
 _NO_METHOD: Final = FullReply(
     status=405, headers=b"Allow: GET, HEAD, OPTIONS\r\nAccess-Control-Allow-Origin: *\r\n"
@@ -64,10 +67,18 @@ class Balancer:
         return peer
 
 
-def balancer_route(balancers: Callable[[], Mapping[str, Balancer]]) -> Route:
+def balancer_route(balancers: Callable[[], Mapping[str, Balancer]], gate: Gate) -> Route:
     """The route of all balancers. @param balancers: those there are now, by name."""
 
-    def route(request: HttpRequest) -> Reply | None:
+    async def answer(balancer: Balancer, rest: str, request: HttpRequest) -> Reply:
+        name, _, file = rest[1:].rpartition("/")
+        proto = "hls" if file.endswith((".m3u8", ".ts")) else "tshttp"
+        await gate.open(open_request(name, proto, request, part=file.endswith(".ts")))
+        peer = balancer.pick(name)
+        query = f"?{request.query}" if request.query else ""
+        return redirection(f"{peer.public.http}{quote(rest)}{query}")
+
+    def route(request: HttpRequest) -> Reply | Awaitable[Reply] | None:
         balancer = None
         for name, each in balancers().items():
             if request.path.startswith(f"/{name}/"):
@@ -78,8 +89,6 @@ def balancer_route(balancers: Callable[[], Mapping[str, Balancer]]) -> Route:
             return None
         if request.method not in ("GET", "HEAD"):
             return _PREFLIGHT if request.method == "OPTIONS" else _NO_METHOD
-        peer = balancer.pick(rest[1:].rpartition("/")[0])
-        query = f"?{request.query}" if request.query else ""
-        return redirection(f"{peer.public.http}{quote(rest)}{query}")
+        return answer(balancer, rest, request)
 
     return route

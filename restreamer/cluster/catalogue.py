@@ -11,8 +11,18 @@ from typing import Protocol
 from restreamer.live.protocols import allowed
 from restreamer.live.registry import StreamRegistry
 from restreamer.live.stream import Stream
-from restreamer.m4f.records import Position, StreamListed, StreamState, StreamUnlisted
+from restreamer.m4f.records import (
+    Position,
+    StreamListed,
+    StreamState,
+    StreamUnlisted,
+    encode_record,
+    heartbeats,
+)
+from restreamer.media.timebase import TICKS_PER_SECOND
 
+#: Ticks for which one look at all streams serves every follower's heartbeat.
+BEAT_HOLDS = TICKS_PER_SECOND // 10
 #: Streams a stream may pass through; an entry with a longer path is not listed.
 MAX_PATH = 16
 
@@ -36,6 +46,7 @@ class Catalogue:
         self._node_id = node_id
         self._entries: dict[str, StreamListed] = {}
         self._followers: list[CatalogueFollower] = []
+        self._beat: tuple[int, bytes] | None = None
         registry.listen(self)
 
     def entries(self) -> tuple[StreamListed, ...]:
@@ -64,6 +75,15 @@ class Catalogue:
                 )
             )
         return found
+
+    def beat(self, utc: int) -> bytes:
+        """The heartbeats that tell L{positions} at C{utc} ticks, encoded. They are made once for all followers
+        that beat within L{BEAT_HOLDS}, because it walks all streams.
+        """
+        if self._beat is None or not 0 <= utc - self._beat[0] < BEAT_HOLDS:
+            told = heartbeats(utc, self.positions())
+            self._beat = utc, b"".join(encode_record(each) for each in told)
+        return self._beat[1]
 
     def follow(self, follower: CatalogueFollower) -> None:
         """Tell C{follower} of every change from now on."""

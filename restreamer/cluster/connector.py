@@ -79,7 +79,7 @@ class Remote:
 
     address: str
     endpoint: IStreamClientEndpoint
-    key: bytes
+    key: bytes = field(repr=False)
     place: Place | None = None
     elsewhere: Callable[[Place], IStreamClientEndpoint] | None = None
     traffic: LinkTraffic = field(factory=LinkTraffic, repr=False)

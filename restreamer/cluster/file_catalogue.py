@@ -46,7 +46,10 @@ class FileCatalogue:
         if follower in self._followers:
             self._followers.remove(follower)
 
-    def _review(self) -> None:
+    def _review(self, changed: str | None = None) -> None:
+        if changed is not None:
+            self._review_one(changed)
+            return
         fresh = {name: VodListed(name, (self._node_id,)) for name in sorted(self._own)}
         for name, entry in self._remote.locations().items():
             if name not in fresh and len(entry.path) < MAX_PATH:
@@ -57,6 +60,19 @@ class FileCatalogue:
         for name, entry in fresh.items():
             if before.get(name) != entry:
                 self._tell(entry)
+
+    def _review_one(self, name: str) -> None:
+        if name in self._own:
+            return
+        there = self._remote.location(name)
+        if there is None or len(there.path) >= MAX_PATH:
+            if self._entries.pop(name, None) is not None:
+                self._tell(VodUnlisted(name))
+            return
+        entry = VodListed(name, (*there.path, self._node_id))
+        if self._entries.get(name) != entry:
+            self._entries[name] = entry
+            self._tell(entry)
 
     def _tell(self, change: VodListed | VodUnlisted) -> None:
         for follower in tuple(self._followers):

@@ -123,6 +123,8 @@ class FileLink:
             return
         self._link = link
         self._send()
+        # Who asked may have given up meanwhile.
+        self._watch_idle()
 
     def record(self, record: Record) -> None:
         """Give an answer to who waits for it; nobody may wait any more."""

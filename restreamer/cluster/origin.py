@@ -28,7 +28,6 @@ from restreamer.m4f.records import (
     StreamUnlisted,
     VodListed,
     VodUnlisted,
-    heartbeats,
 )
 from restreamer.media.names import valid_stream_name
 from restreamer.viewers.waiting import WaitingRoom
@@ -102,8 +101,7 @@ class ControlServer:
             self._beats += 1
             if self._load is not None and self._beats % BEATS_PER_LOAD == 0:
                 self._link.send(self._load())
-            for heartbeat in heartbeats(self._utc(), self._catalogue.positions()):
-                self._link.send(heartbeat)
+            self._link.send_encoded(self._catalogue.beat(self._utc()))
 
     def link_down(self, reason: str) -> None:
         """Stop following the catalogue."""

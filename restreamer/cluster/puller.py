@@ -234,11 +234,16 @@ class Puller:
             if way.displaced or way.run.run_id == run.run_id:
                 self.go(way, sent)
                 return
-            self.go(Passing(self, stream, run), sent)
+            if isinstance(way, Passing) and not way.live:
+                # Only history so far: the run that follows may hold what was shown, too.
+                self.go(Deciding(self, stream, run, way.writer), sent)
+            else:
+                self.go(Passing(self, stream, run), sent)
             return
         kept: Sequence[Sent] = ()
         if way is not None and way.stream is stream:
             kept = way.kept()
+            way.lose("another run follows")
         self.go(self._way_of(stream, run), [*kept, *sent])
 
     def took(self, frames: Sequence[Frame]) -> None:
@@ -246,6 +251,12 @@ class Puller:
         self.frames += len(frames)
         self.bytes += sum(len(frame.data) for frame in frames)
         self.lag = self._utc() - frames[-1].dts
+        if self._stream is not None:
+            self._stream.lag = self.lag
+
+    def expected(self, stream: Stream) -> int:
+        """Where C{stream} would be by now if its input had gone on: DTS in ticks."""
+        return self._utc() - (stream.lag or 0)
 
     def damaged(self, number: int, shown: bool = True) -> None:
         """Ask for a segment again; a second time the link is given up."""

@@ -89,8 +89,10 @@ class Relay(IdleTap):
         self._catch_up(pulled)
 
     def _lacking_from(self, pull: Pull) -> int:
-        """The number from which the asker lacks segments: the position speaks of its run and of those before it,
-        not of runs that came later."""
+        """The number from which the asker lacks segments.
+
+        The position speaks of its run and of those before it, not of runs that came later.
+        """
         lacking = pull.number
         for entry in reversed(self.stream.window.retained):
             if entry.run.run_id == pull.run_id:

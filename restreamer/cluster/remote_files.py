@@ -145,7 +145,7 @@ class FileSource:
         if self._fresh is not None:
             self._fresh.add(local)
         self.listed[local] = record
-        self._shelf.changed()
+        self._shelf.location_changed(local)
 
     def _forget(self, remote_name: str) -> None:
         if remote_name.startswith(self._prefix):
@@ -153,7 +153,7 @@ class FileSource:
             if self._fresh is not None:
                 self._fresh.discard(local)
             if self.listed.pop(local, None) is not None:
-                self._shelf.changed()
+                self._shelf.location_changed(local)
 
 
 @define
@@ -167,15 +167,16 @@ class _HeldIndex:
 class RemoteFiles:
     """The files that sources offer; a L{restreamer.vod.seams.MediaFiles}.
 
-    @ivar node_id: this node's id. @ivar told: called when the locations change.
+    @ivar node_id: this node's id.
+    @ivar told: called with the location that changed, or with None when all may have changed.
     """
 
     def __init__(self, node_id: bytes, clock: Clock) -> None:
         self.node_id = node_id
-        self.told: Callable[[], None] = lambda: None
+        self.told: Callable[[str | None], None] = lambda name: None
         self._clock = clock
         self._sources: list[FileSource] = []
-        self._locations: frozenset[str] = frozenset()
+        self._locations: set[str] = set()
         self._indexes: Kept[str, _HeldIndex] = Kept(INDEX_BYTES, INDEX_PIECES, lambda held: held.index.cost)
         self._asking: SingleFlight[str, FileIndex] = SingleFlight()
         self._segments: Kept[tuple[str, int, int], Segment] = Kept(
@@ -218,12 +219,29 @@ class RemoteFiles:
             source.close()
 
     def changed(self) -> None:
-        """What a source lists changed."""
-        self._locations = frozenset(
-            name for source in self._sources for name in source.listed if source.shows(name)
-        )
+        """The sources changed, or what is shown of all they list."""
+        self._locations = {name for source in self._sources for name in source.listed if source.shows(name)}
         self._missing.clear()
-        self.told()
+        self.told(None)
+
+    def location_changed(self, name: str) -> None:
+        """What a source says of one location changed. A whole list comes like that: nothing here may cost
+        more the longer the list is.
+        """
+        if self.location(name) is not None:
+            self._locations.add(name)
+        else:
+            self._locations.discard(name)
+        self._missing.clear()
+        self.told(name)
+
+    def location(self, name: str) -> VodListed | None:
+        """The location as the preferred source lists it; None when none does."""
+        for source in self._in_order():
+            entry = source.listed.get(name)
+            if entry is not None and source.shows(name):
+                return entry
+        return None
 
     def locations(self) -> dict[str, VodListed]:
         """The locations of all sources by local name, each as the preferred source lists it."""

@@ -98,6 +98,12 @@ class RemoteStreams:
         if source not in self._sources:
             return
         self._sources.remove(source)
+        backup = source.backup
+        if backup is not None:
+            for name in [name for name, fed in self._fed.items() if fed.backup is backup]:
+                self._use_backup(name, self._fed[name], None)
+                if name not in source.listed:
+                    self._review(name)
         for name in list(source.listed):
             self._review(name)
 
@@ -143,7 +149,7 @@ class RemoteStreams:
         for position in positions:
             name = source.local_name(position.name)
             fed = self._fed.get(name) if name is not None else None
-            if name is None or fed is None or position.backup:
+            if name is None or fed is None or position.backup or not fed.switch.has(source):
                 continue
             feeding = fed.switch.feeding
             if feeding is None or feeding is source or not isinstance(feeding, SourceOffer):
@@ -235,6 +241,7 @@ class RemoteStreams:
             fed.ending = None
         if fed is None:
             fed = self._fed[name] = self._make(name, first, choice)
+        self._use_backup(name, fed, first.backup)
         if fed.settings != first.settings or fed.linger != first.clients_timeout:
             self._settle(name, fed, first)
         kept: set[Hashable] = {source for _, source in offers}
@@ -253,15 +260,22 @@ class RemoteStreams:
             self._jitter,
             lambda: progress_of(self._registry.find(name)),
             source_timeout=settings.source_timeout,
-            backup=first.backup.rule if first.backup is not None else None,
             changed=lambda: self._mark(name),
             gave_up=lambda reason: self._registry.refuse(name, reason),
             exhausted=lambda: self._give_up(name),
         )
-        fed = _Fed(switch, settings, choice, first.clients_timeout, backup=first.backup)
+        return _Fed(switch, settings, choice, first.clients_timeout)
+
+    def _use_backup(self, name: str, fed: _Fed, backup: BackupOffer | None) -> None:
+        """The backup is that of the first source, as long as there is that source."""
+        if backup is fed.backup:
+            return
         if fed.backup is not None:
-            switch.put("backup", self._backup_plan(name, settings, fed.backup))
-        return fed
+            fed.switch.drop("backup")
+        fed.backup = backup
+        fed.switch.backup = backup.rule if backup is not None else None
+        if backup is not None:
+            fed.switch.put("backup", self._backup_plan(name, fed, backup))
 
     def _settle(self, name: str, fed: _Fed, first: SourceOffer) -> None:
         """Other settings: another source is the first now, or its block says something else."""
@@ -349,23 +363,25 @@ class RemoteStreams:
             not_before=lambda: source.begun_at(name) + HOLD_SECONDS,
         )
 
-    def _backup_plan(self, name: str, settings: StreamSettings, backup: BackupOffer) -> InputPlan:
+    def _backup_plan(self, name: str, fed: _Fed, backup: BackupOffer) -> InputPlan:
         return InputPlan(
             url=backup.url,
             rank=_BACKUP_RANK,
-            begin=lambda reports, standby: backup.begin(name, settings, reports),
+            begin=lambda reports, standby: backup.begin(name, fed.settings, reports),
             backup=True,
         )
 
     def _end(self, name: str) -> None:
         """No source lists the name any more; the backup covers what it showed, for C{source_timeout}."""
         fed = self._fed.get(name)
-        if fed is None or fed.ending is not None:
+        if fed is None:
             return
         live = self._registry.find(name)
         covered = fed.backup is not None and live is not None and fed.switch.running
         if not covered or self._registry.claimed(name):
             self._stop(name)
+            return
+        if fed.ending is not None:
             return
         for slot in fed.switch.slots:
             if isinstance(slot.key, SourceOffer):

@@ -291,9 +291,10 @@ class ClusterSource(Service):
         if self.files is not None and self.files.take(record):
             return
         if isinstance(record, StreamListed):
-            if self._fresh is not None:
-                self._fresh.add(record.name)
             self._streams.listed(self.offer, record)
+            # What was not taken is not kept in mind either: a list may be of any length.
+            if self._fresh is not None and self.offer.local_name(record.name) in self.offer.listed:
+                self._fresh.add(record.name)
         elif isinstance(record, StreamUnlisted):
             if self._fresh is not None:
                 self._fresh.discard(record.name)

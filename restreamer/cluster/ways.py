@@ -9,7 +9,8 @@
  - L{Resting}: another input feeds the stream now, and this one is not to take it back by itself.
 
 A way that finds another input feeding takes the stream's writer when it has caught up with it, so that the
-switch makes no pause, and writes what is not there yet. One whose writer was taken by another input is silent.
+switch makes no pause, and writes what is not there yet. One whose writer was taken by another input is
+silent.
 """
 
 from __future__ import annotations
@@ -20,11 +21,11 @@ from typing import Protocol
 from typing_extensions import override
 
 from restreamer.live.fingerprint import match_content, match_tracks
-from restreamer.live.splice import Splice, running_frames
+from restreamer.live.splice import Splice, running_frames, shown_until
 from restreamer.live.stream import Stream, StreamWriter
 from restreamer.m4f.live_form import part_of
 from restreamer.m4f.records import Frames, PartClose, RunInfo, SegmentClose, SegmentOpen
-from restreamer.m4f.segment import Segment, SegmentOpening
+from restreamer.m4f.segment import Segment, SegmentBuilder, SegmentOpening
 from restreamer.media.frame import Frame
 from restreamer.media.timebase import TICKS_PER_SECOND
 from restreamer.media.track import TrackKind, Tracks, same_tracks
@@ -37,6 +38,9 @@ CAUGHT_UP = 1 * TICKS_PER_SECOND
 AWAIT = 2 * TICKS_PER_SECOND
 #: A source whose time is so far below what was shown is not waited for.
 FAR_BELOW = 30 * TICKS_PER_SECOND
+
+#: How far the same content may be behind where the stream would be by now, ticks: more, and it is played again.
+REPLAYED = 3 * TICKS_PER_SECOND
 
 #: What the source sent, in order: a closed segment with the run it came under, or a record of the live form.
 Sent = tuple[Segment, RunInfo] | SegmentOpen | Frames | PartClose | SegmentClose
@@ -63,6 +67,10 @@ class Host(Protocol):
 
     def took(self, frames: Sequence[Frame]) -> None:
         """Frames were written."""
+        ...
+
+    def expected(self, stream: Stream) -> int:
+        """Where C{stream} would be by now if its input had gone on: DTS in ticks."""
         ...
 
     def damaged(self, number: int) -> None:
@@ -154,6 +162,9 @@ class Passing(Way):
         self._number = 0
         self._index = 0
         self._behind = True
+        self._aside: SegmentOpening | None = None
+        self._added = False
+        self.live = False
         if at_once:
             self._power()
 
@@ -172,11 +183,16 @@ class Passing(Way):
         self._index = 0
         held = stream.open
         self._behind = False
+        self._aside = None
         if held is not None and held.opening == opening:
+            return
+        if held is not None and self._cut_otherwise(opening, held):
+            self._aside = opening
+            self._added = False
             return
         entry = stream.window.find(number)
         known = entry is not None and entry.run.run_id == self.run.run_id
-        if known or (held is not None and self._before(opening, held.opening)):
+        if known:
             self._behind = True
         elif self.writer is None and held is not None and number == held.opening.number:
             # The other input opened it otherwise: it is not ours to go on with. The next one is.
@@ -184,16 +200,25 @@ class Passing(Way):
         else:
             lost = held.opening.number if held is not None and self.writer is not None else number
             self._power().open(opening)
-            if lost == number - 1:
+            if lost < number:
                 # The source did not close it here, so either it lacks it, too, or the close was lost.
                 self.host.damaged(lost)
 
-    def _before(self, opening: SegmentOpening, held: SegmentOpening) -> bool:
-        """Whether a segment of the run comes before the open one. (An opening that came damaged may have a
-        number that is too high; its time tells.)"""
+    def _cut_otherwise(self, opening: SegmentOpening, held: SegmentBuilder) -> bool:
+        """Whether the open segment begins within the one the source opens of the same run, or behind it.
+
+        Either the source is behind, or the run was mapped here and there and cut at different places: until
+        the source's segment ends, what is later than what was shown goes to the segment that is open.
+        (An opening that came damaged may have a number that is too high; that alone says nothing.)
+        """
         run = self.stream.run
         same = run is not None and run.run_id == self.run.run_id
-        return same and opening.number < held.number and opening.start < held.start
+        return (
+            same
+            and bool(held.frames)
+            and opening.number <= held.opening.number
+            and (opening.start < held.opening.start)
+        )
 
     @override
     def frames(self, record: Frames) -> None:
@@ -203,9 +228,18 @@ class Passing(Way):
         self._index += len(frames)
         if self.writer is None and self.caught_up(frames[-1].dts):
             self._power()
+        self.live = True
         if self._behind:
             return
         held = self.stream.open
+        if self._aside is not None:
+            shown = shown_until(self.stream)
+            frames = [frame for frame in frames if frame.dts > shown.get(frame.track_id, frame.dts - 1)]
+            if frames and held is not None:
+                self._added = True
+                self._power().frames(frames)
+                self.host.took(frames)
+            return
         if held is None or held.opening.number != self._number:
             return
         known = len(held.frames) - begin
@@ -220,7 +254,9 @@ class Passing(Way):
     def part(self, record: PartClose) -> None:
         """End a part; one that ends within frames held from an earlier link was ended then."""
         held = self.stream.open
-        if self._behind or self.writer is None or held is None or held.opening.number != self._number:
+        if self._behind or self._aside is not None or self.writer is None:
+            return
+        if held is None or held.opening.number != self._number:
             return
         part = part_of(record)
         if not (held.parts and held.parts[-1].first_frame >= part.first_frame):
@@ -232,6 +268,13 @@ class Passing(Way):
         stream = self.stream
         number = record.number
         held = stream.open
+        if self._aside is not None and held is not None:
+            end = self._aside.start + record.duration
+            self._aside = None
+            self._behind = True
+            if self._added and end > held.opening.start:
+                self._power().close(end - held.opening.start)
+            return
         if self._behind or held is None or held.opening.number != number:
             self._behind = True
             last = stream.window.last_number
@@ -322,12 +365,16 @@ class Mapping(Way):
 
 
 class Deciding(Way):
-    """Keeps what comes until the content can be compared: up to the first frames of the open segment."""
+    """Keeps what comes until the content can be compared: up to the first frames of the open segment.
 
-    def __init__(self, host: Host, stream: Stream, run: RunInfo) -> None:
+    @param before: the writer of this puller's way until now, if it has one.
+    """
+
+    def __init__(self, host: Host, stream: Stream, run: RunInfo, before: StreamWriter | None = None) -> None:
         super().__init__(host, stream, run)
         self._sent: list[Sent] = []
         self._size = 0
+        self._before = before
 
     @override
     def open(self, record: SegmentOpen) -> None:
@@ -365,11 +412,18 @@ class Deciding(Way):
         return self._sent
 
     @override
+    def lose(self, reason: str) -> None:
+        """The input is gone, that of the way before included."""
+        if self._before is not None:
+            self._before.lose(reason)
+
+    @override
     def settle(self) -> None:
         """Decide with what has come."""
         sent, self._sent = self._sent, []
         way = self._mapping(sent)
-        if way is None and self.stream.fed:
+        by_us = self._before is not None and self._before.in_power
+        if way is None and self.stream.fed and not by_us:
             way = Awaiting(self.host, self.stream, self.run)
         elif way is None:
             sent = self._finish_shown(sent)
@@ -428,6 +482,9 @@ class Deciding(Way):
             return None
         match = match_content(ours, frames, ids, stream.tracks)
         if match is None:
+            return None
+        if max(frame.dts for frame in frames) + match.offset < self.host.expected(stream) - REPLAYED:
+            # The same content again (a film begun anew), not the same content now.
             return None
         way = Mapping(self.host, stream, self.run, Splice(stream, match, ids), tracks)
         way.begun(newest)

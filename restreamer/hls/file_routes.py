@@ -30,7 +30,7 @@ from restreamer.http1.reply import FullReply, HttpRequest, Reply, Route
 from restreamer.m4f.file_index import FileIndex
 from restreamer.seams import Gate, OpenRequest
 from restreamer.vod.http_play import open_request
-from restreamer.vod.keep import Kept
+from restreamer.vod.keep import Kept, SingleFlight
 from restreamer.vod.packaged import PackagedFiles
 from restreamer.vod.seams import InThread
 
@@ -59,6 +59,7 @@ class FileRoutes:
     _kept: Kept[tuple[str, int, str], FullReply] = field(
         factory=lambda: Kept(_KEPT_BYTES, _KEPT_LISTS, lambda reply: len(reply.body)), init=False
     )
+    _writing: SingleFlight[tuple[str, int, str], FullReply] = field(factory=SingleFlight, init=False)
 
     def route(self, request: HttpRequest) -> Reply | Awaitable[Reply] | None:
         """A L{Route}."""
@@ -99,15 +100,24 @@ class FileRoutes:
         reply = self._kept.get(key)
         if reply is None:
             if len(index) > _LONG:
-                body: bytes = await self._in_thread(_body, index, kind)
+                reply = await self._writing.run(key, lambda: self._written(key, index))
             else:
-                body = _body(index, kind)
-            etag = f'"{zlib.crc32(body):08x}-{len(body):x}"'
-            reply = FullReply(status=200, headers=_PLAYLIST_HEADERS, body=body, etag=etag)
-            self._kept.put(key, reply)
+                reply = self._keep(key, _body(index, kind))
         if wanted.token:
             body = with_token(reply.body, wanted.token)
             return FullReply(status=200, headers=_PRIVATE_HEADERS, body=body)
+        return reply
+
+
+    async def _written(self, key: tuple[str, int, str], index: FileIndex) -> FullReply:
+        """A long playlist: once, however many ask for it meanwhile."""
+        body: bytes = await self._in_thread(_body, index, key[2])
+        return self._keep(key, body)
+
+    def _keep(self, key: tuple[str, int, str], body: bytes) -> FullReply:
+        etag = f'"{zlib.crc32(body):08x}-{len(body):x}"'
+        reply = FullReply(status=200, headers=_PLAYLIST_HEADERS, body=body, etag=etag)
+        self._kept.put(key, reply)
         return reply
 
 

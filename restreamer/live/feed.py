@@ -128,6 +128,7 @@ class Feed(IdleTap):
         self._run: RunInfo | None = None
         self._builder: SegmentBuilder | None = None
         self._sent: dict[bool, Sent] = {}
+        self._sent_run: int | None = None
         self._resumption: Resumption | None = None
         self._video: frozenset[int] = frozenset()
         self._last_key = 0
@@ -212,6 +213,8 @@ class Feed(IdleTap):
         self._builder = None
         if self._resumption is None or self._resumption.begun:
             self._resumption = Resumption(self._sent)
+            self._sent_run = self._run.run_id if self._run is not None else None
+        self._resumption.back = run.run_id == self._sent_run
         self._run = run
         self._tracks = ()
 

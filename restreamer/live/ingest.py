@@ -151,8 +151,11 @@ class Ingest:
         cutter.take(frame, batch)
 
     def _after_shown(self, now: int) -> int:
-        """Where the first frame is anchored: not before what viewers saw last, if that is a little ahead of our
-        clock (another node's clock dated it, or its pictures were reordered)."""
+        """Where the first frame is anchored.
+
+        Not before what viewers saw last, if that is a little ahead of our clock: another node's clock dated
+        it, or its pictures were reordered.
+        """
         end = self.stream.shown_end()
         return end + 1 if end is not None and now <= end < now + LEAD_LIMIT else now
 

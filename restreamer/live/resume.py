@@ -45,6 +45,7 @@ class Resumption:
     """Filters the frames of a run that took over.
 
     @ivar begun: something went out; @ivar over: everything does from here on.
+    @ivar back: the run that comes now is the one that was sent: behind the last frame sent it just goes on.
     @param sent: from L{newest_by_kind}: what the run before got to.
     """
 
@@ -54,6 +55,7 @@ class Resumption:
         self._newest = max((dts for dts, _ in sent.values()), default=0)
         self._end = max((pts for _, pts in sent.values()), default=0)
         self.begun = False
+        self.back = False
         self._left = set(sent)
 
     def later(self, frames: Iterable[Frame], video: frozenset[int]) -> list[Frame]:
@@ -68,6 +70,10 @@ class Resumption:
         of_video = frame.track_id in video
         dts = frame.dts
         last = self._sent.get(of_video)
+        if self.back and not self.begun and last is not None and dts == last[0]:
+            if of_video or not video:
+                self.begun = True
+            return False
         if not self.begun:
             if not frame.key or (video and not of_video):
                 return False

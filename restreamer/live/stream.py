@@ -59,6 +59,7 @@ class Stream:
     @ivar backup: what feeds the stream is its backup.
     @ivar last_dts: of the newest frame. @ivar catching_up: a link brings closed segments, and what is live
         has not come yet: whoever waits to begin with the newest keyframe waits on.
+    @ivar lag: ticks between the newest frame of another node's and its arrival here; None before the first.
     @ivar ended: the stream is gone for good.
     """
 
@@ -75,6 +76,7 @@ class Stream:
     traffic: Traffic = field(factory=Traffic, init=False)
     last_dts: int | None = field(default=None, init=False)
     catching_up: bool = field(default=False, init=False)
+    lag: int | None = field(default=None, init=False)
     ended: bool = field(default=False, init=False)
     _writer: StreamWriter | None = field(default=None, init=False)
     _taps: list[StreamTap] = field(factory=list, init=False)
@@ -291,8 +293,10 @@ class Stream:
         return entry
 
     def _follows_shown(self, segment: Segment) -> bool:
-        """Whether followers saw the segment before C{segment}, or its beginning. (A number may be missing where no
-        frame is.)"""
+        """Whether followers saw the segment before C{segment}, or its beginning.
+
+        A number may be missing where no frame is.
+        """
         shown = self._shown
         if shown is None:
             return False
@@ -422,7 +426,12 @@ class StreamWriter:
         frames = segment.frames()
         held = stream.open
         if held is not None and held.opening.number == segment.number:
-            frames = frames[len(held.frames) :]
+            if held.opening.start == segment.start:
+                frames = frames[len(held.frames) :]
+            else:
+                # The same run, cut at another place.
+                newest = {frame.track_id: frame.dts for frame in held.frames}
+                frames = [frame for frame in frames if frame.dts > newest.get(frame.track_id, frame.dts - 1)]
         else:
             stream._opened(
                 SegmentOpening(

@@ -207,8 +207,12 @@ class BufferedViewer(Viewer):
         self.transport.unregisterProducer()
 
 
+def is_buffered(transport: ViewerTransport) -> bool:
+    """Whether somebody stands before the socket of C{transport}: TLS."""
+    handle = getattr(transport, "getHandle", None)
+    return handle is not None and type(handle()) is not socket.socket
+
+
 def viewer_of(feed: ViewerHost, transport: ViewerTransport, ended: Callable[[str], None]) -> Viewer:
     """The kind of viewer that C{transport} needs."""
-    handle = getattr(transport, "getHandle", None)
-    buffered = handle is not None and type(handle()) is not socket.socket
-    return (BufferedViewer if buffered else Viewer)(feed, transport, ended)
+    return (BufferedViewer if is_buffered(transport) else Viewer)(feed, transport, ended)

@@ -67,7 +67,8 @@ class ConfiguredStream:
     @ivar static: run for ever; otherwise from the first viewer to C{linger} seconds after the last.
     @ivar inputs: at least one, or a backup. @ivar jitter: random.uniform.
     @ivar spawn: runs a coroutine; None: a name that cannot be had is not asked for again.
-    @ivar passing: it exists while its publisher does and C{source_timeout} longer.
+    @ivar passing: it exists while its publisher does and C{source_timeout} longer; @ivar passed: told when
+        that is over.
     """
 
     name: str
@@ -81,6 +82,7 @@ class ConfiguredStream:
     spawn: Callable[[Coroutine[Any, Any, None]], object] | None = None
     backup: PlannedBackup | None = None
     passing: bool = False
+    passed: Callable[[], object] = lambda: None
     _switch: InputSwitch = field(init=False)
     _claim: Claim | None = field(default=None, init=False)
     _retry: Timer | None = field(default=None, init=False)
@@ -250,6 +252,7 @@ class ConfiguredStream:
     def _pass_away(self) -> None:
         self._retry = None
         self.registry.remove(self.name, "its publisher did not come back in time")
+        self.passed()
 
     def _cancel_retry(self) -> None:
         if self._retry is not None and self._retry.active():

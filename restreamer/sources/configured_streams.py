@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from attrs import define, field
@@ -36,6 +37,10 @@ class ConfiguredStreams:
         self._streams[stream.name] = stream
         if self.registry.published(stream.name):
             stream.publisher_came()
+            entry = self.registry.find(stream.name)
+            if entry is not None and entry.stream.running and not entry.stream.backup:
+                # It was made anew by a reload: whoever feeds the name now is its publisher.
+                stream.publisher_fed()
 
     def remove(self, name: str) -> list[Any]:
         """Stop a stream and forget it; gives Deferreds of what is being closed."""
@@ -63,6 +68,7 @@ class ConfiguredStreams:
             stream = self.make(name)
             if stream is not None:
                 self._streams[name] = stream
+                stream.passed = partial(self.remove, name)
                 stream.begin()
         if stream is None or not stream.takes_publisher:
             return

@@ -19,6 +19,8 @@ FIRST_SETTLE = 5.0
 LONGEST_SETTLE = 60.0
 #: An input that fed the stream for so long without a break counts as steady: its pauses are the first again.
 STEADY_SECONDS = 60.0
+#: Inputs of one stream that were dropped and are remembered.
+MAX_PAST = 64
 
 
 class RunningInput(Protocol):
@@ -135,3 +137,25 @@ class InputSlot:
 
     def __attrs_post_init__(self) -> None:
         self.rest = self.plan.rest
+
+
+@define
+class PastSlots:
+    """How inputs behaved that were dropped a little while ago: they may be back in a moment."""
+
+    _past: dict[Hashable, tuple[float, float, float]] = field(factory=dict)
+
+    def keep(self, slot: InputSlot, now: float) -> None:
+        """C{slot} is dropped at C{now}."""
+        if slot.settle > FIRST_SETTLE or slot.rest > slot.plan.rest:
+            self._past.pop(slot.key, None)
+            self._past[slot.key] = (slot.settle, slot.rest, now)
+            if len(self._past) > MAX_PAST:
+                del self._past[next(iter(self._past))]
+
+    def recall(self, slot: InputSlot, now: float) -> None:
+        """C{slot} is new: one that was dropped lately goes on with the pauses it had."""
+        settle, rest, dropped = self._past.pop(slot.key, (FIRST_SETTLE, slot.plan.rest, now))
+        if now - dropped <= STEADY_SECONDS + LONGEST_SETTLE:
+            slot.settle = settle
+            slot.rest = rest

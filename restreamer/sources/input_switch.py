@@ -28,6 +28,7 @@ from restreamer.sources.input_slot import (
     BackupRule,
     InputPlan,
     InputSlot,
+    PastSlots,
 )
 from restreamer.sources.input_states import InputEvent, InputState, follow
 from restreamer.sources.progress import Progress, ProgressWatch
@@ -72,6 +73,7 @@ class InputSwitch:
     failures: int = field(default=0, init=False)
     switches: int = field(default=0, init=False)
     _slots: dict[Hashable, InputSlot] = field(factory=dict, init=False)
+    _past: PastSlots = field(factory=PastSlots, init=False)
     _feeding: InputSlot | None = field(default=None, init=False)
     _fed_last: InputSlot | None = field(default=None, init=False)
     _dry_since: float = field(default=0.0, init=False)
@@ -105,6 +107,7 @@ class InputSwitch:
         now = self.clock.seconds()
         if slot is None:
             slot = self._slots[key] = InputSlot(key, plan, since=now)
+            self._past.recall(slot, now)
         else:
             if plan.rank < slot.plan.rank:
                 slot.since = now
@@ -118,7 +121,10 @@ class InputSwitch:
         slot = self._slots.pop(key, None)
         if slot is None:
             return None
+        if slot is self._feeding:
+            self._account(slot, failed=True)
         closing = self._stop_slot(slot)
+        self._past.keep(slot, self.clock.seconds())
         if slot is self._feeding:
             self._dry()
         self._decide()
@@ -338,12 +344,18 @@ class InputSwitch:
         slot.session += 1
         reports = _Reports(self, slot, slot.session)
         try:
-            slot.running = slot.plan.begin(reports, standby)
+            running = slot.plan.begin(reports, standby)
         except Refused as refusal:
             reports.lost(refusal.text)
         except Exception as error:
             _log.failure("stream {name}: {url} could not be started", name=self.name, url=slot.plan.url)
             reports.lost(f"could not be started: {error}")
+        else:
+            if slot.session == reports.session:
+                slot.running = running
+            else:
+                # It said that it is lost before it was there.
+                _ = running.stop()
 
     def _start(self, slot: InputSlot) -> None:
         now = self.clock.seconds()
@@ -397,8 +409,11 @@ class InputSwitch:
             self._find_one(inputs, ready)
         else:
             self._find_better(feeding, inputs, ready, now)
-        self._decide_backup(now)
-        self._stand_by()
+        # What was begun may have failed at once, and that may have been once too often.
+        if self._wanted:
+            self._decide_backup(now)
+        if self._wanted:
+            self._stand_by()
 
     def _find_one(self, inputs: list[InputSlot], ready: list[InputSlot]) -> None:
         """Nothing feeds: somebody has to be tried."""
@@ -475,6 +490,7 @@ class InputSwitch:
         now = self.clock.seconds()
         moments: list[float] = []
         feeding = self._feeding
+        standing = any(slot.state is InputState.STANDBY for slot in self._slots.values())
         for slot in self._slots.values():
             plan = slot.plan
             if plan.backup or plan.external:
@@ -484,8 +500,11 @@ class InputSwitch:
             elif slot.state in _AVAILABLE:
                 if feeding is None or feeding.plan.backup:
                     moments.append(plan.not_before())
-                elif plan.rank < feeding.plan.rank:
-                    moments.append(max(slot.since + slot.settle, plan.not_before()))
+                else:
+                    if plan.rank < feeding.plan.rank:
+                        moments.append(max(slot.since + slot.settle, plan.not_before()))
+                    if plan.stands_by and not standing:
+                        moments.append(plan.not_before())
         if self.backup is not None and feeding is None:
             moments.append(self._dry_since + self.backup.timeout)
         later = [moment for moment in moments if moment > now]

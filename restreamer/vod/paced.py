@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from restreamer.errors import RestreamerError
+from restreamer.live.viewer import is_buffered
 from restreamer.logs import Logger
 from restreamer.m4f.file_index import FileIndex
 from restreamer.media.timebase import TICKS_PER_SECOND
@@ -31,7 +32,8 @@ SHORTEST = 0.02
 
 
 class PacedFile:
-    """One viewer of one file, and a pull producer for its transport.
+    """One viewer of one file, and a pull producer for its transport; over TLS a push producer, because a TLS
+    transport asks a pull producer for more whatever was written before (L{restreamer.live.viewer}).
 
     @ivar bytes_sent: handed to the transport so far.
     """
@@ -63,10 +65,16 @@ class PacedFile:
         self._fetching: Deferred[Packaged] | None = None
         self._registered = False
         self._registering = False
+        self._buffered = is_buffered(transport)
+        self._full = False
+        self._stuck = False
         self._over = False
 
     def start(self) -> None:
         """Begin to send."""
+        if self._buffered:
+            self._registered = True
+            self._transport.registerProducer(self, True)
         self._next()
 
     def leave(self) -> None:
@@ -86,12 +94,23 @@ class PacedFile:
 
     def resumeProducing(self) -> None:
         """The slice is gone (Twisted also calls this while registering)."""
+        if self._buffered:
+            self._full = False
+            if self._stuck and not self._over:
+                self._stuck = False
+                self._cancel()
+                self._next()
+            return
         if self._registering or self._over or not self._registered:
             return
         self._registered = False
         self._transport.unregisterProducer()
         self._cancel()
         self._next()
+
+    def pauseProducing(self) -> None:
+        """A TLS transport holds enough."""
+        self._full = True
 
     def stopProducing(self) -> None:
         """The connection is gone."""
@@ -105,6 +124,10 @@ class PacedFile:
         self._timer = None
         if self._over:
             return
+        if self._full:
+            self._stuck = True
+            self._timer = self._clock.callLater(STALL_SECONDS, self._stalled)
+            return
         if self._at >= len(self._body):
             self._fetch()
             return
@@ -115,6 +138,11 @@ class PacedFile:
         piece = self._body[self._at : self._at + SLICE]
         self._at += len(piece)
         self.bytes_sent += len(piece)
+        if self._buffered:
+            self._transport.write(piece)
+            if not self._over:
+                self._timer = self._clock.callLater(0.0, self._next)
+            return
         self._timer = self._clock.callLater(STALL_SECONDS, self._stalled)
         self._registered = True
         self._transport.write(piece)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from typing import Any, cast
 
 from attrs import define, field
+from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
+from typing_extensions import override
 
 from restreamer.cluster.balancer import MODES, Balancer, balancer_route
 from restreamer.cluster.peers import Peer, PublicPlace
 from restreamer.errors import Reason, Refused
 from restreamer.http1.reply import FullReply, HttpRequest
 from restreamer.m4f.records import NodeLoad, StreamState
+from restreamer.seams import Grant, OpenRequest
 
 
 @define(eq=False)
@@ -85,13 +88,49 @@ class PickTests(SynchronousTestCase):
         self.assertEqual(pick("clients", (has, 0), (lacks, 0), name="y")[0], "lacks")
 
 
+@define(eq=False)
+class Doorman:
+    """A gate that keeps what it was asked."""
+
+    asked: list[OpenRequest] = field(factory=list)
+    closed: bool = False
+
+    async def open(self, request: OpenRequest) -> Grant:
+        self.asked.append(request)
+        if self.closed:
+            raise Refused(Reason.DENIED, "no")
+        return Grant(request=request)
+
+
 class RouteTests(SynchronousTestCase):
+    @override
+    def setUp(self) -> None:
+        self.gate = Doorman()
+
     def route(self, path: str, method: str = "GET", query: str = "") -> FullReply | None:
         balancer = Balancer("clients", cast(Any, [(FakePeer("edge"), 0)]), lambda peers: peers[0])
-        route = balancer_route(lambda: {"lb": balancer})
+        route = balancer_route(lambda: {"lb": balancer}, self.gate)
         reply = route(HttpRequest(method=method, path=path, query=query))
-        assert reply is None or isinstance(reply, FullReply)
-        return reply
+        if reply is None or isinstance(reply, FullReply):
+            return reply
+        given = self.successResultOf(Deferred.fromCoroutine(cast("Coroutine[Any, Any, Any]", reply)))
+        assert isinstance(given, FullReply)
+        return given
+
+    def test_the_gate_comes_first(self) -> None:
+        """Who may not play is not told where to play."""
+        self.route("/lb/a/b/index.m3u8", query="token=t")
+        (asked,) = self.gate.asked
+        self.assertEqual((asked.name, asked.action, asked.proto, asked.token), ("a/b", "play", "hls", "t"))
+        self.gate.closed = True
+        refusal = self.failureResultOf(self.ask("/lb/a/mpegts"), Refused)
+        self.assertIs(refusal.value.reason, Reason.DENIED)
+
+    def ask(self, path: str) -> Deferred[Any]:
+        """What becomes of a request."""
+        balancer = Balancer("clients", cast(Any, [(FakePeer("edge"), 0)]), lambda peers: peers[0])
+        reply = balancer_route(lambda: {"lb": balancer}, self.gate)(HttpRequest(method="GET", path=path))
+        return Deferred.fromCoroutine(cast("Coroutine[Any, Any, Any]", reply))
 
     def test_redirects(self) -> None:
         for path, query, there in (

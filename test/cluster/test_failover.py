@@ -14,14 +14,14 @@ from restreamer.testing.cluster_rig import ClusterRig, RigNode, Witness
 from test.cluster.splicing import times
 
 #: What may happen to a source: how, and back.
-Trouble = tuple[str, Callable[["FailoverTests"], None], Callable[["FailoverTests"], None]]
+Trouble = tuple[str, Callable[["FailoverCase"], None], Callable[["FailoverCase"], None]]
 
 
-def _kill(case: FailoverTests) -> None:
+def _kill(case: FailoverCase) -> None:
     case.one.crash()
 
 
-def _return(case: FailoverTests) -> None:
+def _return(case: FailoverCase) -> None:
     """The relay's process is back; an origin's publisher with it."""
     rig = case.rig
     name = case.one.name
@@ -29,15 +29,15 @@ def _return(case: FailoverTests) -> None:
     case.begin_one()
 
 
-def _freeze(case: FailoverTests) -> None:
+def _freeze(case: FailoverCase) -> None:
     case.rig.network.silence(case.one.name, "edge")
 
 
-def _thaw(case: FailoverTests) -> None:
+def _thaw(case: FailoverCase) -> None:
     case.rig.network.heal(case.one.name, "edge")
 
 
-class FailoverTests(SynchronousTestCase):
+class FailoverCase(SynchronousTestCase):
     """C{one} and C{two} are the edge's sources; C{below} is behind the edge."""
 
     one: RigNode
@@ -145,13 +145,17 @@ class FailoverTests(SynchronousTestCase):
     def feeding(self) -> str | None:
         return self.edge.remote.source_of("x")
 
+
+class FailoverTests(FailoverCase):
+    """A source goes, and comes back."""
+
     # Two relays of one origin.
 
     def test_a_relay(self) -> None:
-        def lose_input(case: FailoverTests) -> None:
+        def lose_input(case: FailoverCase) -> None:
             case.rig.network.silence("one", "origin")
 
-        def input_back(case: FailoverTests) -> None:
+        def input_back(case: FailoverCase) -> None:
             case.rig.network.heal("one", "origin")
 
         for name, trouble, back in (

@@ -249,8 +249,37 @@ class ChainTests(FileCase):
         self.assertEqual(len(self.rig.network.connections), links)
         self.whole(edge)
 
+    def test_a_link_that_comes_too_late(self) -> None:
+        """Who asked has given up when the link is there: it is closed like one that has nothing to do."""
+        edge = self.edge("edge", "origin")
+        self.patch(file_link, "ASK_SECONDS", 0.0)
+        links = len(self.rig.network.connections)
+        self.refused(edge.index("films/a.mp4"), Reason.NOT_READY)
+        self.rig.run(1)
+        self.assertEqual(len(self.rig.network.connections), links + 1)
+        self.rig.run(IDLE_SECONDS + 2)
+        self.assertEqual(len(self.rig.network.connections), links)
+
 
 class ListTests(FileCase):
+    def test_a_long_list_costs_no_more_per_location(self) -> None:
+        """Each location that comes is looked at alone, not with all that came before."""
+        edge = self.edge("edge", "origin")
+        looks = 0
+        shows = remote_files.FileSource.shows
+
+        def counted(source: remote_files.FileSource, name: str) -> bool:
+            nonlocal looks
+            looks += 1
+            return shows(source, name)
+
+        self.patch(remote_files.FileSource, "shows", counted)
+        self.origin.locations.set_own([f"l{number}" for number in range(500)])
+        self.rig.run(1)
+        self.assertEqual(len(edge.listed_locations()), 500)
+        self.assertTrue(edge.all.takes("l499/a.mp4"))
+        self.assertLess(looks, 5000)
+
     def test_locations_come_and_go(self) -> None:
         edge = self.edge("edge", "origin")
         self.assertTrue(edge.all.takes("films/a.mp4"))

@@ -165,6 +165,19 @@ class RouteTests(SynchronousTestCase):
         self.assertEqual(self.good("index.m3u8").status, 200)
         self.assertEqual(self.threads.calls, ["_body"])
 
+    def test_a_crowd_gets_one_long_one(self) -> None:
+        """All who ask before it is written get the same."""
+        self.patch(file_routes, "_LONG", 3)
+        self.threads.hold = True
+        path = f"/{self.name}/index.m3u8"
+        asks = [
+            Deferred.fromCoroutine(cast("Coroutine[Any, Any, FullReply]", reply))
+            for reply in [self.route(HttpRequest(method="GET", path=path)) for _ in range(50)]
+        ]
+        self.assertEqual(self.threads.calls, ["_body"])
+        self.threads.run()
+        self.assertEqual(len({self.successResultOf(ask).body for ask in asks}), 1)
+
     def test_two_of_a_kind_need_a_master(self) -> None:
         tracks = (h264_track(), aac_track(), evolve(aac_track(), track_id=3))
         body = file_routes._body(FileIndex(1, 0, tracks, INDEX.durations, INDEX.sizes), "suitable")

@@ -51,6 +51,19 @@ class ResumptionTests(SynchronousTestCase):
             self.assertTrue(all(f.dts <= newest or f.pts <= max(pictures) for f in earlier), shift)
             self.assertEqual(kept[-1], after[-1])
 
+    def test_the_same_run_is_back(self) -> None:
+        """Nothing of another one went out meanwhile: it goes on behind the last frame sent, if that comes."""
+        frames = av(6, gop=50)
+        for first, whole in ((0, True), (210, True), (230, False)):
+            resumption = Resumption(sent(frames[:221]))
+            self.assertEqual(resumption.later([f for f in av(1) if not f.key], VIDEO), [])
+            resumption.back = True
+            kept = resumption.later(frames[first:], VIDEO)
+            if whole:
+                self.assertEqual(kept, frames[221:])
+            else:
+                self.assertTrue(kept[0].key and kept[0].track_id == 1)
+
     def test_another_clock(self) -> None:
         """More than 30 s below: it begins at once."""
         before = [evolve(f, dts=f.dts + 60 * SECOND) for f in av(4)]

@@ -175,7 +175,9 @@ class ShownTests(SynchronousTestCase):
         segment = SegmentBuilder(opening).close(D)
         take = self.window.fill if fill else self.window.add
         entry = take(segment, RunInfo(run_id, 0, NODE, (NODE,), more), D)
-        return entry and (entry.discontinuity, entry.discontinuity_sequence, entry.run.discontinuities)
+        if entry is None:
+            return None
+        return entry.discontinuity, entry.discontinuity_sequence, entry.run.discontinuities
 
     def test_one_run(self) -> None:
         """What the bytes say."""

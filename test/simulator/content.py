@@ -50,6 +50,7 @@ class Content:
     @ivar number: of the content. @ivar name: of the stream. @ivar gop: pictures from keyframe to keyframe.
     @ivar audio: it has sound. @ivar base: its clock at its beginning, ticks.
     @ivar began: simulated seconds then. @ivar legs: those who have published it so far.
+    @ivar pushed_at: when something of it was last pushed.
     """
 
     number: int
@@ -59,6 +60,7 @@ class Content:
     base: int
     began: float
     legs: list[Leg] = field(factory=list)
+    pushed_at: float = 0.0
 
     @property
     def tracks(self) -> Tracks:
@@ -79,6 +81,10 @@ class Content:
         """Frames that exist at C{now}."""
         return (int((now - self.began) * RATE + 1e-6) + 1) * self.per_picture
 
+    def age(self, place: int, now: float) -> float:
+        """Seconds by which a source's window has moved on since the frame was pushed."""
+        return self.seconds(self.published - place) + now - self.pushed_at
+
     def next_key(self, now: float) -> int:
         """Place of the first keyframe that is not older than C{now}."""
         if now <= self.began:
@@ -94,6 +100,11 @@ class Content:
     def seconds(self, frames: int) -> float:
         """How long C{frames} last."""
         return frames / self.per_picture / RATE
+
+    def time(self, place: int) -> int:
+        """DTS of a frame on the encoder's clock."""
+        picture, sound = divmod(place, self.per_picture)
+        return self.base + picture * STEP + (_AUDIO_AFTER if sound else 0)
 
     def frames(self, first: int, end: int) -> list[Frame]:
         """Frames C{first} to C{end}, without the last, on the encoder's clock."""

@@ -10,8 +10,6 @@ from contextlib import contextmanager
 from functools import wraps
 from typing import Any
 
-from attrs import evolve
-
 from restreamer.cluster.link_protocol import LinkProtocol
 from restreamer.cluster.relay import Relay
 from restreamer.cluster.remote_streams import RemoteStreams
@@ -19,7 +17,8 @@ from restreamer.cluster.source_service import ClusterSource, MediaPull
 from restreamer.live.registry import Claim, StreamRegistry
 from restreamer.live.stream import Stream, StreamWriter
 from restreamer.live.window import LiveWindow
-from restreamer.m4f.records import StreamUnlisted
+from restreamer.m4f.records import RunInfo, StreamUnlisted
+from restreamer.m4f.segment import Segment, SegmentBuilder, SegmentOpening
 
 #: Plants a bug and gives what takes it out again.
 Mutation = Callable[[], Callable[[], None]]
@@ -59,25 +58,26 @@ def mutated(name: str | None) -> Iterator[None]:
 def _numbers_recounted() -> Callable[[], None]:
     """An edge counts segments by itself instead of carrying their numbers."""
 
-    def opens(original: Any) -> Any:
-        def open_(self: StreamWriter, opening: Any) -> None:
-            last = self.stream.window.last_number
-            if not self.stream.local and last is not None:
-                opening = evolve(opening, number=last + 1)
-            original(self, opening)
+    def adds(original: Any) -> Any:
+        def add(self: LiveWindow, segment: Segment, run: RunInfo, segment_duration: int) -> Any:
+            if len(run.path) > 1:
+                last = self.last_number
+                opening = SegmentOpening(
+                    segment.number - 1 if last is None else last + 1,
+                    segment.start,
+                    segment.discontinuity,
+                    segment.independent,
+                    segment.discontinuity_sequence,
+                    segment.tracks,
+                )
+                builder = SegmentBuilder(opening)
+                builder.extend(segment.frames())
+                segment = builder.close(segment.duration)
+            return original(self, segment, run, segment_duration)
 
-        return open_
+        return add
 
-    def closes(original: Any) -> Any:
-        return lambda self, duration, checksum=None: original(self, duration)
-
-    undo = _plant(StreamWriter, "open", opens), _plant(StreamWriter, "close", closes)
-
-    def undo_both() -> None:
-        for each in undo:
-            each()
-
-    return undo_both
+    return _plant(LiveWindow, "add", adds)
 
 
 @_mutation("replayed-on-resume")
@@ -148,12 +148,20 @@ def _claim_kept() -> Callable[[], None]:
 
 @_mutation("claim-unheard")
 def _claim_unheard() -> Callable[[], None]:
-    """A remote stream feeds on although the name has a local owner."""
+    """A remote stream feeds on although the name has a local owner, who does not make it powerless."""
 
     def changes(original: Any) -> Any:
         return lambda self, name, claimed: None if claimed else original(self, name, claimed)
 
-    return _plant(RemoteStreams, "claim_changed", changes)
+    in_power = StreamWriter.in_power
+    undo = _plant(RemoteStreams, "claim_changed", changes)
+    StreamWriter.in_power = property(lambda self: self.stream.fed)  # type: ignore[assignment, method-assign]
+
+    def undo_both() -> None:
+        undo()
+        StreamWriter.in_power = in_power  # type: ignore[method-assign]
+
+    return undo_both
 
 
 @_mutation("unlisted-ignored")
@@ -185,15 +193,14 @@ def _old_input_kept() -> Callable[[], None]:
 def _sequence_not_raised() -> Callable[[], None]:
     """A discontinuity does not count."""
 
-    def opens(original: Any) -> Any:
-        def open_(self: StreamWriter, opening: Any) -> None:
-            if self.stream.local and opening.discontinuity and opening.discontinuity_sequence:
-                opening = evolve(opening, discontinuity_sequence=opening.discontinuity_sequence - 1)
-            original(self, opening)
+    def shows(original: Any) -> Any:
+        def shown(self: LiveWindow, segment: Any, run: RunInfo) -> Any:
+            breaks, sequence, run = original(self, segment, run)
+            return breaks, max(0, sequence - breaks), run
 
-        return open_
+        return shown
 
-    return _plant(StreamWriter, "open", opens)
+    return _plant(LiveWindow, "shown", shows)
 
 
 @_mutation("beat-leaked")

@@ -149,6 +149,7 @@ class SimPublisher:
         if due > leg.end:
             frames = content.frames(leg.end, due)
             leg.end = due
+            content.pushed_at = node.world.now
             ingest.push(frames)
 
 

@@ -26,7 +26,8 @@ class Onlooker:
     """
 
     __slots__ = (
-        "_begun_at", "_begun_run", "_dts", "_node", "_past", "_run_id", "_stream", "content", "place",
+        "_away", "_begun_at", "_begun_run", "_dts", "_node", "_past", "_run_id", "_stream",
+        "content", "place",
     )  # fmt: skip
 
     def __init__(self, node: SimNode, stream: Stream) -> None:
@@ -37,8 +38,13 @@ class Onlooker:
         self._dts: dict[int, int] = {}
         self._past: dict[tuple[int, int], int] = {}
         self._run_id = -1
+        self._away = False
         self._begun_at = 0
         self._begun_run = -1
+
+    def run_began(self) -> None:
+        """Another run takes over: what follows begins with a keyframe."""
+        self._away = True
 
     def configure(self, tracks: Tracks, run_start: int, discontinuity: bool) -> None:
         """See L{restreamer.seams.FeedMuxer}."""
@@ -57,6 +63,7 @@ class Onlooker:
         content, place = code >> 32, code & 0xFFFFFFFF
         run = self._stream.run
         run_id = run.run_id if run is not None else -1
+        self._node.world.journal.saw(self._node.index, code)
         if content != self.content or place != self.place + 1 or run_id != self._run_id:
             self._jump(content, place, run_id)
         newest = self._dts
@@ -67,7 +74,6 @@ class Onlooker:
         newest[frame.track_id] = frame.dts
         self.content = content
         self.place = place
-        self._node.world.journal.saw(self._node.index, code)
         return b""
 
     def _violated(self, invariant: str, text: str) -> None:
@@ -81,7 +87,9 @@ class Onlooker:
         if what is None or what.name != self._stream.name:
             self._violated("whose frames", f"a frame of content {content}, which is not of this stream")
             return
-        if old == content and run_id == self._run_id:
+        same = old == content and run_id == self._run_id
+        away, self._away = self._away, False
+        if same and not (away and place > last):
             self._hole(what, last, place)
             return
         self._run_id = run_id
@@ -89,6 +97,9 @@ class Onlooker:
         world.journal.note(
             f"{self._node.name} {what.name}: content {content} of {host} from {place} after {old}:{last}"
         )
+        if same:
+            # Another run took over for a moment, nothing of it was shown: this one is back at a keyframe.
+            return
         if old == content:
             if self._overlap(what, last, host) >= RECOGNISED_SECONDS:
                 self._violated("same content", f"frames of content {content} were taken for other ones")
@@ -105,7 +116,7 @@ class Onlooker:
         if place <= last:
             self._violated("contiguous frames", f"frame {place} of content {what.number} after {last}")
             return
-        age = what.seconds(what.published - last - 1)
+        age = what.age(last + 1, world.now)
         missing = f"frames {last + 1} to {place - 1} of content {what.number} are missing"
         world.journal.note(f"{self._node.name} {what.name}: {missing}, the first {age:.1f} s old")
         if age < world.covered_seconds and what.everywhere(last + 1) and not self._unknown(what, last + 1):
@@ -129,7 +140,7 @@ class Onlooker:
 
     def _overlap(self, what: Content, last: int, host: str) -> float:
         """Seconds of the content that were shown and that the run that follows has, too, in every window."""
-        if what.seconds(what.published - last) > self._node.world.covered_seconds - RECOGNISED_SECONDS / 2:
+        if what.age(last, self._node.world.now) > self._node.world.covered_seconds - RECOGNISED_SECONDS / 2:
             return 0.0
         first = next((leg.first for leg in reversed(what.legs) if leg.host == host and leg.alive()), last)
         return what.seconds(last - max(first, self._begun_at))

@@ -11,13 +11,15 @@ from test.simulator.test_seeds import SEEDS, SMALL
 #: Invariants that may be the first to notice.
 NOTICED = {
     "numbers-recounted": {"segment identity", "contiguous frames", "rising numbers", "rising DTS"},
-    "replayed-on-resume": {"contiguous frames", "rising DTS"},
-    "joined-without-index": {"contiguous frames", "liveness", "segment identity", "rising DTS"},
+    "replayed-on-resume": {"contiguous frames", "rising DTS", "segment identity"},
+    "joined-without-index": {
+        "contiguous frames", "liveness", "segment identity", "rising DTS", "same content",
+    },
     "dead-run-kept": {
         "segment identity", "contiguous frames", "discontinuity sequence", "marked breaks", "rising DTS",
     },
     "claim-kept": {"liveness", "nothing stays"},
-    "claim-unheard": {"local wins", "discontinuity sequence", "contiguous frames", "liveness"},
+    "claim-unheard": {"local wins"},
     "unlisted-ignored": {"liveness", "nothing stays"},
     "old-input-kept": {"once per link", "no leaks", "contiguous frames"},
     "sequence-not-raised": {"discontinuity sequence"},

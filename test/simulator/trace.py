@@ -7,9 +7,19 @@ from contextlib import contextmanager
 from functools import wraps
 from typing import Any
 
+from restreamer.cluster.link_protocol import LinkProtocol
 from restreamer.cluster.puller import Puller
 from restreamer.errors import RemoteProtocolError
-from restreamer.m4f.records import Frames, Ping, PullAccepted, Record, SegmentClose, SegmentCopy, SegmentOpen
+from restreamer.m4f.records import (
+    Frames,
+    Ping,
+    Pull,
+    PullAccepted,
+    Record,
+    SegmentClose,
+    SegmentCopy,
+    SegmentOpen,
+)
 from restreamer.m4f.segment import Segment
 from test.simulator.content import code_of
 from test.simulator.world import World
@@ -77,10 +87,22 @@ def traced(world: World, host: str, name: str) -> Iterator[None]:
 
         return call
 
+    sending = LinkProtocol.send
+
+    def send(self: LinkProtocol, record: Record) -> None:
+        if isinstance(record, Pull) and record.name == name and self.transport is not None:
+            end: Any = self.transport
+            if end.host == host:
+                run = f"{record.run_id:016x}, {record.number}, {record.frame_index}"
+                print(f"{world.now:9.3f}      pull asks {end.peer_host} for run {run}")
+        sending(self, record)
+
     for method in originals:
         setattr(Puller, method, record if method == "record" else watched(method))
+    LinkProtocol.send = send  # type: ignore[method-assign]
     try:
         yield
     finally:
+        LinkProtocol.send = sending  # type: ignore[method-assign]
         for method, original in originals.items():
             setattr(Puller, method, original)

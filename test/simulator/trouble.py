@@ -146,7 +146,7 @@ class Trouble:
     def _publish(self) -> str | None:
         rng, world = self._rng, self._world
         plan = rng.choice(world.plan.names)
-        if rng.random() < 0.12:
+        if rng.random() < 0.2:
             hosts = [host for host in world.up if world.plans[host].publishes]
             return self._publish_at(plan.name, rng.choice(hosts)) if hosts else None
         return self._publish_at_home(plan.name)

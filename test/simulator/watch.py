@@ -100,6 +100,7 @@ class StreamWatch(IdleTap):
         elif path[-1] != node.node_id:
             self._violated("no loops", f"the path is not ours: {hosts}")
         self._dts.clear()
+        self.output.run_began()
         self._feed.run_began(run)
 
     @override
@@ -111,8 +112,11 @@ class StreamWatch(IdleTap):
     def frames_added(self, builder: SegmentBuilder, frames: Sequence[Frame]) -> None:
         """Local wins; DTS rise within a run."""
         stream = self._stream
+        publisher = self._node.publishers.get(stream.name)
         if not stream.local and self._node.registry.claimed(stream.name):
             self._violated("local wins", "a remote frame although the name has a local owner")
+        elif publisher is not None and code_of(frames[0])[0] != publisher.content.number:
+            self._violated("local wins", f"frame {code_of(frames[0])} is not of the publisher here")
         run = stream.run
         if run is not None and run.run_id != self._began:
             self._began = run.run_id

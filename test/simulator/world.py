@@ -28,6 +28,7 @@ SEGMENTS = 4
 SOURCE_TIMEOUT = 12.0
 #: How long segments are remembered for comparison, seconds.
 _REMEMBERED = 90.0
+_NUMBERS = 20_000
 
 
 @define(eq=False)
@@ -37,6 +38,7 @@ class SegmentBook:
     journal: Journal
     contents: dict[int, Content]
     _known: dict[tuple[int, int], tuple[bytes, str]] = field(factory=dict)
+    _numbers: dict[tuple[int, int], int] = field(factory=dict)
     _order: deque[tuple[float, tuple[int, int]]] = field(factory=deque)
 
     def check(self, node: SimNode, name: str, entry: WindowSegment) -> None:
@@ -47,6 +49,7 @@ class SegmentBook:
             now = self.journal.now()
             self._known[key] = (entry.segment.encoded, node.name)
             self._order.append((now, key))
+            self._count(node, name, entry)
             while self._order and self._order[0][0] < now - _REMEMBERED:
                 del self._known[self._order.popleft()[1]]
         elif known[0] != entry.segment.encoded and not self._cut_short(
@@ -58,22 +61,37 @@ class SegmentBook:
                 + _difference(entry.segment, Segment.parse(known[0])),
             )
 
+    def _count(self, node: SimNode, name: str, entry: WindowSegment) -> None:
+        """What begins at a moment of a run has one number."""
+        key = (entry.run.run_id, entry.start)
+        number = self._numbers.setdefault(key, entry.number)
+        if len(self._numbers) > _NUMBERS:
+            del self._numbers[next(iter(self._numbers))]
+        content, _ = code_of(entry.segment.frames()[0])
+        if number != entry.number and len({leg.host for leg in self.contents[content].legs}) == 1:
+            self.journal.violated(
+                "segment identity",
+                f"{node.name} {name}: segment {entry.number} of run {key[0]:016x} is {number} elsewhere",
+            )
+
     def _cut_short(self, one: Segment, other: Segment) -> bool:
         """Whether both are of the same frames at the same times, cut at other places.
 
         A publisher left in the middle of a segment, which ends there for who saw it; who went on with the
         same content of another ingest node under the run that was shown closed it later.
         """
-        frames = {code_of(frame): frame for frame in one.frames()}
-        others = {code_of(frame): frame for frame in other.frames()}
-        common = frames.keys() & others.keys()
-        contents = [self.contents[number] for number in sorted({number for number, _ in frames})]
-        return (
-            bool(common)
-            and all(len({leg.host for leg in content.legs}) > 1 for content in contents)
-            and one.tracks == other.tracks
-            and all(frames[code] == others[code] for code in common)
-        )
+        return one.tracks == other.tracks and self._moved(one) == self._moved(other) != set()
+
+    def _moved(self, segment: Segment) -> set[int]:
+        """By how much the times of the frames differ from those of their encoders, where there are two ways."""
+        moved = set()
+        for frame in segment.frames():
+            number, place = code_of(frame)
+            content = self.contents[number]
+            if len({leg.host for leg in content.legs}) == 1:
+                return set()
+            moved.add(frame.dts - content.time(place))
+        return moved
 
 
 def _difference(one: Segment, other: Segment) -> str:

@@ -10,9 +10,14 @@ from typing_extensions import override
 from restreamer.live.feed import FeedLimits
 from restreamer.live.ledger import Ledger
 from restreamer.live.playout import Playout
-from restreamer.live.registry import StreamRegistry, StreamSettings
+from restreamer.live.registry import Claim, StreamRegistry, StreamSettings
+from restreamer.m4f.records import RunInfo
+from restreamer.m4f.segment import SegmentOpening
+from restreamer.media.frame import Frame
 from restreamer.sources.configured_stream import ConfiguredStream, PlannedInput
+from restreamer.sources.configured_streams import ConfiguredStreams
 from restreamer.sources.input_slot import FIRST_REST, LONGEST_REST, InputReports
+from test.live.rig import AV, D
 
 
 class _Input:
@@ -28,7 +33,7 @@ class _Input:
         self.stopped = True
 
 
-class ConfiguredStreamTests(SynchronousTestCase):
+class _Case(SynchronousTestCase):
     @override
     def setUp(self) -> None:
         self.clock = Clock()
@@ -66,6 +71,8 @@ class ConfiguredStreamTests(SynchronousTestCase):
     def tearDown(self) -> None:
         self.assertEqual(self.faults, [])
 
+
+class ConfiguredStreamTests(_Case):
     def test_static(self) -> None:
         """It starts at once, owns its name, and gives it back."""
         stream = self._stream()
@@ -148,3 +155,56 @@ class ConfiguredStreamTests(SynchronousTestCase):
         self.assertTrue(self.inputs[1].stopped)
         stream.stop()
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+
+class PublisherTests(_Case):
+    """A stream whose name is lent to publishers."""
+
+    def _mixed(self, passing: bool = False) -> ConfiguredStream:
+        def begin(settings: StreamSettings, reports: InputReports, standby: bool) -> _Input:
+            self.inputs.append(_Input(reports))
+            return self.inputs[-1]
+
+        return ConfiguredStream(
+            name="film",
+            settings=StreamSettings(source_timeout=20.0),
+            static=True,
+            linger=5.0,
+            inputs=(PlannedInput("publish://", None, None), PlannedInput("m4f://other/film", begin, None)),
+            registry=self.registry,
+            clock=self.clock,
+            jitter=lambda low, high: high,
+            passing=passing,
+        )
+
+    def _publish(self) -> Claim:
+        claim: Claim = self.successResultOf(Deferred.fromCoroutine(self.registry.claim("film", "publish")))
+        return claim
+
+    def test_made_anew_while_its_publisher_feeds(self) -> None:
+        """A reload makes the stream anew: its publisher goes on, and no other input is asked."""
+        streams = ConfiguredStreams(self.registry, lambda name: None)
+        self._publish()
+        stream = self.registry.obtain("film", StreamSettings())
+        writer = stream.begin_run(RunInfo(1, 0, b"n" * 16, (b"n" * 16,)), D, local=True)
+        writer.open(SegmentOpening(1, D, False, True, 0, AV))
+        writer.frames([Frame(1, D, 0, True, b"x")])
+        made = self._mixed()
+        streams.add(made)
+        self._start(made)
+        self.assertEqual(made.feeding, "publish://")
+        self.clock.advance(1.0)
+        self.assertEqual(self.inputs, [])
+        streams.close()
+
+    def test_a_publisher_that_never_fed(self) -> None:
+        """What it made of a template goes after it, though there never was a stream."""
+        streams = ConfiguredStreams(self.registry, lambda name: self._mixed(passing=True))
+        claim = self._publish()
+        self.assertIsNotNone(streams.get("film"))
+        self.registry.release(claim)
+        self.clock.advance(21.0)
+        self.assertIsNone(streams.get("film"))
+        self.assertTrue(all(each.stopped for each in self.inputs))
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        streams.close()

@@ -471,3 +471,61 @@ class LimitTests(_Case):
         self.last("file").reports.lost("broken")
         self.assertEqual((exhausted, switch.failures), ([3], 0))
         switch.stop()
+
+
+class BeginningTests(_Case):
+    """Inputs that say what became of them while they are begun, and links that may not be opened yet."""
+
+    def test_lost_while_it_begins(self) -> None:
+        """What C{begin} gave of a beginning that is over is stopped, and nobody keeps it."""
+
+        def begin(reports: InputReports, standby: bool) -> _Input:
+            self.begun.append(_Input("a", reports, standby))
+            reports.lost("no way")
+            return self.begun[-1]
+
+        switch = self.switch()
+        switch.put("a", InputPlan(url="a", rank=(0,), begin=begin))
+        switch.start()
+        self.assertEqual([each.stopped for each in self.begun], [True])
+        self.assertIsNone(switch.slots[0].running)
+        switch.stop()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_given_up_while_it_begins(self) -> None:
+        """A stream that is given up in the middle of a decision gets neither backup nor standby."""
+
+        def begin(reports: InputReports, standby: bool) -> _Input:
+            raise OSError("no way")
+
+        switch = self.switch(backup=BackupRule(0.0))
+        switch.limit = 1
+        switch.exhausted = lambda: switch.stop().clear()
+        switch.put("a", InputPlan(url="a", rank=(0,), begin=begin))
+        switch.put("backup", self.plan("backup", 9, backup=True))
+        switch.start()
+        self.assertEqual(len(self.flushLoggedErrors(OSError)), 1)
+        self.assertFalse(switch.running)
+        self.assertEqual(self.names(), [])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_stands_by_as_soon_as_it_may(self) -> None:
+        """An input whose link was opened a moment ago stands by when that is allowed, with nothing else
+        happening.
+        """
+        switch = self.switch()
+        switch.put("a", self.plan("a", 0))
+        plan = InputPlan(
+            url="b",
+            rank=(1,),
+            begin=self.plan("b", 1).begin,
+            stands_by=True,
+            may_stand_by=lambda: self.clock.seconds() >= 4.0,
+            not_before=lambda: 4.0,
+        )
+        switch.put("b", plan)
+        switch.start()
+        self.last("a").reports.delivered()
+        self.assertEqual(self.names(), ["a"])
+        self.clock.advance(4.1)
+        self.assertEqual(self.names(), ["a", "~b"])

@@ -13,8 +13,10 @@ from typing_extensions import override
 from restreamer.errors import Reason, Refused
 from restreamer.m4f.file_index import FileIndex
 from restreamer.media.timebase import TICKS_PER_SECOND
+from restreamer.seams import ViewerTransport
 from restreamer.vod.paced import AHEAD_SECONDS, SLICE, STALL_SECONDS, PacedFile
 from restreamer.vod.packaged import Packaged, PackagedFiles
+from test.live.viewing import TlsTransport
 
 
 class Transport:
@@ -172,3 +174,57 @@ class PacedTests(SynchronousTestCase):
         self.files.waiting[0].errback(ValueError("ours"))
         self.assertTrue(self.transport.aborted)
         self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+
+
+class TlsTests(SynchronousTestCase):
+    """Over TLS: the transport has the bytes whatever is written, and says when that is enough."""
+
+    @override
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.transport = TlsTransport(self.clock)
+        self.ends: list[str] = []
+
+    def play(self, bodies: list[bytes]) -> PacedFile:
+        ticks = array("I", [5 * TICKS_PER_SECOND]) * len(bodies)
+        index = FileIndex(1, 0, (), ticks, array("I", [1]) * len(bodies))
+        files = cast("PackagedFiles", Files(bodies))
+        transport = cast("ViewerTransport", self.transport)
+        playing = PacedFile(files, "films/a", index, self.clock, transport, self.ends.append)
+        playing.start()
+        return playing
+
+    def test_the_whole_file(self) -> None:
+        bodies = [bytes([number]) * (5 * SLICE) for number in range(4)]
+        self.play(bodies)
+        self.clock.pump([0.01] * 100)
+        self.assertLessEqual(abs(len(self.transport.got) / SLICE - AHEAD_SECONDS), 2)
+        self.clock.pump([0.05] * 400)
+        self.assertEqual(bytes(self.transport.got), b"".join(bodies))
+        self.assertEqual(self.ends, ["end of file"])
+        self.assertIsNone(self.transport.producer)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_a_viewer_that_reads_nothing(self) -> None:
+        """It holds two slices at most, and is dropped."""
+        self.transport.stuck = True
+        self.play([bytes(40 * SLICE)] * 3)
+        self.clock.pump([0.05] * round((STALL_SECONDS - 1) / 0.05))
+        self.assertLessEqual(self.transport.most, 2 * SLICE)
+        self.assertEqual(self.ends, [])
+        self.clock.pump([0.05] * 40)
+        self.assertEqual((self.transport.aborted, len(self.ends)), (1, 1))
+        self.assertIn("did not take", self.ends[0])
+        self.assertIsNone(self.transport.producer)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_it_reads_on(self) -> None:
+        self.transport.stuck = True
+        playing = self.play([bytes(40 * SLICE)] * 3)
+        self.clock.pump([0.05] * 100)
+        self.transport.stuck = False
+        self.transport._leave()
+        self.clock.pump([0.05] * 20)
+        self.assertGreater(len(self.transport.got), 8 * SLICE)
+        playing.leave()
+        self.assertIsNone(self.transport.producer)
