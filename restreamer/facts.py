@@ -12,7 +12,7 @@ class InputFacts:
     @ivar url: how it is called, without any secret: C{publish}, C{file://…}, C{m4f://host:port/name}.
     @ivar proto: protocol word: C{publish}, C{m4f}, C{m4fs}, C{file}, C{backup}.
     @ivar state: C{idle}, C{standby}, C{trying}, C{feeding} or C{held}.
-    @ivar priority: lower is preferred.
+    @ivar priority: its place in the order of preference as it is now, from 1.
     @ivar switches: how often it took the stream over from another input.
     @ivar frames, @ivar bytes: taken from it so far; bytes are frame bodies.
     @ivar since: UTC ticks of the last change of C{state}; None when it never left its first one.

@@ -37,6 +37,10 @@ class RemoteFacts(Protocol):
         """Address of the source that feeds C{name} now, or would."""
         ...
 
+    def missing(self) -> Sequence[str]:
+        """Names that are held while all sources that had them are lost."""
+        ...
+
 
 class NodeStats:
     """A L{restreamer.web.api.StreamDirectory} and L{restreamer.web.api.NodeDirectory} of a node.
@@ -164,7 +168,11 @@ class NodeStats:
         return tuple(self._names())
 
     def _names(self) -> set[str]:
-        names = {entry.stream.name for entry in self._registry if entry.stream.running}
+        # Also what waits for its input while somebody watches, or while all its sources are lost.
+        names = {
+            entry.stream.name for entry in self._registry if entry.stream.running or entry.playout.viewers
+        }
+        names.update(self._remote.missing())
         names.update(self._registry.supplies())
         names.update(self._configured())
         return names
@@ -175,7 +183,8 @@ class NodeStats:
         entry = self._registry.find(name)
         supplied = self._registry.supply(name) is not None
         running = entry is not None and entry.stream.running
-        if not running and not supplied and name not in configured:
+        waited = (entry is not None and entry.playout.viewers > 0) or name in self._remote.missing()
+        if not running and not supplied and not waited and name not in configured:
             return None
         stats = self._stats(entry) if entry is not None else StreamStats(status="waiting", alive=False)
         source = self._remote.source_of(name)

@@ -60,6 +60,9 @@ class Remote:
     def source_of(self, name: str) -> str | None:
         return self.address
 
+    def missing(self) -> tuple[str, ...]:
+        return ()
+
 
 class StatsCase(RegistryCase):
     @override

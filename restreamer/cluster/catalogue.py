@@ -77,8 +77,9 @@ class Catalogue:
         return found
 
     def beat(self, utc: int) -> bytes:
-        """The heartbeats that tell L{positions} at C{utc} ticks, encoded. They are made once for all followers
-        that beat within L{BEAT_HOLDS}, because it walks all streams.
+        """The heartbeats that tell L{positions} at C{utc} ticks, encoded.
+
+        Made once for all followers that beat within L{BEAT_HOLDS}, because it walks all streams.
         """
         if self._beat is None or not 0 <= utc - self._beat[0] < BEAT_HOLDS:
             told = heartbeats(utc, self.positions())

@@ -244,6 +244,14 @@ class LinkProtocol(Protocol):
         if left > 0:
             self._watch = self._clock.callLater(left, self._watch_silence)
         else:
+            # When the loop itself was held up, what came meanwhile is still in the socket: it is read in the
+            # turn that begins now, and what is called in the next one knows of it.
+            self._watch = self._clock.callLater(0.0, self._silent)
+
+    def _silent(self) -> None:
+        if self._heard + self._idle > self._clock.seconds():
+            self._watch_silence()
+        else:
             self._watch = None
             self.abort(f"silent for {self._idle:.1f} s")
 

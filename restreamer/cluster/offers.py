@@ -43,6 +43,7 @@ class SourceOffer:
     @ivar priority: lower is preferred. @ivar backup: of its streams.
     @ivar listed: its entries by local name.
     @ivar away: its control link is lost: what it listed counts only where no other source lists it.
+    @ivar gone: it has been away for a while: a name that only such sources list is listed by none.
     @ivar standing: links that stand by now.
     """
 
@@ -58,6 +59,7 @@ class SourceOffer:
     backup: BackupOffer | None = None
     listed: dict[str, StreamListed] = field(factory=dict)
     away: bool = False
+    gone: bool = False
     standing: int = 0
     _begun: dict[str, float] = field(factory=dict, init=False)
 

@@ -1,8 +1,8 @@
 """The pulling side of a media link: what the source sends feeds the local stream.
 
 One puller feeds one stream over any number of links, one after the other. How what comes enters the running
-timeline is decided when the source says which run it has (L{restreamer.cluster.ways}): the same run goes on
-frame by frame, the same content of another ingest node is mapped, other content follows behind a break.
+timeline is decided when the source says which run it has (L{restreamer.cluster.entering}): the same run goes
+on frame by frame, the same content of another ingest node is mapped, other content follows behind a break.
 
 A closed segment that fails its checksum is asked for again on the same link, once; when it fails again the
 link is given up.
@@ -14,8 +14,9 @@ from collections.abc import Callable, Sequence
 
 from attrs import evolve
 
+from restreamer.cluster.entering import Deciding, Resting
 from restreamer.cluster.seams import LinkWriter
-from restreamer.cluster.ways import Deciding, Mapping, Passing, Resting, Sent, Way
+from restreamer.cluster.ways import Mapping, Passing, Sent, Way
 from restreamer.errors import RemoteProtocolError
 from restreamer.live.splice import Splice
 from restreamer.live.stream import Stream, StreamWriter
@@ -254,6 +255,10 @@ class Puller:
         if self._stream is not None:
             self._stream.lag = self.lag
 
+    def now(self) -> int:
+        """UTC, ticks."""
+        return self._utc()
+
     def expected(self, stream: Stream) -> int:
         """Where C{stream} would be by now if its input had gone on: DTS in ticks."""
         return self._utc() - (stream.lag or 0)
@@ -296,6 +301,9 @@ class Puller:
         if record.run.run_id != self._announced:
             raise RemoteProtocolError("media link", "media before the pull was accepted, or of another run")
         way = self._way
+        if way is not None and way.displaced and way.stream.backup:
+            # What took the stream is only a backup: the way is found anew.
+            self._way = way = None
         if way is None or way.run.run_id != record.run.run_id:
             self.enter(record.run, [record])
         else:
@@ -347,11 +355,13 @@ class Puller:
             last = held.window.last_number
             number, index = (last + 1 if last is not None else 0), 0
             newest = held.window.last
-            if held.open is None and newest is not None:
+            aside = held.window.aside and held.window.aside[-1].run.run_id == run_id
+            if held.open is None and newest is not None and not aside:
                 run_id = newest.run.run_id
             if self._mapped is not None and self._mapped[1] == run_id:
                 run_id, number = self._mapped[0], self._mapped[4]
-            elif held.open is not None and held.open.opening.number == number:
+            elif held.open is not None and held.open.opening.number <= number:
+                # Its number may be taken in the window by a segment of the run before.
                 number, index = held.open.opening.number, len(held.open.frames)
             pull = Pull(name=self.remote_name, run_id=run_id, number=number, frame_index=index)
         link.send(pull)
@@ -363,7 +373,7 @@ class Puller:
 
     def _way_of(self, stream: Stream, run: RunInfo) -> Way:
         shown = stream.run
-        if self._input_ended and stream.fed:
+        if self._input_ended and stream.fed and not stream.backup:
             return Resting(self, stream, run)
         if shown is None or (stream.open is None and stream.window.last is None):
             return Passing(self, stream, run)

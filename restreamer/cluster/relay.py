@@ -45,6 +45,7 @@ class PulledLink:
     @ivar link: the link. @ivar next_number: closed segments below it were sent or are held there.
     @ivar run_id: the run the link was told of last; None when it was told of its end, or of none.
     @ivar open_number: the segment whose opening was sent, or None. @ivar sent: frames of it sent.
+    @ivar goes_on: the run it asked to go on with; None when it did not.
     @ivar live: it gets every record as it comes; otherwise it will catch up.
     @ivar owed: closed segments it asked for, or was sent damaged, and gets out of their turn.
     """
@@ -54,6 +55,7 @@ class PulledLink:
     run_id: int | None = None
     open_number: int | None = None
     sent: int = 0
+    goes_on: int | None = None
     live: bool = False
     owed: list[int] = field(factory=list)
 
@@ -79,11 +81,12 @@ class Relay(IdleTap):
         run = self.stream.run
         assert run is not None
         pulled = self._pulled[link] = PulledLink(link, 0)
-        for held in (run, *[entry.run for entry in self.stream.window.retained]):
+        for held in (run, *[entry.run for entry in self.stream.window.everything]):
             if held.run_id == pull.run_id:
                 # The asker goes on where it was, even if that run is over by now.
                 run = held
                 pulled.next_number = self._lacking_from(pull)
+                pulled.goes_on = pull.run_id
                 break
         self._announce(pulled, run)
         self._catch_up(pulled)
@@ -94,7 +97,7 @@ class Relay(IdleTap):
         The position speaks of its run and of those before it, not of runs that came later.
         """
         lacking = pull.number
-        for entry in reversed(self.stream.window.retained):
+        for entry in reversed(self.stream.window.everything):
             if entry.run.run_id == pull.run_id:
                 break
             lacking = min(lacking, entry.number)
@@ -174,6 +177,21 @@ class Relay(IdleTap):
             elif not pulled.link.paused:
                 # The input returned with the segment it was lost in: this link knows it as void.
                 self._catch_up(pulled)
+
+    @override
+    def frames_repeated(self, builder: SegmentBuilder, frames: Sequence[Frame]) -> None:
+        """Pass them on as well: they are of the segment."""
+        self.frames_added(builder, frames)
+
+    @override
+    def segment_set_aside(self, entry: WindowSegment) -> None:
+        """Pass the close on to those who have it open."""
+        segment = entry.segment
+        close = SegmentClose(number=segment.number, duration=segment.duration, checksum=segment.checksum)
+        for pulled in list(self._pulled.values()):
+            mine = pulled.open_number == segment.number and pulled.run_id == entry.run.run_id
+            if pulled.live and mine and self._write(pulled, encode_record(close)):
+                pulled.open_number = None
 
     @override
     def segment_closed(self, entry: WindowSegment) -> None:
@@ -257,16 +275,23 @@ class Relay(IdleTap):
         run = self.stream.run
         current = run.run_id if run is not None else None
         pulled.live = False
-        for entry in self.stream.window.retained:
+        aside = self.stream.window.aside
+        begin = pulled.next_number
+        first = self._first_of(current, begin) if pulled.goes_on == current else None
+        for entry in self.stream.window.everything:
             segment = entry.segment
-            if segment.number < pulled.next_number:
+            is_open = pulled.open_number == segment.number and pulled.run_id == entry.run.run_id
+            if not is_open and segment.number < (begin if entry in aside else pulled.next_number):
+                continue
+            if first is not None and segment.number >= first and entry.run.run_id != current:
+                # It has what it asked to go on with from here, whatever took the numbers here.
                 continue
             if link.paused:
                 return
             # History of other runs passes under the run that was announced, if any was.
             if pulled.run_id is None or (pulled.run_id != entry.run.run_id and entry.run.run_id == current):
                 self._announce(pulled, entry.run)
-            if pulled.open_number == segment.number:
+            if is_open:
                 rest = segment.frames()[pulled.sent :]
                 if rest:
                     link.send(Frames(frames=rest, start=segment.start))
@@ -277,7 +302,7 @@ class Relay(IdleTap):
                 link.send(SegmentCopy(run=entry.run, encoded=segment.encoded))
             if pulled.open_number is not None and pulled.open_number <= segment.number:
                 pulled.open_number = None
-            pulled.next_number = segment.number + 1
+            pulled.next_number = max(pulled.next_number, segment.number + 1)
         if link.paused:
             return
         if run is not None and self.stream.fed:
@@ -286,6 +311,17 @@ class Relay(IdleTap):
             link.send(RunEnd(run_id=pulled.run_id, reason="the input was lost"))
             pulled.open_number = pulled.run_id = None
         pulled.live = True
+
+    def _first_of(self, run_id: int | None, begin: int) -> int | None:
+        """The number of the first segment of the run from C{begin} on."""
+        numbers = [
+            entry.number
+            for entry in self.stream.window.everything
+            if entry.run.run_id == run_id and entry.number >= begin
+        ]
+        if self.stream.open is not None:
+            numbers.append(self.stream.open.opening.number)
+        return min(numbers, default=None)
 
     def _send_open(self, pulled: PulledLink, run: RunInfo) -> None:
         """Send what the link lacks of the open segment."""

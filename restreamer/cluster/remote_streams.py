@@ -76,6 +76,7 @@ class RemoteStreams:
         self._jitter = jitter
         self._sources: list[SourceOffer] = []
         self._fed: dict[str, _Fed] = {}
+        self._missing: dict[str, tuple[InputFacts, ...]] = {}
         registry.listen(self)
 
     def add_source(self, source: SourceOffer, position: int | None = None) -> None:
@@ -124,6 +125,14 @@ class RemoteStreams:
         """The source's control link was lost, or is back with a whole list."""
         if source.away != away:
             source.away = away
+            source.gone = source.gone and away
+            for name in list(source.listed):
+                self._review(name)
+
+    def set_gone(self, source: SourceOffer) -> None:
+        """The source has been away for long: what it lists is void, unless another source lists it, too."""
+        if source.away and not source.gone:
+            source.gone = True
             for name in list(source.listed):
                 self._review(name)
 
@@ -183,9 +192,13 @@ class RemoteStreams:
         return None
 
     def inputs_of(self, name: str) -> tuple[InputFacts, ...]:
-        """The inputs of C{name}, the preferred first."""
+        """The inputs of C{name}, the preferred first; of a missing one as they were last."""
         fed = self._fed.get(name)
-        return facts_of(fed.switch, self._utc()) if fed is not None else ()
+        return facts_of(fed.switch, self._utc()) if fed is not None else self._missing.get(name, ())
+
+    def missing(self) -> tuple[str, ...]:
+        """Names that are still held here, while all sources that had them are lost."""
+        return tuple(self._missing)
 
     def switches_of(self, name: str) -> int:
         """How often C{name} went from one input to another."""
@@ -200,13 +213,15 @@ class RemoteStreams:
 
     def claim_changed(self, name: str, claimed: bool) -> None:
         """A local owner hides the remote stream, or gives it back."""
+        self._missing.pop(name, None)
         self._review(name)
 
     def stream_changed(self, stream: Stream) -> None:
         """Nothing to do."""
 
     def stream_removed(self, stream: Stream) -> None:
-        """Nothing to do."""
+        """It is not missed any more."""
+        self._missing.pop(stream.name, None)
 
     def supply_changed(self, name: str) -> None:
         """Nothing to do."""
@@ -231,7 +246,7 @@ class RemoteStreams:
                 offers.append((index, source))
                 if offered is Choice.STATIC:
                     choice = offered
-        if not offers:
+        if all(source.gone for _, source in offers):
             self._end(name)
             return
         fed = self._fed.get(name)
@@ -239,6 +254,7 @@ class RemoteStreams:
         if fed is not None and fed.ending is not None:
             fed.ending.cancel()
             fed.ending = None
+        self._missing.pop(name, None)
         if fed is None:
             fed = self._fed[name] = self._make(name, first, choice)
         self._use_backup(name, fed, first.backup)
@@ -401,6 +417,9 @@ class RemoteStreams:
         fed = self._fed.pop(name, None)
         if fed is None:
             return
+        lost = any(source.gone and name in source.listed for source in self._sources)
+        if lost and self._registry.find(name) is not None and not self._registry.claimed(name):
+            self._missing[name] = facts_of(fed.switch, self._utc())
         if fed.ending is not None:
             fed.ending.cancel()
         if fed.demand is not None:

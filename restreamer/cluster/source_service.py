@@ -349,7 +349,7 @@ class ClusterSource(Service):
         """The source stays away: its list is void, unless its streams have a backup to show meanwhile."""
         self._away = None
         if self.offer.backup is None:
-            self._streams.keep_only(self.offer, set())
+            self._streams.set_gone(self.offer)
 
     def _cancel_away(self) -> None:
         if self._away is not None and self._away.active():

@@ -3,10 +3,8 @@
  - L{Passing}: the source's run is (or becomes) the stream's run: everything is taken as it is, segments are
    never cut again. Frames that are here already are recognised by segment and frame index.
  - L{Mapping}: another run of the same content: its frames are mapped onto the running one.
- - L{Deciding}: another run, not known yet which: what comes is kept until it can be told.
- - L{Awaiting}: other content while another input still feeds the stream: kept until a keyframe comes that is
-   later than what was shown.
- - L{Resting}: another input feeds the stream now, and this one is not to take it back by itself.
+
+How a run comes to one of them is in L{restreamer.cluster.entering}.
 
 A way that finds another input feeding takes the stream's writer when it has caught up with it, so that the
 switch makes no pause, and writes what is not there yet. One whose writer was taken by another input is
@@ -20,27 +18,18 @@ from typing import Protocol
 
 from typing_extensions import override
 
-from restreamer.live.fingerprint import match_content, match_tracks
-from restreamer.live.splice import Splice, running_frames, shown_until
+from restreamer.live.splice import Splice, shown_until
 from restreamer.live.stream import Stream, StreamWriter
 from restreamer.m4f.live_form import part_of
 from restreamer.m4f.records import Frames, PartClose, RunInfo, SegmentClose, SegmentOpen
 from restreamer.m4f.segment import Segment, SegmentBuilder, SegmentOpening
 from restreamer.media.frame import Frame
 from restreamer.media.timebase import TICKS_PER_SECOND
-from restreamer.media.track import TrackKind, Tracks, same_tracks
+from restreamer.media.track import Tracks, same_tracks
 
-#: Most bytes of segments kept while it is not known how they enter: a source's window.
-MAX_UNDECIDED = 96 * 1024 * 1024
 #: A source that is no more behind than this has caught up with whoever feeds the stream.
 CAUGHT_UP = 1 * TICKS_PER_SECOND
-#: Other content whose clock is behind what is shown is awaited so long, ticks.
-AWAIT = 2 * TICKS_PER_SECOND
-#: A source whose time is so far below what was shown is not waited for.
-FAR_BELOW = 30 * TICKS_PER_SECOND
 
-#: How far the same content may be behind where the stream would be by now, ticks: more, and it is played again.
-REPLAYED = 3 * TICKS_PER_SECOND
 
 #: What the source sent, in order: a closed segment with the run it came under, or a record of the live form.
 Sent = tuple[Segment, RunInfo] | SegmentOpen | Frames | PartClose | SegmentClose
@@ -67,6 +56,10 @@ class Host(Protocol):
 
     def took(self, frames: Sequence[Frame]) -> None:
         """Frames were written."""
+        ...
+
+    def now(self) -> int:
+        """UTC, ticks."""
         ...
 
     def expected(self, stream: Stream) -> int:
@@ -190,9 +183,7 @@ class Passing(Way):
             self._aside = opening
             self._added = False
             return
-        entry = stream.window.find(number)
-        known = entry is not None and entry.run.run_id == self.run.run_id
-        if known:
+        if any(entry.number == number for entry in stream.window.of_run(self.run.run_id)):
             self._behind = True
         elif self.writer is None and held is not None and number == held.opening.number:
             # The other input opened it otherwise: it is not ours to go on with. The next one is.
@@ -362,192 +353,3 @@ class Mapping(Way):
         if fresh:
             splice.push(fresh)
             self.host.took(fresh)
-
-
-class Deciding(Way):
-    """Keeps what comes until the content can be compared: up to the first frames of the open segment.
-
-    @param before: the writer of this puller's way until now, if it has one.
-    """
-
-    def __init__(self, host: Host, stream: Stream, run: RunInfo, before: StreamWriter | None = None) -> None:
-        super().__init__(host, stream, run)
-        self._sent: list[Sent] = []
-        self._size = 0
-        self._before = before
-
-    @override
-    def open(self, record: SegmentOpen) -> None:
-        """Keep it."""
-        self._sent.append(record)
-
-    @override
-    def part(self, record: PartClose) -> None:
-        """Keep it."""
-        self._sent.append(record)
-
-    @override
-    def frames(self, record: Frames) -> None:
-        """These are the newest: decide."""
-        self._sent.append(record)
-        self.settle()
-
-    @override
-    def close(self, record: SegmentClose) -> None:
-        """A segment without a frame."""
-        self._sent.append(record)
-        self.settle()
-
-    @override
-    def copy(self, segment: Segment, run: RunInfo) -> None:
-        """Keep it, within the bound."""
-        self._sent.append((segment, run))
-        self._size += len(segment.encoded)
-        if self._size > MAX_UNDECIDED:
-            self.settle()
-
-    @override
-    def kept(self) -> Sequence[Sent]:
-        """All of it."""
-        return self._sent
-
-    @override
-    def lose(self, reason: str) -> None:
-        """The input is gone, that of the way before included."""
-        if self._before is not None:
-            self._before.lose(reason)
-
-    @override
-    def settle(self) -> None:
-        """Decide with what has come."""
-        sent, self._sent = self._sent, []
-        way = self._mapping(sent)
-        by_us = self._before is not None and self._before.in_power
-        if way is None and self.stream.fed and not by_us:
-            way = Awaiting(self.host, self.stream, self.run)
-        elif way is None:
-            sent = self._finish_shown(sent)
-            way = Passing(self.host, self.stream, self.run)
-        self.host.go(way, sent)
-
-    def _finish_shown(self, sent: Sequence[Sent]) -> list[Sent]:
-        """What the source still has of the run that was shown ends it here, too, before another one begins.
-
-        @return: the rest of C{sent}.
-        """
-        stream = self.stream
-        shown = stream.run
-        last = stream.window.last_number
-        writer: StreamWriter | None = None
-        rest: list[Sent] = []
-        for each in sent:
-            if isinstance(each, tuple) and shown is not None and each[1].run_id == shown.run_id:
-                if last is None or each[0].number > last:
-                    writer = writer or stream.begin_run(shown, stream.segment_duration, local=False)
-                    writer.copy(each[0], self.host.ours(each[1]))
-            else:
-                rest.append(each)
-        return rest
-
-    def _mapping(self, sent: Sequence[Sent]) -> Way | None:
-        """The way of the same content, if it is."""
-        stream = self.stream
-        tracks: Tracks = ()
-        frames: list[Frame] = []
-        newest = 0
-        number: int | None = None
-        for each in sent:
-            if isinstance(each, tuple):
-                segment, run = each
-                if run.run_id != self.run.run_id:
-                    continue
-                broken = segment.discontinuity or number not in (None, segment.number - 1)
-                if broken or not same_tracks(segment.tracks, tracks):
-                    frames.clear()
-                tracks = segment.tracks
-                frames += segment.frames()
-                number = newest = segment.number
-            elif isinstance(each, SegmentOpen):
-                opening = each.opening
-                broken = opening.discontinuity or number not in (None, opening.number - 1)
-                if broken or not same_tracks(opening.tracks, tracks):
-                    frames.clear()
-                tracks = opening.tracks
-                number = newest = opening.number
-            elif isinstance(each, Frames):
-                frames += each.frames
-        ours = running_frames(stream)
-        ids = match_tracks(tracks, stream.tracks)
-        if ids is None or not ours or not frames:
-            return None
-        match = match_content(ours, frames, ids, stream.tracks)
-        if match is None:
-            return None
-        if max(frame.dts for frame in frames) + match.offset < self.host.expected(stream) - REPLAYED:
-            # The same content again (a film begun anew), not the same content now.
-            return None
-        way = Mapping(self.host, stream, self.run, Splice(stream, match, ids), tracks)
-        way.begun(newest)
-        return way
-
-
-class Awaiting(Way):
-    """Other content, while another input feeds the stream."""
-
-    def __init__(self, host: Host, stream: Stream, run: RunInfo) -> None:
-        super().__init__(host, stream, run)
-        self._sent: list[Sent] = []
-        self._video: frozenset[int] = frozenset()
-        self._since: int | None = None
-
-    @override
-    def open(self, record: SegmentOpen) -> None:
-        """Keep it from here."""
-        self._sent = [record]
-        tracks = record.opening.tracks
-        self._video = frozenset([track.track_id for track in tracks if track.kind is TrackKind.VIDEO])
-
-    @override
-    def part(self, record: PartClose) -> None:
-        """Keep it."""
-        self._sent.append(record)
-
-    @override
-    def frames(self, record: Frames) -> None:
-        """Begin when there is a keyframe later than what was shown, or nobody feeds the stream any more.
-
-        A source whose clock is behind may never get there: then the first keyframe after L{AWAIT} will do.
-        """
-        self._sent.append(record)
-        shown = self.stream.last_dts
-        video = self._video
-        if self._since is None:
-            self._since = record.frames[-1].dts
-        if shown is not None and record.frames[-1].dts - self._since > AWAIT:
-            shown = None
-        for frame in record.frames:
-            access = frame.key and (not video or frame.track_id in video)
-            if access and (shown is None or frame.dts > shown or frame.dts < shown - FAR_BELOW):
-                self._begin()
-                return
-        if not self.stream.fed:
-            self._begin()
-
-    @override
-    def close(self, record: SegmentClose) -> None:
-        """It was not wanted."""
-        self._sent = []
-
-    def _begin(self) -> None:
-        sent, self._sent = self._sent, []
-        self.host.go(Passing(self.host, self.stream, self.run), sent)
-
-
-class Resting(Way):
-    """Waits until nobody feeds the stream."""
-
-    @override
-    def open(self, record: SegmentOpen) -> None:
-        """Try again when nobody does."""
-        if not self.stream.fed:
-            self.host.enter(record.run, [record])

@@ -21,7 +21,7 @@ from attrs import define, evolve, frozen
 from typing_extensions import override
 
 from restreamer.live.feed_log import FeedLog
-from restreamer.live.resume import Resumption, Sent, newest_by_kind
+from restreamer.live.resume import FAR_BELOW, Resumption, Sent, newest_by_kind
 from restreamer.live.stream import Faulted, ignore_fault
 from restreamer.live.tap import IdleTap
 from restreamer.live.viewer import Viewer, viewer_of
@@ -288,11 +288,12 @@ class Feed(IdleTap):
             return
         newest: dict[bool, Sent] = {}
         newest_by_kind(self._builder.frames, self._video, newest)
-        if self._resumption is None:
-            self._sent.update(newest)
-        elif self._resumption.begun:
-            for kind, sent in newest.items():
-                self._sent[kind] = max(sent, self._sent.get(kind, sent))
+        if self._resumption is not None and not self._resumption.begun:
+            return
+        for kind, sent in newest.items():
+            held = self._sent.get(kind)
+            if held is None or sent > held or sent[0] < held[0] - FAR_BELOW:
+                self._sent[kind] = sent
 
     def _resume(self, resumption: Resumption, frames: Sequence[Frame]) -> Sequence[Frame]:
         later = resumption.later(frames, self._video)

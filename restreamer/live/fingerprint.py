@@ -118,6 +118,8 @@ def _distances(one: dict[int, list[_Unit]], other: dict[int, list[_Unit]]) -> li
         else:
             groups.append([distance])
     for left, right in pairwise(groups):
+        if not left:
+            continue
         # A group cut in two by where it was begun: what lies within the spread of its middle belongs to it.
         middle = max(left, key=lambda each: votes[each])
         while right and right[0] - middle <= SPREAD and votes[right[0]] < votes[middle]:

@@ -64,8 +64,8 @@ class RunCutter:
         run = self.stream.run
         assert run is not None
         closed: list[Segment] = []
-        for entry in reversed(self.stream.window.retained):
-            if entry.run.run_id != run.run_id or (closed and closed[-1].number != entry.number + 1):
+        for entry in self.stream.window.of_run(run.run_id):
+            if closed and closed[-1].number != entry.number + 1:
                 break
             closed.append(entry.segment)
             if entry.segment.discontinuity:

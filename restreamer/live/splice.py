@@ -30,8 +30,8 @@ def running_frames(stream: Stream) -> list[Frame]:
         pieces.append(stream.open.frames)
         number = stream.open.opening.number
         broken = stream.open.opening.discontinuity
-    for entry in reversed(stream.window.retained):
-        if broken or entry.run.run_id != run.run_id or number not in (None, entry.number + 1):
+    for entry in stream.window.of_run(run.run_id):
+        if broken or number not in (None, entry.number + 1):
             break
         pieces.append(entry.segment.frames())
         number = entry.number
@@ -49,9 +49,7 @@ def shown_until(stream: Stream) -> dict[int, int]:
             if len(found) == len(ids):
                 return found
     run = stream.run
-    for entry in reversed(stream.window.retained):
-        if run is None or entry.run.run_id != run.run_id:
-            break
+    for entry in stream.window.of_run(run.run_id) if run is not None else ():
         start = entry.segment.start
         newest: dict[int, int] = {}
         for track_id, _, dts, _, _ in entry.segment.rows():

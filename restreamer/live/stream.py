@@ -8,11 +8,14 @@ of inputs can never mix two of them. Frames are handed to the taps as they come,
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from attrs import define, field
 
 from restreamer.errors import LocalProtocolError
+from restreamer.live.short_close import closed_short
 from restreamer.live.tap import StreamTap
+from restreamer.live.told import Told
 from restreamer.live.window import UNRELATED, LiveWindow, WindowSegment
 from restreamer.m4f.records import RunInfo
 from restreamer.m4f.segment import Segment, SegmentBuilder, SegmentOpening
@@ -84,6 +87,7 @@ class Stream:
     _on_change: Callable[[Stream], None] | None = field(default=None, init=False)
     _running: bool = field(default=False, init=False)
     _shown: int | None = field(default=None, init=False)
+    _told: Told = field(factory=Told, init=False)
     _video: frozenset[int] = field(default=frozenset(), init=False)
 
     @property
@@ -151,6 +155,7 @@ class Stream:
         if not same:
             self.traffic.runs += 1
             self.open = None
+            self._told.clear()
             self.catching_up = False
             self._tell(lambda tap: tap.run_began(run))
         if self._running and not told and self._on_change is not None:
@@ -251,6 +256,8 @@ class Stream:
     # Called by the writer that is in power.
 
     def _opened(self, opening: SegmentOpening) -> None:
+        self._leave_open()
+        self._told.begin(opening)
         self.open = builder = SegmentBuilder(opening)
         self._video = frozenset([t.track_id for t in opening.tracks if t.kind is TrackKind.VIDEO])
         if self.run is not None:
@@ -261,6 +268,19 @@ class Stream:
         builder = self.open
         if builder is None or not frames:
             return
+        if not self._told.overlaps:
+            self._take(builder, frames)
+            self._show(builder, frames)
+            return
+        for repeated, piece in self._told.split(frames):
+            self._take(builder, piece)
+            if repeated:
+                self._shown = builder.opening.number
+                self._tell(partial(_repeat, builder, piece))
+            else:
+                self._show(builder, piece)
+
+    def _take(self, builder: SegmentBuilder, frames: Sequence[Frame]) -> None:
         builder.extend(frames)
         video = self._video
         pictures = 0
@@ -273,6 +293,8 @@ class Stream:
         traffic.video_in += pictures
         traffic.audio_in += len(frames) - pictures
         traffic.bytes_in += size
+
+    def _show(self, builder: SegmentBuilder, frames: Sequence[Frame]) -> None:
         self.last_dts = frames[-1].dts
         self._shown = builder.opening.number
         self._tell(lambda tap: tap.frames_added(builder, frames))
@@ -281,12 +303,20 @@ class Stream:
         if not self._running:
             self._set_running(True)
 
+    def _leave_open(self) -> None:
+        if self.open is not None:
+            self._told.note(self.open)
+            self.open = None
+
     def _closed(self, segment: Segment, run: RunInfo) -> WindowSegment | None:
-        self.open = None
+        self._leave_open()
         self.begin_anew_below(segment.number)
         entry = self.window.add(segment, run, self.segment_duration)
         if entry is None:
             self.traffic.refused += 1
+            for aside in self.window.aside:
+                if aside.segment is segment:
+                    self._tell(partial(_set_aside, aside))
             return None
         self.traffic.segments += 1
         self._tell(lambda tap: tap.segment_closed(entry))
@@ -368,8 +398,11 @@ class StreamWriter:
             stream.faulted(f"stream {stream.name}: a segment was thrown away", error)
             return None
         if checksum is not None and segment.checksum != checksum:
-            stream.open = None
-            return None
+            shorter = closed_short(stream.open, duration, checksum)
+            if shorter is None:
+                stream.open = None
+                return None
+            segment = shorter
         stream._closed(segment, stream.run)
         return segment
 
@@ -386,9 +419,14 @@ class StreamWriter:
         stream.begin_anew_below(segment.number)
         last = stream.window.last_number
         held = stream.open
-        if (last is not None and segment.number <= last) or (
-            held is not None and segment.number < held.opening.number
-        ):
+        later = last is None or segment.number > last
+        if held is not None and held.frames:
+            number = held.opening.number
+            if segment.number == number:
+                later = stream.run is not None and run.run_id == stream.run.run_id
+            else:
+                later = later and segment.number > number
+        if not later:
             self.repair(segment, run)
             return
         stream.catching_up = True
@@ -444,6 +482,14 @@ class StreamWriter:
                 )
             )
         stream._added(frames)
+
+
+def _repeat(builder: SegmentBuilder, frames: Sequence[Frame], tap: StreamTap) -> None:
+    tap.frames_repeated(builder, frames)
+
+
+def _set_aside(entry: WindowSegment, tap: StreamTap) -> None:
+    tap.segment_set_aside(entry)
 
 
 def _from_newest_key(frames: list[Frame], tracks: Tracks) -> list[Frame] | None:

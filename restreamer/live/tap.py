@@ -26,8 +26,17 @@ class StreamTap(Protocol):
         """C{frames} were just appended to C{builder}."""
         ...
 
+    def frames_repeated(self, builder: SegmentBuilder, frames: Sequence[Frame]) -> None:
+        """C{frames} were just appended to C{builder}; followers were told of them in another segment of the
+        run already. They are for those who pass segments on."""
+        ...
+
     def segment_closed(self, entry: WindowSegment) -> None:
         """The open segment ended and is in the window."""
+        ...
+
+    def segment_set_aside(self, entry: WindowSegment) -> None:
+        """The open segment ended, and the window has one of another run under its number."""
         ...
 
     def segment_filled(self, entry: WindowSegment) -> None:
@@ -55,7 +64,13 @@ class IdleTap:
     def frames_added(self, builder: SegmentBuilder, frames: Sequence[Frame]) -> None:
         """Ignore."""
 
+    def frames_repeated(self, builder: SegmentBuilder, frames: Sequence[Frame]) -> None:
+        """Ignore."""
+
     def segment_closed(self, entry: WindowSegment) -> None:
+        """Ignore."""
+
+    def segment_set_aside(self, entry: WindowSegment) -> None:
         """Ignore."""
 
     def segment_filled(self, entry: WindowSegment) -> None:

@@ -87,6 +87,9 @@ MIN_SEGMENTS = 3
 #: state): the window is begun anew instead of waiting until they have caught up.
 UNRELATED = 1000
 
+#: Segments kept aside at most, because their numbers are taken.
+MAX_ASIDE = 2
+
 
 @define(eq=False)
 class LiveWindow:
@@ -96,6 +99,8 @@ class LiveWindow:
     @ivar version: rises at every change; the key for rendered playlists.
     @ivar repeats: segments refused because their number was already closed (first wins).
     @ivar mismatches: those among them whose bytes differed.
+    @ivar aside: closed segments whose number is taken by one of another run, oldest first: not listed, kept
+        for nodes that missed them.
     """
 
     segment_count: int
@@ -103,7 +108,9 @@ class LiveWindow:
     repeats: int = field(default=0, init=False)
     mismatches: int = field(default=0, init=False)
     entries: tuple[WindowEntry, ...] = field(default=(), init=False)
+    aside: tuple[WindowSegment, ...] = field(default=(), init=False)
     _all: deque[WindowEntry] = field(factory=deque, init=False)
+    _front: int = field(default=0, init=False)
     _by_number: dict[int, WindowSegment] = field(factory=dict, init=False)
 
     @property
@@ -126,6 +133,17 @@ class LiveWindow:
     def retained(self) -> tuple[WindowSegment, ...]:
         """Every closed segment held, listed or not, oldest first."""
         return tuple(entry for entry in self._all if isinstance(entry, WindowSegment))
+
+    @property
+    def everything(self) -> tuple[WindowSegment, ...]:
+        """What is retained and what is aside, by number; of two of one number the one aside is the later."""
+        if not self.aside:
+            return self.retained
+        return tuple(sorted((*self.retained, *self.aside), key=lambda entry: entry.number))
+
+    def of_run(self, run_id: int) -> list[WindowSegment]:
+        """The closed segments of a run, retained or aside, newest first."""
+        return [entry for entry in reversed(self.everything) if entry.run.run_id == run_id]
 
     def find(self, number: int) -> WindowSegment | None:
         """The closed segment of that number, if it is still held."""
@@ -159,6 +177,7 @@ class LiveWindow:
         last = self._all[-1] if self._all else None
         if last is not None and segment.number <= last.number:
             self._repeated(segment)
+            self._set_aside(segment, run, segment_duration)
             return None
         if last is not None and segment.number > last.number + 1:
             self._bridge(last, segment)
@@ -180,6 +199,7 @@ class LiveWindow:
         place = next((at for at, each in enumerate(self._all) if each.number == segment.number), None)
         if place is None or isinstance(self._all[place], WindowSegment):
             self._repeated(segment)
+            self._set_aside(segment, run, segment_duration)
             return None
         entry = self._entry(segment, run, segment_duration)
         self._all[place] = entry
@@ -201,10 +221,22 @@ class LiveWindow:
         if held is not None and held.segment.checksum != segment.checksum:
             self.mismatches += 1
 
+    def _set_aside(self, segment: Segment, run: RunInfo, segment_duration: int) -> None:
+        """Keep a segment whose number another run's has."""
+        held = self._by_number.get(segment.number)
+        if held is None or held.run.run_id == run.run_id:
+            return
+        others = [
+            each for each in self.aside if (each.number, each.run.run_id) != (segment.number, run.run_id)
+        ]
+        self.aside = (*others, self._entry(segment, run, segment_duration))[-MAX_ASIDE:]
+
     def clear(self) -> None:
         """Forget everything (the stream's content was replaced by an unrelated one)."""
+        self.aside = ()
         self._all.clear()
         self._by_number.clear()
+        self._front = 0
         self._trim()
 
     def _bridge(self, last: WindowEntry, segment: Segment) -> None:
@@ -233,8 +265,13 @@ class LiveWindow:
                 size -= len(held.segment.encoded)
         while self._all and isinstance(self._all[0], WindowGap):
             self._all.popleft()
+        if self.aside:
+            self.aside = tuple(entry for entry in self.aside if entry.number in self._by_number)
         listed = list(self._all)[-self.segment_count :]
-        while listed and isinstance(listed[0], WindowGap):
+        # A playlist never gets an entry back in front (RFC 8216 section 6.2.2): more of them come at the end.
+        while listed and (isinstance(listed[0], WindowGap) or listed[0].number < self._front):
             del listed[0]
+        if listed:
+            self._front = listed[0].number
         self.entries = tuple(listed)
         self.version += 1

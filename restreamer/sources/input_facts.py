@@ -12,10 +12,10 @@ from restreamer.sources.input_switch import InputSwitch
 def facts_of(switch: InputSwitch, utc: int) -> tuple[InputFacts, ...]:
     """The inputs of C{switch}, the preferred first, at C{utc} ticks."""
     now = switch.clock.seconds()
-    return tuple(_facts(slot, now, utc) for slot in switch.slots)
+    return tuple(_facts(slot, place, now, utc) for place, slot in enumerate(switch.slots, 1))
 
 
-def _facts(slot: InputSlot, now: float, utc: int) -> InputFacts:
+def _facts(slot: InputSlot, place: int, now: float, utc: int) -> InputFacts:
     running = slot.running
     feeding = slot.state is InputState.FEEDING
     counts = slot.counts
@@ -23,7 +23,7 @@ def _facts(slot: InputSlot, now: float, utc: int) -> InputFacts:
         url=slot.plan.url,
         proto="backup" if slot.plan.backup else slot.plan.url.partition(":")[0],
         state=slot.state.value,
-        priority=slot.plan.rank[-2] if len(slot.plan.rank) > 1 else slot.plan.rank[-1],
+        priority=place,
         switches=counts.get(InputEvent.DELIVERED, 0),
         frames=getattr(running, "frames", 0),
         bytes=getattr(running, "bytes", 0),

@@ -436,6 +436,33 @@ class SilenceTests(LinkCase):
             self.assertTrue(SOURCE_IDLE_SECONDS <= after <= SOURCE_IDLE_SECONDS + 0.05, after)
             self.stop()
 
+    def test_a_loop_that_was_held_up(self) -> None:
+        """The timer comes late, and what the source sent is read after it: the source is not lost."""
+        self.start()
+        turns: list[Callable[[], object]] = []
+        later = self.clock.callLater
+
+        def in_turns(delay: float, call: Callable[..., Any], *args: Any) -> Any:
+            if delay:
+                return later(delay, call, *args)
+            turns.append(call)
+            return later(1000.0, lambda: None)
+
+        protocol = self.wire.protocol._link
+        self.patch(self.clock, "callLater", in_turns)
+        watch = protocol._watch
+        assert watch is not None
+        watch.cancel()
+        protocol._heard -= 2.0
+        protocol._watch_silence()
+        self.assertEqual((len(turns), self.client.downs), (1, []))
+        protocol.dataReceived(encode_record(Ping(0)))
+        turns.pop()()
+        self.assertEqual((turns, self.client.downs), ([], []))
+        protocol._heard -= 2.0
+        protocol._silent()
+        self.assertIn("silent", protocol._reason)
+
     def test_any_byte_counts(self) -> None:
         self.server_silent = True
         self.start()

@@ -8,12 +8,13 @@ from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
 
 from restreamer.cluster import remote_streams
-from restreamer.cluster.catalogue import MAX_PATH, Catalogue
+from restreamer.cluster.catalogue import BEAT_HOLDS, MAX_PATH, Catalogue
 from restreamer.cluster.offers import SourceOffer
 from restreamer.cluster.remote_streams import HOLD_SECONDS, RemoteStreams
 from restreamer.cluster.selection import Choice, choose, matches
 from restreamer.live.registry import StreamSettings
-from restreamer.m4f.records import RunInfo, StreamListed, StreamState, StreamUnlisted
+from restreamer.m4f.record_stream import RecordReader
+from restreamer.m4f.records import Heartbeat, Position, RunInfo, StreamListed, StreamState, StreamUnlisted
 from restreamer.m4f.segment import SegmentOpening
 from restreamer.media.frame import Frame
 from restreamer.seams import OpenRequest
@@ -231,6 +232,32 @@ class RemoteTests(RemoteCase):
         self.streams.keep_only(offer, {"a"})
         self.assertEqual(fake.pulls[0].retries, 1)
 
+    def test_what_is_missed_can_still_be_asked_about(self) -> None:
+        """All sources of a stream are lost: it is missing, with its inputs as they were, until it is back,
+        somebody local has it, or it has expired. While another source has it, the lost one stays an input."""
+        _, first = self.source()
+        _, second = self.source()
+        for offer in (first, second):
+            self.streams.listed(offer, listed("a"))
+        self.feed_remote("a")
+        for offer in (first, second):
+            self.streams.set_away(offer, True)
+        self.streams.set_gone(first)
+        self.assertEqual((len(self.streams.inputs_of("a")), self.streams.missing()), (2, ()))
+        self.streams.set_gone(second)
+        self.assertEqual((len(self.streams.inputs_of("a")), self.streams.missing()), (2, ("a",)))
+        self.assertEqual([facts.priority for facts in self.streams.inputs_of("a")], [1, 2])
+        self.assertIsNone(self.streams.source_of("a"))
+        self.streams.set_away(second, False)
+        self.assertEqual(self.streams.missing(), ())
+        self.assertIsNotNone(self.streams.source_of("a"))
+        self.streams.set_away(second, True)
+        self.streams.set_gone(second)
+        self.registry.remove("a", "expired")
+        self.assertEqual(self.streams.missing(), ())
+        self.streams.remove_source(first)
+        self.streams.remove_source(second)
+
     def test_title_and_path_of_a_supply_are_carried_on(self) -> None:
         _, offer = self.source()
         self.streams.listed(offer, listed("a", running=False))
@@ -275,6 +302,27 @@ class RemoteTests(RemoteCase):
 
 class CatalogueTests(RegistryCase):
     """What a node tells others it has."""
+
+    def test_heartbeats_are_made_once_for_all(self) -> None:
+        """Followers that beat at about the same time share them; later ones get what is true then."""
+        writer = self.feed("a")
+        looks: list[list[Position]] = []
+        positions = self.catalogue.positions
+
+        def looked(catalogue: Catalogue) -> list[Position]:
+            looks.append(positions())
+            return looks[-1]
+
+        self.patch(Catalogue, "positions", looked)
+        first = self.catalogue.beat(1000)
+        writer.frames([Frame(1, D + 3600, 0, False, b"y")])
+        for later in range(50):
+            self.assertIs(self.catalogue.beat(1000 + later), first)
+        self.assertEqual(len(looks), 1)
+        for utc in (1000 + BEAT_HOLDS, 500):
+            (beat,) = RecordReader().receive(self.catalogue.beat(utc))
+            assert isinstance(beat, Heartbeat)
+            self.assertEqual((beat.sent_at, beat.positions[0].frame_index), (utc, 2))
 
     @override
     def setUp(self) -> None:

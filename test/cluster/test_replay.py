@@ -8,8 +8,8 @@ from test.cluster.test_rig import RigCase
 
 class ReplayTests(RigCase):
     def test_a_publisher_begins_anew_at_a_crashed_origin(self) -> None:
-        """All its frames are in the edge's window already, some seconds ago: followers do not wait for them to
-        pass."""
+        """All its frames are in the edge's window already, from seconds ago: followers do not wait until they
+        have passed."""
         origin, edge = self.rig.chain("origin", "edge")
         self.rig.run(1)
         origin.publish("x")

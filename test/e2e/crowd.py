@@ -94,11 +94,10 @@ class Crowd:
         wait_until(
             lambda: all(len(each.data) > 20_000 for each in self.readers.values()), 10.0, "all see media"
         )
-        for name, stream in self.recorders:
-            path = self._flv(name, stream)
-            wait_until(
-                lambda path=path: path.exists() and path.stat().st_size > 20_000, 10.0, f"{path} grows"
-            )
+        files = [self._flv(name, stream) for name, stream in self.recorders]
+        wait_until(
+            lambda: all(path.exists() and path.stat().st_size > 20_000 for path in files), 10.0, "files grow"
+        )
         self.mark()
         return self
 

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from restreamer.live import fingerprint
 from restreamer.live.fingerprint import LEAST_UNITS, Match, match_content, match_tracks
 from restreamer.media.frame import Frame
 from restreamer.media.track import Tracks
@@ -107,6 +108,13 @@ class MatchTests(SynchronousTestCase):
             found = match(CONTENT, theirs)
             assert found is not None
             self.assertLessEqual(abs(found.offset + offset), 90)
+
+    def test_groups_within_the_spread(self) -> None:
+        """Distances rounded to both sides of the true one, and a chance match elsewhere."""
+        distances = [-90] * 5 + [0] * 25 + [90] * 4 + [5000] * 4
+        one = {1: [(at * 3600, at + 1, True, 1000) for at in range(len(distances))]}
+        other = {1: sorted((at * 3600 - d, at + 1, True, 1000) for at, d in enumerate(distances))}
+        self.assertEqual(fingerprint._distances(one, other)[0], 0)
 
     def test_repeating(self) -> None:
         still = [evolve(f, data=b"key" if f.key and f.track_id == 1 else b"%d" % f.track_id) for f in CONTENT]

@@ -47,6 +47,17 @@ class WindowTests(SynchronousTestCase):
         self.assertEqual(late.number, 114)
         self.assertEqual((window.last_number, window.target_duration), (119, 7))
 
+    def test_a_longer_playlist_grows_at_its_end(self) -> None:
+        """Raising segment_count lists nothing again that had left the playlist (RFC 8216 section 6.2.2)."""
+        window = self.filled(*range(100, 120))
+        window.segment_count = 6
+        for number in range(120, 124):
+            window.add(segment(number), RUN, D)
+            self.assertEqual([e.number for e in window.entries], list(range(max(116, number - 5), number + 1)))
+        window.clear()
+        window.add(segment(7), RUN, D)
+        self.assertEqual([e.number for e in window.entries], [7])
+
     def test_version_rises_with_every_change(self) -> None:
         window = LiveWindow(4)
         versions = [window.version]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
-from test.simulator.node import SimViewer
+from test.simulator.node import SimNode, SimViewer
 from test.simulator.world import World
 
 #: Largest error of UTC at a node that publishers come to, seconds; elsewhere it does not matter.
@@ -235,10 +235,7 @@ class Trouble:
         pause = self._for_a_while(f"node {host}", 5.0, lambda: self._start(host, True))
         return f"{host} for {pause:.1f} s"
 
-    def _look_at_remains(self, old: object) -> None:
-        from test.simulator.node import SimNode
-
-        assert isinstance(old, SimNode)
+    def _look_at_remains(self, old: SimNode) -> None:
         calls = old.clock.getDelayedCalls()
         if calls:
             self._world.journal.violated("no leaks", f"{old.name} stopped, and {calls[:5]} are left")

@@ -83,7 +83,7 @@ class SegmentBook:
         return one.tracks == other.tracks and self._moved(one) == self._moved(other) != set()
 
     def _moved(self, segment: Segment) -> set[int]:
-        """By how much the times of the frames differ from those of their encoders, where there are two ways."""
+        """By how much the times of the frames differ from their encoder's, where it has two ingest nodes."""
         moved = set()
         for frame in segment.frames():
             number, place = code_of(frame)
