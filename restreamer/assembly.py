@@ -51,7 +51,7 @@ from restreamer.sources.configured_stream import ConfiguredStream
 from restreamer.sources.configured_streams import ConfiguredStreams
 from restreamer.state_file import StateFile
 from restreamer.stats import NodeStats
-from restreamer.stream_log import StreamLog
+from restreamer.stream_log import ForcedLog, StreamLog
 from restreamer.viewers.gate import PasswordGate
 from restreamer.viewers.points import IngestMaker, Playing, Publishing
 from restreamer.viewers.waiting import WaitingRoom
@@ -87,7 +87,11 @@ class Core:
             lambda request: self.neighbours.peers.elsewhere(request),
         )
         self.ingests = IngestMaker(
-            self.registry, self.node_id, self.utc.ticks, lambda: random.getrandbits(63) | 1
+            self.registry,
+            self.node_id,
+            self.utc.ticks,
+            lambda: random.getrandbits(63) | 1,
+            ForcedLog(reactor).of_run,
         )
         self.publishing = Publishing(self.gate, self.registry, self.ingests, self._publish_settings, reactor)
         self.catalogue = Catalogue(self.registry, self.node_id)

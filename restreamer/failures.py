@@ -1,8 +1,9 @@
-"""How often each address failed lately (pure: the caller brings the time)."""
+"""How often each address failed lately, and what was said lately (pure: the caller brings the time)."""
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Hashable
 
 
 class FailureWindow:
@@ -34,3 +35,32 @@ class FailureWindow:
             del self._times[address]
             return False
         return len(times) == self._limit and now - times[0] < self._seconds
+
+
+class SaidLately:
+    """Keeps what is tried again and again from being logged each time."""
+
+    def __init__(self, seconds: float, lines: int = 1000) -> None:
+        """A line is news again after C{seconds}; C{lines} are remembered at most."""
+        self._seconds = seconds
+        self._lines = lines
+        self._said: dict[Hashable, float] = {}
+
+    def news(self, line: Hashable, now: float) -> bool:
+        """Whether C{line} was not said lately; it counts as said from here on."""
+        before = self._said.get(line)
+        if before is not None and now - before < self._seconds:
+            return False
+        self._said.pop(line, None)
+        if len(self._said) >= self._lines:
+            del self._said[next(iter(self._said))]
+        self._said[line] = now
+        return True
+
+    def forget(self, line: Hashable) -> None:
+        """C{line} is news when it is said next."""
+        self._said.pop(line, None)
+
+    def clear(self) -> None:
+        """Everything is news again."""
+        self._said.clear()

@@ -17,11 +17,12 @@ from restreamer.cluster.connector import Node as LinkNode
 from restreamer.cluster.connector import Remote
 from restreamer.cluster.node_load import LoadGauge
 from restreamer.cluster.peers import Peer, Peers, PublicPlace
-from restreamer.cluster.push import Push, Pushes, PushServer
+from restreamer.cluster.push import SAY_AGAIN_SECONDS, Push, Pushes, PushServer
 from restreamer.cluster.relay import Relays
 from restreamer.config.difference import Difference
 from restreamer.config.model import Configuration, PeerConfig, PushConfig
 from restreamer.config.resolve import resolve_stream
+from restreamer.failures import SaidLately
 from restreamer.http1.reply import Route
 from restreamer.live.registry import StreamRegistry
 from restreamer.m4f.records import NodeLoad
@@ -94,6 +95,7 @@ class Neighbours:
         self._link_node = link_node
         self._remote = remote
         self._source_push = source_push
+        self._pushes_said = SaidLately(SAY_AGAIN_SECONDS)
         self._trusted = TrustedCertificates()
         self._balancers: dict[str, Balancer] = {}
         self._configuration = Configuration()
@@ -111,7 +113,9 @@ class Neighbours:
     def push_server(self, publishing: Publishing) -> PushServer:
         """Who speaks with a node that pushes."""
         node = self._link_node()
-        return PushServer(publishing, self._registry, node.node_id, node.utc, self._reactor)
+        return PushServer(
+            publishing, self._registry, node.node_id, node.utc, self._reactor, self._pushes_said
+        )
 
     def use_tls(self, files: TlsFiles) -> None:
         """Use these certificates from the next connection on."""

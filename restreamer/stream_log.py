@@ -7,8 +7,12 @@ from collections.abc import Callable
 from restreamer.live.stream import Stream
 from restreamer.logs import Logger
 from restreamer.media.codecs import codec_string
+from restreamer.seams import Clock
 
 _log = Logger()
+
+#: Segments without a keyframe are told of at most once in so many seconds of a run.
+FORCED_EVERY = 60.0
 
 
 class StreamLog:
@@ -32,11 +36,13 @@ class StreamLog:
                 origin="from an input of this node" if here else f"from source {source}",
                 tracks=tracks,
             )
-        elif not stream.ended:
+        elif not stream.ended and stream.traffic.bytes_in:
             _log.info("stream {name} has lost its input and waits for it", name=stream.name)
 
     def stream_removed(self, stream: Stream) -> None:
-        """The stream is gone for good."""
+        """The stream is gone for good; of one that never took anything nothing is said."""
+        if not stream.traffic.bytes_in:
+            return
         _log.info(
             "stream {name} has ended: {segments} segments, {bytes} bytes taken",
             name=stream.name,
@@ -49,3 +55,29 @@ class StreamLog:
 
     def supply_changed(self, name: str) -> None:
         """Said when the stream begins."""
+
+
+class ForcedLog:
+    """Warns of segments that had to end without a keyframe: at the first of a run, then once a minute."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+
+    def of_run(self, name: str) -> Callable[[int], None]:
+        """Who is told how many segments of a run of stream C{name} were ended by force so far."""
+        said_at: float | None = None
+
+        def told(count: int) -> None:
+            nonlocal said_at
+            now = self._clock.seconds()
+            if said_at is not None and now < said_at + FORCED_EVERY:
+                return
+            said_at = now
+            _log.warn(
+                "stream {name}: a segment ended without a keyframe, {count} so far: players that begin with "
+                "the next one have no picture at first; let the encoder send a keyframe every 2 s",
+                name=name,
+                count=count,
+            )
+
+        return told

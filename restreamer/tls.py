@@ -6,6 +6,9 @@ being replaced on disk breaks nothing. TLS 1.2 is the least that is spoken (RFC 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 from OpenSSL import SSL, crypto
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import wrapClientTLS
@@ -18,7 +21,7 @@ from twisted.internet.interfaces import (
     IReactorTime,
     IStreamClientEndpoint,
 )
-from twisted.internet.protocol import Factory
+from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.ssl import (
     Certificate,
     CertificateOptions,
@@ -30,10 +33,17 @@ from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from typing_extensions import override
 from zope.interface import implementer
 
+from restreamer.failures import SaidLately
 from restreamer.listeners import ListenError
+from restreamer.logs import Logger
+
+_log = Logger()
 
 #: Largest file of certificates or keys that is read, bytes.
 MAX_FILE = 1024 * 1024
+
+#: A handshake that fails for a reason that was logged is not logged again for so many seconds.
+SAY_AGAIN_SECONDS = 60.0
 
 _BEGIN = b"-----BEGIN CERTIFICATE-----"
 _END = b"-----END CERTIFICATE-----"
@@ -54,6 +64,26 @@ class _SecureFactory(TLSMemoryBIOFactory):
         return self.protocol(self, wrapped) if wrapped is not None else None
 
 
+class _ServerConnection(SSL.Connection):
+    """One connection of a viewer or node, which tells why its handshake failed.
+
+    @ivar failed: told the reason.
+    """
+
+    failed: Callable[[str], None]
+
+    @override
+    def do_handshake(self) -> None:
+        """Go on with the handshake."""
+        try:
+            super().do_handshake()
+        except (SSL.WantReadError, SSL.WantWriteError):
+            raise
+        except SSL.Error as error:
+            self.failed(_why(error))
+            raise
+
+
 @implementer(IOpenSSLServerConnectionCreator)
 class ServerCertificate:
     """The certificate of the HTTPS listeners: what connections made from now on show.
@@ -65,6 +95,8 @@ class ServerCertificate:
         self.certificate = ""
         self.key = ""
         self._context: SSL.Context | None = None
+        self._clock: IReactorTime | None = None
+        self._said = SaidLately(SAY_AGAIN_SECONDS, 100)
 
     def use(self, context: SSL.Context, certificate: str, key: str) -> None:
         """Show what L{load_certificate} read; connections that are open keep theirs."""
@@ -72,13 +104,23 @@ class ServerCertificate:
         self.certificate = certificate
         self.key = key
 
-    def serverConnectionForTLS(self, protocol: object) -> SSL.Connection:  # noqa: N802
+    def serverConnectionForTLS(self, protocol: Protocol) -> SSL.Connection:  # noqa: N802
         """IOpenSSLServerConnectionCreator."""
         assert self._context is not None
-        return SSL.Connection(self._context, None)
+        connection = _ServerConnection(self._context, None)
+        connection.failed = partial(self._failed, protocol)
+        return connection
+
+    def _failed(self, protocol: Protocol, why: str) -> None:
+        """Log why a handshake failed: once for each reason, for anybody can make it fail."""
+        if self._clock is not None and self._said.news(why, self._clock.seconds()):
+            peer = protocol.transport.getPeer() if protocol.transport is not None else None
+            host = getattr(peer, "host", "somebody")
+            _log.warn("TLS handshake with {peer} failed: {why}", peer=host, why=why)
 
     def wrap(self, factory: Factory, clock: IReactorTime) -> TLSMemoryBIOFactory:
         """C{factory} behind TLS."""
+        self._clock = clock
         wrapped = _SecureFactory(self, False, factory, clock)
         wrapped.noisy = False
         return wrapped

@@ -17,7 +17,7 @@ from typing_extensions import override
 
 from restreamer import pressure
 from restreamer.cli import main as command
-from restreamer.cluster import link_protocol, link_route, offers
+from restreamer.cluster import link_protocol, link_route
 from restreamer.cluster.catalogue import MAX_PATH
 from restreamer.cluster.link_route import link_route as link_route_of
 from restreamer.config.load import parse
@@ -31,6 +31,7 @@ from restreamer.live import feed, ingest, run_cutter, timeline, window
 from restreamer.live.feed import FeedLimits
 from restreamer.live.registry import MAX_PUBLISHED, MAX_STREAMS
 from restreamer.live.stream import Stream
+from restreamer.m4f.records import MAX_LISTED
 from restreamer.media.frame import Frame
 from restreamer.media.timebase import TICKS_PER_SECOND
 from restreamer.media.track import Tracks
@@ -299,8 +300,9 @@ class LimitTests(SynchronousTestCase):
                 "MPEG-TS viewers until it is in time as often"
             ),
             "failed authorisations of one address on `/m4f`": (
-                f"{link_route.MAX_FAILURES} in {link_route.FAILURE_SECONDS:.0f} s, then 429 "
-                "(not for this machine itself)"
+                f"{link_route.MAX_FAILURES} in {link_route.FAILURE_SECONDS:.0f} s, then it has "
+                f"{link_route.MAX_SLOW} attempts at once, whose failure it learns after "
+                f"{link_route.SLOW_SECONDS:.0f} s; more are answered with 429 (not this machine itself)"
             ),
             "closed segments held of one stream": f"{window.MAX_WINDOW_BYTES // MIB} MiB, but three at least",
             "connections of an HTTP port; from one address": (
@@ -327,7 +329,9 @@ class LimitTests(SynchronousTestCase):
             "requests that wait for a stream": f"{MAX_WAITING:,}, each 10 s",
             "names that were refused lately": f"{MAX_REFUSED:,}, each {REFUSED_SECONDS:.0f} s",
             "a link that is silent": f"lost after {link_protocol.SOURCE_IDLE_SECONDS} s",
-            "streams one source may list": f"{offers.MAX_LISTED:,}",
+            "streams one source may list": (
+                f"{MAX_LISTED:,}: the first ones; when one goes, the first that was left out comes"
+            ),
             "nodes in a row": f"{MAX_PATH}",
             "one frame; one segment": (
                 f"{ingest.MAX_FRAME_BYTES // MIB} MiB; {run_cutter.MAX_SEGMENT_BYTES // MIB} MiB"

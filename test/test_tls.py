@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Coroutine
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from twisted.internet import reactor as global_reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import HostnameEndpoint
 from twisted.internet.protocol import Factory, Protocol
+from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from typing_extensions import override
 
@@ -139,7 +140,7 @@ class LinkTests(TestCase):
         if self.front.connections:
             await self.front.drain(0.1)
 
-    async def attempt(self, port: int, host: str, name: str = "") -> str:
+    async def attempt(self, port: int, host: str, name: str = "", tls: bool = True) -> str:
         """Connect to C{host} as if it were C{name}: what went wrong, empty when the link is up."""
         inner = HostnameEndpoint(reactor, host, port)
         node = Node(
@@ -151,7 +152,7 @@ class LinkTests(TestCase):
         )
         remote = Remote(
             address=Place(host, port).authority,
-            endpoint=TlsEndpoint(inner, name or host, self.trusted),
+            endpoint=TlsEndpoint(inner, name or host, self.trusted) if tls else inner,
             key=KEY,
         )
         endpoint = AuthorisingEndpoint(node, remote, "control", Quiet())
@@ -213,6 +214,58 @@ class LinkTests(TestCase):
         async def run() -> None:
             port = self.listen(tls=False)
             self.assertIn("TLS", await self.attempt(port, "127.0.0.1"))
+
+        return _run(run())
+
+    def test_handshakes_that_fail(self) -> Deferred[None]:
+        """The listener says why, once for each reason, whoever makes them fail and how often."""
+        said: list[str] = []
+
+        def hear(event: LogEvent) -> None:
+            if "TLS handshake" in str(event.get("log_format")):
+                said.append(formatEvent(event))
+
+        observer = cast(ILogObserver, hear)
+        globalLogPublisher.addObserver(observer)
+        self.addCleanup(globalLogPublisher.removeObserver, observer)
+
+        async def send(port: int, data: bytes) -> None:
+            lost: Deferred[None] = Deferred()
+
+            class Stranger(Protocol):
+                @override
+                def connectionMade(self) -> None:
+                    assert self.transport is not None
+                    self.transport.write(data)
+
+                @override
+                def connectionLost(self, reason: Any = None) -> None:
+                    lost.callback(None)
+
+            await HostnameEndpoint(reactor, "127.0.0.1", port).connect(Factory.forProtocol(Stranger))
+            await lost
+
+        async def run() -> None:
+            self.show(self.authority.issue("node", "localhost"))
+            port = self.listen()
+            self.assertEqual(await self.attempt(port, "127.0.0.1", "localhost"), "")
+            self.assertEqual(said, [])
+            for _ in range(3):
+                await send(port, b"\0" * 100)
+                await send(port, b"GET / HTTP/1.1\r\n\r\n")
+            self.assertEqual(len(said), 2, said)
+            self.assertTrue(all(line.startswith("TLS handshake with 127.0.0.1 failed: ") for line in said))
+            self.assertIn("http request", said[1])
+
+        return _run(run())
+
+    def test_tls_there_and_not_here(self) -> Deferred[None]:
+        """A link without TLS to a port that wants it: what to do about it is said."""
+
+        async def run() -> None:
+            self.show(self.authority.issue("node", "localhost"))
+            why = await self.attempt(self.listen(), "127.0.0.1", tls=False)
+            self.assertIn("does that port speak TLS?", why)
 
         return _run(run())
 

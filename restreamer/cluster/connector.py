@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, cast
 
-from attrs import field, frozen
+from attrs import define, field, frozen
+from constantly import NamedConstant
 from twisted.application.internet import ClientService
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import (
@@ -21,6 +22,7 @@ from twisted.internet.interfaces import (
     ITransport,
 )
 from twisted.internet.protocol import Factory, Protocol
+from twisted.logger import LogLevel
 from typing_extensions import override
 from zope.interface import implementer
 
@@ -32,8 +34,9 @@ from restreamer.cluster.link_protocol import (
 from restreamer.cluster.seams import ClientHandler
 from restreamer.cluster.traffic import LinkTraffic
 from restreamer.errors import RemoteProtocolError
+from restreamer.failures import SaidLately
 from restreamer.logs import Logger
-from restreamer.m4f.link import Link
+from restreamer.m4f.link import Authorised, Link
 from restreamer.m4f.upgrade import Moved, Place
 
 _log = Logger()
@@ -44,11 +47,20 @@ GROWTH = 1.8
 LONGEST_PAUSE = 5.0
 #: Redirections that are followed in a row.
 MAX_REDIRECTIONS = 3
+#: Seconds after which the reason why there is no link is said again.
+SAY_AGAIN_SECONDS = 60.0
+#: What is said of a link that leads back to its own node.
+ITSELF = "it leads to this node itself (or to one with a copy of its node.json): nothing comes over it"
 
 
-def pause_before(attempt: int, uniform: Callable[[float, float], float]) -> float:
-    """Seconds to wait before attempt C{attempt} (0 is the first after a loss): full jitter, bounded."""
-    longest = min(LONGEST_PAUSE, FIRST_PAUSE * GROWTH ** min(attempt, 20))
+def pause_before(
+    attempt: int, uniform: Callable[[float, float], float], bound: float = LONGEST_PAUSE
+) -> float:
+    """Seconds to wait before attempt C{attempt} (0 is the first after a loss): full jitter.
+
+    @param bound: the longest pause.
+    """
+    longest = min(bound, FIRST_PAUSE * GROWTH ** min(attempt, 20))
     return uniform(min(0.05, longest), longest)
 
 
@@ -91,6 +103,13 @@ class Presence(Protocol):
     noisy = False
 
 
+@define
+class _Attempt:
+    """One attempt to make a link. @ivar cancelled: it is not wanted any more."""
+
+    cancelled: bool = False
+
+
 @implementer(IStreamClientEndpoint)
 class AuthorisingEndpoint:
     """Connects, asks for the upgrade and authorises; what it gives is a link that is up.
@@ -104,7 +123,8 @@ class AuthorisingEndpoint:
         self._remote = remote
         self._purpose = purpose
         self._handler = handler
-        self._said = ""
+        self._said = SaidLately(SAY_AGAIN_SECONDS, 16)
+        self._itself = False
         self._at = remote.place
 
     @override
@@ -113,17 +133,29 @@ class AuthorisingEndpoint:
 
     def connect(self, factory: IProtocolFactory) -> Deferred[Any]:
         """A L{Presence} made by C{factory}, once the link is authorised."""
-        return Deferred.fromCoroutine(self._connect(factory))
+        attempt = _Attempt()
 
-    async def _connect(self, factory: IProtocolFactory) -> IProtocol:
+        def cancel(_: object) -> None:
+            attempt.cancelled = True
+            connecting.cancel()
+
+        connecting = Deferred.fromCoroutine(self._connect(factory, attempt))
+        outcome: Deferred[Any] = Deferred(cancel)
+        _ = connecting.chainDeferred(outcome)
+        return outcome
+
+    async def _connect(self, factory: IProtocolFactory, attempt: _Attempt) -> IProtocol:
         try:
             first = await self._authorised()
         except CancelledError:
             raise
         except Exception as error:
+            if attempt.cancelled:
+                # Whatever it says of itself (a look-up: that there is no such name), nothing went wrong.
+                raise CancelledError from error
             self._explain(error)
             raise
-        self._said = ""
+        self._said.clear()
         assert first.transport is not None
         presence = factory.buildProtocol(first.transport.getPeer())
         assert presence is not None
@@ -171,11 +203,10 @@ class AuthorisingEndpoint:
         return protocol
 
     def _explain(self, error: Exception) -> None:
-        """Say why there is no link, once for each reason."""
+        """Say why there is no link, once for each reason, and again after a while."""
         text = str(error) or type(error).__name__
         self._remote.traffic.trouble = text
-        if text != self._said:
-            self._said = text
+        if self._said.news(text, self._node.clock.seconds()):
             _log.warn("no {what}: {why}", what=self._what(), why=text)
 
     def _what(self) -> str:
@@ -186,7 +217,7 @@ class AuthorisingEndpoint:
         link = Link("client", node.node_id, [self._remote.key], node.nonce(), purpose=self._purpose)
         protocol = LinkProtocol(
             link,
-            lambda _: self._handler,
+            self._speaker,
             node.clock,
             SOURCE_IDLE_SECONDS,
             self._remote.address,
@@ -195,11 +226,43 @@ class AuthorisingEndpoint:
         )
         return UpgradingProtocol(protocol, host, node.clock)
 
+    def _speaker(self, event: Authorised) -> ClientHandler:
+        """Who speaks on the link; the one time that this can be known, say whether we linked to ourselves."""
+        itself = event.peer_node_id == self._node.node_id
+        if itself:
+            self._remote.traffic.trouble = ITSELF
+            if not self._itself:
+                _log.warn("{what}: {why}", what=self._what(), why=ITSELF)
+        self._itself = itself
+        return self._handler
 
-def link_service(node: Node, remote: Remote, purpose: str, handler: ClientHandler) -> ClientService:
+
+class _QuietLogger(Logger):
+    """Says at C{debug} what Twisted says at C{info}: why and how often we try is told in our own words."""
+
+    @override
+    def emit(self, level: NamedConstant, format: str | None = None, **kwargs: Any) -> None:
+        """Emit an event, of a lower level."""
+        super().emit(LogLevel.debug if level is LogLevel.info else level, format, **kwargs)
+
+
+class _LinkService(ClientService):
+    """Twisted's, which logs each retry."""
+
+    _log = _QuietLogger()
+
+
+def link_service(
+    node: Node,
+    remote: Remote,
+    purpose: str,
+    handler: ClientHandler,
+    longest: Callable[[], float] = lambda: LONGEST_PAUSE,
+) -> ClientService:
     """A service that keeps a link to C{remote} for C{handler} while it runs.
 
     @param purpose: what the link is for (L{restreamer.m4f.handshake.PURPOSES}).
+    @param longest: asked before each pause: how long it may be, seconds.
     """
     fruitless = 0
 
@@ -210,11 +273,11 @@ def link_service(node: Node, remote: Remote, purpose: str, handler: ClientHandle
             fruitless = 0
         else:
             fruitless += 1
-        return pause_before(fruitless, node.uniform)
+        return pause_before(fruitless, node.uniform, longest())
 
     presences = Factory.forProtocol(Presence)
     presences.noisy = False
-    return ClientService(
+    return _LinkService(
         AuthorisingEndpoint(node, remote, purpose, handler),
         presences,
         retryPolicy=pause,

@@ -30,6 +30,10 @@ AWAIT = 2 * TICKS_PER_SECOND
 FAR_BELOW = 30 * TICKS_PER_SECOND
 #: How far the same content may be behind where the stream would be by now, ticks: beyond, it is a repetition.
 REPLAYED = 3 * TICKS_PER_SECOND
+#: A source that has just got the run may send it in a burst: it is looked at for so long, and each time it
+#: has grown by so much. Ticks.
+BURST = TICKS_PER_SECOND
+GROWN = TICKS_PER_SECOND // 2
 #: Pieces shorter than this prove little: more is awaited before they are taken for other content, ticks.
 YOUNG = 2 * TICKS_PER_SECOND
 
@@ -45,6 +49,8 @@ class Deciding(Way):
         self._sent: list[Sent] = []
         self._size = 0
         self._before = before
+        self._since: int | None = None
+        self._compared = 0
 
     @override
     def open(self, record: SegmentOpen) -> None:
@@ -58,15 +64,26 @@ class Deciding(Way):
 
     @override
     def frames(self, record: Frames) -> None:
-        """These are the newest: decide."""
+        """These are the newest: decide, unless more is about to come that may tell."""
         self._sent.append(record)
-        self.settle()
+        newest = record.frames[-1].dts
+        now = self.host.now()
+        if self._since is None:
+            self._since = now
+        if self._fed_by_another() or now - self._since >= BURST:
+            self.settle()
+        elif newest - self._compared >= GROWN:
+            self._compared = newest
+            way, late = compared(self.host, self.stream, self.run, self._sent)
+            if not self._may_tell(way, late, newest):
+                self._go(None if late else way)
 
     @override
     def close(self, record: SegmentClose) -> None:
-        """A segment without a frame."""
+        """One without a frame ends it, too."""
         self._sent.append(record)
-        self.settle()
+        if self._since is None:
+            self.settle()
 
     @override
     def copy(self, segment: Segment, run: RunInfo) -> None:
@@ -78,8 +95,8 @@ class Deciding(Way):
 
     @override
     def kept(self) -> Sequence[Sent]:
-        """All of it."""
-        return self._sent
+        """The history."""
+        return [each for each in self._sent if isinstance(each, tuple)]
 
     @override
     def lose(self, reason: str) -> None:
@@ -90,15 +107,29 @@ class Deciding(Way):
     @override
     def settle(self) -> None:
         """Decide with what has come."""
+        way, late = compared(self.host, self.stream, self.run, self._sent)
+        self._go(None if late else way)
+
+    def _go(self, way: Way | None) -> None:
         sent, self._sent = self._sent, []
-        way: Way | None = same_content(self.host, self.stream, self.run, sent)
-        by_us = self._before is not None and self._before.in_power
-        if way is None and self.stream.fed and not by_us:
+        if way is None and self._fed_by_another():
             way = Awaiting(self.host, self.stream, self.run)
         elif way is None:
             sent = self._finish_shown(sent)
             way = Passing(self.host, self.stream, self.run)
         self.host.go(way, sent)
+
+    def _fed_by_another(self) -> bool:
+        by_us = self._before is not None and self._before.in_power
+        return self.stream.fed and not by_us
+
+    def _may_tell(self, way: Way | None, late: bool, newest: int) -> bool:
+        """Whether more may tell: of a run of another ingest node that is too short to tell by, or late."""
+        shown = self.stream.run
+        run = self.run
+        if shown is None or (shown.ingest_node, shown.path[0]) == (run.ingest_node, run.path[0]):
+            return False
+        return late or (way is None and lasts(self.run, self._sent, newest) < YOUNG)
 
     def _finish_shown(self, sent: Sequence[Sent]) -> list[Sent]:
         """What the source still has of the run that was shown ends it here, too, before another one begins.
@@ -131,6 +162,7 @@ class Awaiting(Way):
         self._video: frozenset[int] = frozenset()
         self._since: int | None = None
         self._begun = 0
+        self._compared = 0
         self._ready = False
         self._young = False
 
@@ -168,7 +200,8 @@ class Awaiting(Way):
             self._since = record.frames[-1].dts
             self._begun = self.host.now()
             self._young = self._is_young(self._since)
-        if shown is not None and self.host.now() - self._begun > AWAIT:
+        waited = self.host.now() - self._begun > AWAIT
+        if waited:
             shown = None
         for frame in record.frames:
             access = frame.key and (not video or frame.track_id in video)
@@ -177,7 +210,7 @@ class Awaiting(Way):
                 break
         young = self._young and record.frames[-1].dts - self._since < YOUNG
         if (self._ready and not young) or not self.stream.fed:
-            self._begin()
+            self._begin(record.frames[-1].dts, waited)
 
     @override
     def close(self, record: SegmentClose) -> None:
@@ -197,21 +230,22 @@ class Awaiting(Way):
         @param newest: DTS of its newest frame.
         """
         ours = running_frames(self.stream)
-        if not ours or ours[-1].dts - ours[0].dts < YOUNG:
-            return True
-        for each in self._all:
-            if isinstance(each, tuple) and each[1].run_id == self.run.run_id:
-                return newest - each[0].start < YOUNG
-            if isinstance(each, SegmentOpen):
-                return newest - each.opening.start < YOUNG
-        return True
+        short = not ours or ours[-1].dts - ours[0].dts < YOUNG
+        return short or lasts(self.run, self._all, newest) < YOUNG
 
-    def _begin(self) -> None:
+    def _begin(self, newest: int, waited: bool) -> None:
         """Look once more whether it is other content: at first there may have been too little to tell by."""
+        if newest - self._compared < GROWN and not waited and self.stream.fed:
+            return
+        self._compared = newest
+        way, late = compared(self.host, self.stream, self.run, self._all)
+        if late and not waited and self.stream.fed:
+            return
         sent, self._sent = self._sent, []
         everything, self._all = self._all, []
-        way = same_content(self.host, self.stream, self.run, everything)
-        if way is not None:
+        if late and not waited:
+            self.host.go(Deciding(self.host, self.stream, self.run), everything)
+        elif way is not None and not late:
             self.host.go(way, everything)
         else:
             self.host.go(Passing(self.host, self.stream, self.run), sent)
@@ -227,10 +261,25 @@ class Resting(Way):
             self.host.enter(record.run, [record])
 
 
-def same_content(host: Host, stream: Stream, run: RunInfo, sent: Sequence[Sent]) -> Mapping | None:
+def lasts(run: RunInfo, sent: Sequence[Sent], newest: int) -> int:
+    """How many ticks of the run the source sent.
+
+    @param newest: DTS of the newest frame.
+    """
+    for each in sent:
+        if isinstance(each, tuple) and each[1].run_id == run.run_id:
+            return newest - each[0].start
+        if isinstance(each, SegmentOpen):
+            return newest - each.opening.start
+    return 0
+
+
+def compared(host: Host, stream: Stream, run: RunInfo, sent: Sequence[Sent]) -> tuple[Mapping | None, bool]:
     """The way of a run that has the content the stream shows.
 
-    @param sent: what the source sent so far. @return: None when it is not proved to be the same.
+    @param sent: what the source sent so far.
+    @return: None when it is not proved to be the same; and whether it is the same, but so far behind what is
+        shown that it is not the same now: a film that was begun anew, or more is about to come.
     """
     tracks: Tracks = ()
     frames: list[Frame] = []
@@ -259,13 +308,11 @@ def same_content(host: Host, stream: Stream, run: RunInfo, sent: Sequence[Sent])
     ours = running_frames(stream)
     ids = match_tracks(tracks, stream.tracks)
     if ids is None or not ours or not frames:
-        return None
+        return None, False
     match = match_content(ours, frames, ids, stream.tracks)
     if match is None:
-        return None
-    if max(frame.dts for frame in frames) + match.offset < host.expected(stream) - REPLAYED:
-        # The same content again (a film begun anew), not the same content now.
-        return None
+        return None, False
+    late = max(frame.dts for frame in frames) + match.offset < host.expected(stream) - REPLAYED
     way = Mapping(host, stream, run, Splice(stream, match, ids), tracks)
     way.begun(newest)
-    return way
+    return way, late

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any, cast
+from typing import Protocol as Interface
 
 from OpenSSL import SSL
 from service_identity import VerificationError
 from twisted.internet.defer import Deferred
-from twisted.internet.error import ConnectionLost
-from twisted.internet.interfaces import IPushProducer, ITCPTransport
+from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.interfaces import IPushProducer, ISSLTransport, ITCPTransport
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from typing_extensions import override
@@ -44,13 +45,29 @@ STALL_SECONDS = 10.0
 _PUSH_IDLE = {"server": SOURCE_IDLE_SECONDS, "client": PULLER_IDLE_SECONDS}
 
 
+class Handshake(Interface):
+    """The handshake of one link, as whoever lets links in follows it."""
+
+    def failed(self) -> float:
+        """The peer did not prove the key: seconds to wait before it is told."""
+        ...
+
+    def news(self, why: str) -> bool:
+        """Whether it is worth a line in the log that it failed."""
+        ...
+
+    def over(self) -> None:
+        """The peer is authorised, was told that it is not, or is gone. Idempotent."""
+        ...
+
+
 @implementer(IPushProducer)
 class LinkProtocol(Protocol):
     """One end of a link; a L{restreamer.cluster.seams.LinkWriter} once authorised.
 
     @param link: the sans-IO link. @param handler: makes who speaks on the link, given what the peer is and
         wants. @param idle: seconds of silence after which the peer is dead.
-    @param refused: told when the peer fails to authorise.
+    @param handshake: told what becomes of the authorisation.
     @param watched: somebody waits for L{up} (a client's connector).
     @param traffic: counts what passes here, with other links; None: nobody asks.
     @ivar up: fires when the link is authorised, fails when it is lost before.
@@ -66,11 +83,11 @@ class LinkProtocol(Protocol):
         idle: float,
         peer_name: str = "",
         watched: bool = False,
-        refused: Callable[[], None] | None = None,
+        handshake: Handshake | None = None,
         traffic: LinkTraffic | None = None,
     ) -> None:
         self._traffic = traffic if traffic is not None else LinkTraffic()
-        self._refused = refused
+        self._handshake = handshake
         self._watched = watched
         self._link = link
         self._make_handler = handler
@@ -171,15 +188,19 @@ class LinkProtocol(Protocol):
             self._flush()
         except RemoteProtocolError as error:
             self._done = True
-            if self._refused is not None and not self.up.called:
-                self._refused()
-            self._flush()
             cause = f" ({error.__cause__})" if error.__cause__ is not None else ""
-            _log.warn(
-                "link with {peer} closed: {error}{cause}", peer=self._peer_name, error=error, cause=cause
-            )
+            # Of a link that never was up, its connector tells, or once in a while its listener.
+            handshake = self._handshake if not self.up.called else None
+            known = not handshake.news(str(error)) if handshake else self._watched and not self.up.called
+            say = _log.debug if known else _log.warn
+            say("link with {peer} closed: {error}{cause}", peer=self._peer_name, error=error, cause=cause)
             self._reason = self._reason or str(error)
-            self._fail()
+            wait = handshake.failed() if handshake is not None else 0.0
+            if wait:
+                self._stop_deadline()
+                self._deadline = self._clock.callLater(wait, self._refuse)
+            else:
+                self._refuse()
         except Exception:
             self._done = True
             _log.failure("link with {peer} closed by a fault of ours", peer=self._peer_name)
@@ -190,6 +211,7 @@ class LinkProtocol(Protocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Tell the handler, once."""
         self._lost = True
+        self._end_handshake()
         for timer in (self._deadline, self._beat, self._watch):
             if timer is not None and timer.active():
                 timer.cancel()
@@ -226,8 +248,8 @@ class LinkProtocol(Protocol):
         self._peer_id = event.peer_node_id
         if event.purpose == "push":
             self._idle = _PUSH_IDLE[self._link.role]
-        if self._deadline is not None and self._deadline.active():
-            self._deadline.cancel()
+        self._stop_deadline()
+        self._end_handshake()
         self._handler = self._make_handler(event)
         self._flush()
         self._handler.link_up(self)
@@ -267,9 +289,22 @@ class LinkProtocol(Protocol):
             self._handler.beat()
 
     def _arm(self, seconds: float, reason: str) -> None:
+        self._stop_deadline()
+        self._deadline = self._clock.callLater(seconds, self._expired, reason)
+
+    def _stop_deadline(self) -> None:
         if self._deadline is not None and self._deadline.active():
             self._deadline.cancel()
-        self._deadline = self._clock.callLater(seconds, self._expired, reason)
+
+    def _end_handshake(self) -> None:
+        if self._handshake is not None:
+            self._handshake.over()
+
+    def _refuse(self) -> None:
+        """Say what is left to be said, and close."""
+        self._end_handshake()
+        self._flush()
+        self._fail()
 
     def _expired(self, reason: str) -> None:
         _log.warn("link with {peer} closed: {reason}", peer=self._peer_name, reason=reason)
@@ -368,7 +403,7 @@ class UpgradingProtocol(Protocol):
         if self._switched:
             self._link.connectionLost(reason)
         elif not self.up.called:
-            self.up.errback(self._error or RemoteProtocolError("upgrade", why_lost(reason)))
+            self.up.errback(self._error or RemoteProtocolError("upgrade", self._why(reason)))
         if self._told is not None:
             self._told(reason)
 
@@ -389,6 +424,15 @@ class UpgradingProtocol(Protocol):
         close while it has a producer.)
         """
         self._link.close("not wanted any more")
+
+    def _why(self, reason: Failure) -> str:
+        """Why there was no answer; who closes without a word may wait for TLS."""
+        text = why_lost(reason)
+        if reason.check(ConnectionDone) and not ISSLTransport.providedBy(self.transport):
+            text = (
+                f"{text.rstrip('.')} without an answer (does that port speak TLS? then m4fs:// or https://)"
+            )
+        return text
 
     def _expired(self) -> None:
         self._error = RemoteProtocolError("upgrade", "no answer to the upgrade request")

@@ -1,14 +1,20 @@
-"""The route by which other nodes come in: C{GET /m4f} with C{Upgrade: m4f} on the node's HTTP port."""
+"""The route by which other nodes come in: C{GET /m4f} with C{Upgrade: m4f} on the node's HTTP port.
+
+An address that failed to prove the key too often is not shut out, for a node with the right key may be behind
+it, too: its handshakes are made a few at a time, and one that fails learns so late. So guessing stays slow.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from attrs import define, field
+
 from restreamer.addresses import is_loopback
 from restreamer.cluster.link_protocol import PULLER_IDLE_SECONDS, LinkProtocol
 from restreamer.cluster.seams import LinkHandler
 from restreamer.cluster.traffic import LinkTraffic
-from restreamer.failures import FailureWindow
+from restreamer.failures import FailureWindow, SaidLately
 from restreamer.http1.reply import FullReply, HttpRequest, Reply, Route, UpgradeReply
 from restreamer.logs import Logger
 from restreamer.m4f.link import Authorised, Link
@@ -17,12 +23,87 @@ from restreamer.seams import Clock
 
 _log = Logger()
 
-#: So many failed authorisations of one address within so many seconds, and it has to wait.
+#: So many failed authorisations of one address within so many seconds, and it is slowed down.
 MAX_FAILURES = 10
 FAILURE_SECONDS = 60.0
+#: Handshakes that an address which is slowed down may have at once; what is above is answered with 429.
+MAX_SLOW = 4
+#: Seconds after which it is told that it failed: less than its connector waits (5 s).
+SLOW_SECONDS = 3.0
+#: Why an address is refused is said again after so many seconds.
+SAY_AGAIN_SECONDS = 60.0
 
 _HEADERS = f"Connection: Upgrade\r\nUpgrade: {UPGRADE_TOKEN}\r\n".encode()
 _PLAIN = b"Content-Type: text/plain; charset=utf-8\r\nCache-Control: no-store\r\n"
+_TOO_MANY = "too many failed attempts from this address, most likely a wrong cluster_key"
+
+
+@define(eq=False)
+class Handshakes:
+    """The handshakes under way and lately failed, by address."""
+
+    _clock: Clock
+    _failures: FailureWindow = field(factory=lambda: FailureWindow(MAX_FAILURES, FAILURE_SECONDS))
+    _slow: dict[str, int] = field(factory=dict)
+    _said: SaidLately = field(factory=lambda: SaidLately(SAY_AGAIN_SECONDS))
+
+    def room(self, address: str) -> bool:
+        """Whether C{address} may begin one; otherwise it has to come again later."""
+        return self._slow.get(address, 0) < MAX_SLOW
+
+    def begin(self, address: str) -> CountedHandshake:
+        """A handshake of C{address} begins."""
+        # This machine itself is not slowed down.
+        slow = not is_loopback(address) and self._failures.blocked(address, self._clock.seconds())
+        if slow:
+            self._slow[address] = self._slow.get(address, 0) + 1
+        return CountedHandshake(self, address, slow)
+
+    def failed(self, address: str) -> None:
+        """One of C{address} failed."""
+        self._failures.failed(address, self._clock.seconds())
+
+    def news(self, address: str, why: str) -> bool:
+        """Whether something about C{address} was not said lately. Whoever tries things out on this machine
+        sees every line.
+        """
+        return is_loopback(address) or self._said.news((address, why), self._clock.seconds())
+
+    def over(self, address: str) -> None:
+        """One of C{address} that was slow is over."""
+        left = self._slow[address] - 1
+        if left:
+            self._slow[address] = left
+        else:
+            del self._slow[address]
+
+
+@define(eq=False)
+class CountedHandshake:
+    """A L{restreamer.cluster.link_protocol.Handshake}."""
+
+    _all: Handshakes
+    _address: str
+    _slow: bool
+    _counted: bool = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._counted = self._slow
+
+    def failed(self) -> float:
+        """Count it."""
+        self._all.failed(self._address)
+        return SLOW_SECONDS if self._slow else 0.0
+
+    def news(self, why: str) -> bool:
+        """Said once a minute."""
+        return self._all.news(self._address, why)
+
+    def over(self) -> None:
+        """Make room."""
+        if self._counted:
+            self._counted = False
+            self._all.over(self._address)
 
 
 def link_route(
@@ -40,7 +121,7 @@ def link_route(
     @param traffic: counts what all links of this route carry.
     """
 
-    failures = FailureWindow(MAX_FAILURES, FAILURE_SECONDS)
+    handshakes = Handshakes(clock)
 
     def route(request: HttpRequest) -> Reply | None:
         if request.path != UPGRADE_PATH:
@@ -53,10 +134,11 @@ def link_route(
             return FullReply(status=403, headers=_PLAIN, body=b"This node takes no links.\n")
 
         peer = request.peer
-        if not is_loopback(peer) and failures.blocked(peer, clock.seconds()):
-            return FullReply(
-                status=429, headers=_PLAIN + b"Retry-After: 60\r\n", body=b"Too many failures.\n"
-            )
+        if not handshakes.room(peer):
+            if handshakes.news(peer, _TOO_MANY):
+                _log.warn("links from {peer} refused: {why}", peer=peer, why=_TOO_MANY)
+            body = f"{_TOO_MANY.capitalize()}.\n".encode()
+            return FullReply(status=429, headers=_PLAIN + b"Retry-After: 5\r\n", body=body)
 
         def protocol() -> LinkProtocol:
             link = Link("server", node_id, accepted, nonce())
@@ -66,7 +148,7 @@ def link_route(
                 clock,
                 PULLER_IDLE_SECONDS,
                 peer,
-                refused=lambda: failures.failed(peer, clock.seconds()),
+                handshake=handshakes.begin(peer),
                 traffic=traffic,
             )
 

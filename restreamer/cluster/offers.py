@@ -8,11 +8,12 @@ from attrs import define, field, frozen
 
 from restreamer.cluster.selection import Choice, choose
 from restreamer.live.registry import StreamSettings
-from restreamer.m4f.records import StreamListed, StreamState
+from restreamer.logs import Logger
+from restreamer.m4f.records import MAX_LISTED, StreamListed, StreamState
 from restreamer.sources.input_slot import BackupRule, InputReports, RunningInput
 
-#: Streams one source may list.
-MAX_LISTED = 10_000
+_log = Logger()
+
 #: Links that may stand by to one source at once; more streams than that connect when they need it.
 MAX_STANDING = 64
 
@@ -45,6 +46,7 @@ class SourceOffer:
     @ivar away: its control link is lost: what it listed counts only where no other source lists it.
     @ivar gone: it has been away for a while: a name that only such sources list is listed by none.
     @ivar standing: links that stand by now.
+    @ivar fresh: names of a whole list that is coming, which replaces what is listed; None: none is.
     """
 
     address: str
@@ -61,7 +63,9 @@ class SourceOffer:
     away: bool = False
     gone: bool = False
     standing: int = 0
+    fresh: set[str] | None = None
     _begun: dict[str, float] = field(factory=dict, init=False)
+    _full: bool = field(default=False, init=False)
 
     def local_name(self, remote_name: str) -> str | None:
         """The name here of the source's stream; None when it is not taken."""
@@ -69,6 +73,21 @@ class SourceOffer:
             return remote_name
         head = self.prefix + "/"
         return remote_name[len(head) :] if remote_name.startswith(head) else None
+
+    def has_room(self, name: str) -> bool:
+        """Whether its entry of local name C{name} can be kept; warns the first time one cannot."""
+        kept = self.listed if self.fresh is None else self.fresh
+        # Twice as many while the list that replaces them comes, and no more, also when it never ends.
+        if name in self.listed or (len(kept) < MAX_LISTED and len(self.listed) < 2 * MAX_LISTED):
+            return True
+        if not self._full:
+            self._full = True
+            _log.warn(
+                "source {source} lists more than {most} streams: the rest is passed over",
+                source=self.address,
+                most=MAX_LISTED,
+            )
+        return False
 
     def choice(self, name: str) -> Choice:
         """What becomes of the source's stream of local name C{name}."""

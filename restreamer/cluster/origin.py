@@ -8,6 +8,7 @@ from twisted.internet.defer import Deferred
 
 from restreamer.cluster.catalogue import Catalogue
 from restreamer.cluster.file_catalogue import FileCatalogue
+from restreamer.cluster.listing import BoundedList
 from restreamer.cluster.relay import Relay, Relays
 from restreamer.cluster.seams import LinkWriter
 from restreamer.errors import Reason, Refused, RemoteProtocolError
@@ -15,6 +16,8 @@ from restreamer.live.registry import LiveEntry
 from restreamer.live.stream import Stream
 from restreamer.logs import Logger
 from restreamer.m4f.records import (
+    MAX_LISTED,
+    MAX_LOCATIONS,
     CatalogueComplete,
     Goodbye,
     Heartbeat,
@@ -67,15 +70,19 @@ class ControlServer:
         self._catalogue = catalogue
         self._utc = utc
         self._link: LinkWriter | None = None
+        self._streams: BoundedList[StreamListed] = BoundedList(MAX_LISTED, "streams", self._tell)
+        self._locations: BoundedList[VodListed] = BoundedList(MAX_LOCATIONS, "locations of files", self._tell)
 
     def link_up(self, link: LinkWriter) -> None:
         """Send the whole list, then changes as they come."""
         self._link = link
         for entry in self._catalogue.entries():
-            link.send(entry)
+            self._streams.put(entry)
+        self._streams.warn()
         if self._files is not None:
             for location in self._files.entries():
-                link.send(location)
+                self._locations.put(location)
+            self._locations.warn()
             self._files.follow(self)
         if self._load is not None:
             link.send(self._load())
@@ -83,9 +90,20 @@ class ControlServer:
         self._catalogue.follow(self)
 
     def catalogue_changed(self, change: StreamListed | StreamUnlisted | VodListed | VodUnlisted) -> None:
-        """Push a change at once."""
-        if self._link is not None:
-            self._link.send(change)
+        """Push a change at once; one of a name that is left out is none."""
+        if isinstance(change, StreamListed):
+            self._streams.put(change)
+            self._streams.warn()
+        elif isinstance(change, StreamUnlisted):
+            if self._streams.drop(change.name):
+                self._tell(change)
+                self._streams.refill()
+        elif isinstance(change, VodListed):
+            self._locations.put(change)
+            self._locations.warn()
+        elif self._locations.drop(change.name):
+            self._tell(change)
+            self._locations.refill()
 
     def record(self, record: Record) -> None:
         """A follower has nothing to tell but that it lives."""
@@ -109,6 +127,10 @@ class ControlServer:
         if self._files is not None:
             self._files.unfollow(self)
         self._link = None
+
+    def _tell(self, record: Record) -> None:
+        if self._link is not None:
+            self._link.send(record)
 
 
 def _is_fed(stream: Stream) -> bool:

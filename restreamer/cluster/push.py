@@ -3,6 +3,9 @@
 Seen from the media, a push link is a media link with its ends exchanged: L{PushClient} holds a
 L{MediaServer}, L{PushServer} a L{Puller}. What is special is the beginning: the offer, and the name that the
 server claims as for a publisher and gives back when the link ends.
+
+Nothing is offered to a node that the stream passed on its way here, nor while it does not run: otherwise two
+nodes that push one name into each other would keep its publisher out with his own echo.
 """
 
 from __future__ import annotations
@@ -12,12 +15,13 @@ from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
 
-from restreamer.cluster.connector import Node, Remote, link_service
+from restreamer.cluster.connector import LONGEST_PAUSE, Node, Remote, link_service
 from restreamer.cluster.origin import REFUSAL_CODES, MediaServer
 from restreamer.cluster.puller import Puller
 from restreamer.cluster.relay import Relays
 from restreamer.cluster.seams import LinkWriter
 from restreamer.errors import Refused, RemoteProtocolError
+from restreamer.failures import SaidLately
 from restreamer.live.registry import StreamRegistry
 from restreamer.live.silence import SilenceWatch
 from restreamer.live.stream import Stream
@@ -43,21 +47,37 @@ _log = Logger()
 OFFER_SECONDS = 5.0
 #: A stream that lost its input is still pushed for so long: its publisher may come back at once.
 LINGER_SECONDS = 5.0
+#: A push that was taken for so long was a good one: when it ends it is tried again at once.
+STEADY_SECONDS = 10.0
+#: Longest pause before a stream is offered again that was not taken, or not for long, seconds.
+LONGEST_OFFER_PAUSE = 30.0
+#: After so many seconds a node that takes pushes says again what became of one.
+SAY_AGAIN_SECONDS = 600.0
+#: Code of L{PullRefused}: the stream passed the other node already.
+LOOP = 508
+#: Why a stream is not offered that lost its input; nothing to tell anybody.
+NOT_RUNNING = "the stream does not run"
 
 
 class TakePoint(Protocol):
     """Grants the name of a pushed stream (L{restreamer.viewers.points.Publishing})."""
 
-    def take(self, request: OpenRequest, kick: Callable[[str], None]) -> Awaitable[Taken]:
+    def take(
+        self, request: OpenRequest, kick: Callable[[str], None], yields: Callable[[], bool] = ...
+    ) -> Awaitable[Taken]:
         """Pass the gate and claim the name.
 
+        @param yields: whether the name is given to a publisher that comes now.
         @raise restreamer.errors.Refused: (from the awaitable) when it is not granted.
         """
         ...
 
 
 class PushServer:
-    """The end that takes the stream; a L{restreamer.cluster.seams.LinkHandler} of one link."""
+    """The end that takes the stream; a L{restreamer.cluster.seams.LinkHandler} of one link.
+
+    @param said: what was said of pushes lately, over all links.
+    """
 
     def __init__(
         self,
@@ -66,7 +86,11 @@ class PushServer:
         node_id: bytes,
         utc: Callable[[], int],
         clock: Clock,
+        said: SaidLately | None = None,
     ) -> None:
+        self._said = said if said is not None else SaidLately(SAY_AGAIN_SECONDS)
+        self._since: float | None = None
+        self._line = ("", "")
         self._point = point
         self._registry = registry
         self._node_id = node_id
@@ -97,7 +121,12 @@ class PushServer:
             self._taking = Deferred.fromCoroutine(self._take(record))
             _ = self._taking.addErrback(self._failed)
         elif self._puller is not None:
-            self._puller.record(record)
+            try:
+                self._puller.record(record)
+            except RemoteProtocolError:
+                # A loop among them: the name is free before the link is.
+                self._release()
+                raise
         elif not isinstance(record, (Ping, Heartbeat, Goodbye)):
             raise RemoteProtocolError("push link", f"unexpected {type(record).__name__}")
 
@@ -120,6 +149,11 @@ class PushServer:
         if self._puller is not None:
             self._puller.link_down(reason)
             self._puller.stop(f"the push ended: {reason}")
+        if self._since is not None and self._clock.seconds() - self._since >= STEADY_SECONDS:
+            self._said.forget(self._line)
+        self._release()
+
+    def _release(self) -> None:
         taken, self._taken = self._taken, None
         if taken is not None:
             taken.release()
@@ -127,15 +161,23 @@ class PushServer:
     async def _take(self, offer: PushOffer) -> None:
         assert self._link is not None
         peer = self._link.peer_id.hex()[:8]
+        if self._link.peer_id == self._node_id:
+            self._link.send(PullRefused(code=LOOP, text="that is this node itself"))
+            self._link.close("that is this node itself")
+            return
         request = OpenRequest(
             name=offer.name, action="publish", proto=NODE_PROTO, peer=peer, user_agent="restreamer"
         )
         try:
-            taken = await self._point.take(request, self._kicked)
+            taken = await self._point.take(request, self._kicked, self._yields)
         except Refused as refusal:
-            _log.warn(
-                "push of {name} from node {node} refused: {why}", name=offer.name, node=peer, why=refusal.text
-            )
+            if self._said.news((offer.name, peer, refusal.text), self._clock.seconds()):
+                _log.warn(
+                    "push of {name} from node {node} refused: {why}",
+                    name=offer.name,
+                    node=peer,
+                    why=refusal.text,
+                )
             if self._link is not None:
                 self._link.send(PullRefused(code=REFUSAL_CODES[refusal.reason], text=refusal.text))
                 self._link.close(refusal.text)
@@ -144,7 +186,10 @@ class PushServer:
             taken.release()
             return
         self._taken = taken
-        _log.info("push of {name} from node {node} taken", name=offer.name, node=peer)
+        self._since = self._clock.seconds()
+        self._line = offer.name, peer
+        if self._said.news(self._line, self._since):
+            _log.info("push of {name} from node {node} taken", name=offer.name, node=peer)
         self._puller = puller = Puller(
             offer.stream,
             lambda: self._registry.obtain(offer.name, taken.settings),
@@ -162,7 +207,13 @@ class PushServer:
         puller.activate()
         puller.link_up(self._link)
 
+    def _yields(self) -> bool:
+        """Nothing comes over this push now: a publisher of the name goes before it."""
+        entry = self._registry.find(self._offer.name) if self._offer is not None else None
+        return self._puller is None or not self._puller.frames or entry is None or not entry.stream.running
+
     def _not_given(self, code: int, text: str) -> None:
+        self._release()
         if self._link is not None:
             self._link.close(f"it was offered and is not given: {text} ({code})")
 
@@ -186,7 +237,10 @@ class PushServer:
 class PushClient:
     """The end that has the stream; a L{restreamer.cluster.seams.ClientHandler}.
 
+    @param why_not: why the stream is not offered to the node of an id now; empty when it is.
     @ivar taken: the other node takes the stream now.
+    @ivar turned_away: the last link came to nothing, or to little, for a reason that was told.
+    @ivar declined: the id of the node to which the stream was not offered; empty when it was.
     """
 
     def __init__(
@@ -195,7 +249,14 @@ class PushClient:
         name: str,
         address: str,
         media: Callable[[], MediaServer],
+        clock: Clock,
+        why_not: Callable[[bytes], str] = lambda node_id: "",
     ) -> None:
+        self.turned_away = False
+        self.declined = b""
+        self._clock = clock
+        self._why_not = why_not
+        self._since = 0.0
         self.fruitful = False
         self.taken = False
         self._stream = stream
@@ -203,10 +264,19 @@ class PushClient:
         self._address = address
         self._make_media = media
         self._media: MediaServer | None = None
-        self._said = ""
+        self._said = SaidLately(float("inf"), 16)
+        self._told_of_it = False
 
     def link_up(self, link: LinkWriter) -> None:
-        """Offer the stream."""
+        """Offer the stream, unless it came from there."""
+        self.turned_away = True
+        why_not = self._why_not(link.peer_id)
+        self.declined = link.peer_id if why_not else b""
+        if why_not:
+            if why_not != NOT_RUNNING and self._said.news(why_not, self._clock.seconds()):
+                _log.info("push of {stream} to {there} waits: {why}", why=why_not, **self._names())
+            link.close(why_not)
+            return
         self._media = self._make_media()
         self._media.link_up(link)
         link.send(PushOffer(name=self._name, stream=self._stream))
@@ -220,11 +290,11 @@ class PushClient:
         if isinstance(record, Pull):
             if record.name != self._stream:
                 raise RemoteProtocolError("push link", "a pull of a stream that was not offered")
-            self.fruitful = self.taken = True
-            self._said = ""
-            _log.info(
-                "{stream} is pushed to {there}", stream=self._stream, there=f"{self._address}/{self._name}"
-            )
+            self.taken = True
+            self._since = self._clock.seconds()
+            self._told_of_it = False
+            if self._said.news("", self._since):
+                self._tell()
         self._media.record(record)
 
     def resumed(self) -> None:
@@ -236,6 +306,12 @@ class PushClient:
         """Say that we live."""
         if self._media is not None:
             self._media.beat()
+        if self.taken and self.turned_away and self._clock.seconds() - self._since >= STEADY_SECONDS:
+            self.fruitful = True
+            self.turned_away = False
+            self._said.clear()
+            if not self._told_of_it:
+                self._tell()
 
     def link_down(self, reason: str) -> None:
         """The push is over, until the next link."""
@@ -248,14 +324,15 @@ class PushClient:
 
     def _say(self, what: str) -> None:
         """Log what became of the push, once for each reason."""
-        if what != self._said:
-            self._said = what
-            _log.warn(
-                "push of {stream} to {there} {what}",
-                stream=self._stream,
-                there=f"{self._address}/{self._name}",
-                what=what,
-            )
+        if self._said.news(what, self._clock.seconds()):
+            _log.warn("push of {stream} to {there} {what}", what=what, **self._names())
+
+    def _tell(self) -> None:
+        self._told_of_it = True
+        _log.info("{stream} is pushed to {there}", **self._names())
+
+    def _names(self) -> dict[str, str]:
+        return {"stream": self._stream, "there": f"{self._address}/{self._name}"}
 
 
 class Push:
@@ -277,24 +354,32 @@ class Push:
     ) -> None:
         self.key = key
         self._clock = node.clock
+        self._node_id = node.node_id
+        self._followed: Stream | None = None
         self.client = PushClient(
             stream,
             name,
             remote.address,
             lambda: MediaServer(waiting, relays, node.node_id, node.utc, proto=""),
+            node.clock,
+            self._why_not,
         )
-        self._service = link_service(node, remote, "push", self.client)
+        self._service = link_service(node, remote, "push", self.client, self._longest_pause)
         self._wanted = False
         self._linger: Timer | None = None
         self._stopping: Deferred[Any] | None = None
 
-    def stream_runs(self, runs: bool) -> None:
-        """The stream began or ceased to run."""
-        if runs:
+    def follow(self, stream: Stream) -> None:
+        """The stream began or ceased to run, or comes another way now."""
+        self._followed = stream
+        if stream.running:
             self._cancel()
             if not self._wanted:
                 self._wanted = True
                 self._start()
+            elif self.client.declined and not self._why_not(self.client.declined):
+                self.client.declined = b""
+                self._end_service()
         elif self._wanted and self._linger is None:
             self._linger = self._clock.callLater(LINGER_SECONDS, self.stop)
 
@@ -302,11 +387,27 @@ class Push:
         """End the push; gives what fires when its link is closed."""
         self._cancel()
         self._wanted = False
+        self._end_service()
+        return self._stopping
+
+    def _end_service(self) -> None:
+        """Close the link; it begins anew when it is wanted."""
         if self._service.running:
             self._stopping = self._service.stopService()
             if self._stopping is not None:
                 _ = self._stopping.addErrback(lambda failure: None).addCallback(self._stopped)
-        return self._stopping
+
+    def _why_not(self, node_id: bytes) -> str:
+        stream = self._followed
+        if stream is None or stream.run is None or not stream.running:
+            return NOT_RUNNING
+        if node_id == self._node_id:
+            return "that is this node itself"
+        return "the stream comes from there" if node_id in stream.run.path else ""
+
+    def _longest_pause(self) -> float:
+        turned_away, self.client.turned_away = self.client.turned_away, False
+        return LONGEST_OFFER_PAUSE if turned_away else LONGEST_PAUSE
 
     def _stopped(self, result: object) -> object:
         self._stopping = None
@@ -354,8 +455,9 @@ class Pushes:
             push.stop()
         if now:
             self._by_name[name] = now
-        for push in now:
-            push.stream_runs(True)
+        if entry is not None:
+            for push in now:
+                push.follow(entry.stream)
 
     def names(self) -> tuple[str, ...]:
         """Streams that are pushed now."""
@@ -376,7 +478,7 @@ class Pushes:
             if pushes:
                 self._by_name[name] = pushes
         for push in self.of(name):
-            push.stream_runs(stream.running)
+            push.follow(stream)
 
     def stream_removed(self, stream: Stream) -> None:
         """It is gone for good."""

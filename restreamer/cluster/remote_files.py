@@ -19,6 +19,7 @@ from restreamer.errors import Reason, Refused, RemoteProtocolError
 from restreamer.logs import Logger
 from restreamer.m4f.file_index import FileIndex
 from restreamer.m4f.records import (
+    MAX_LOCATIONS,
     CatalogueComplete,
     FileAsk,
     FileIndexed,
@@ -37,7 +38,6 @@ _log = Logger()
 _Answer = TypeVar("_Answer")
 
 #: Locations one source may list.
-MAX_LOCATIONS = 1000
 #: Indexes kept, bytes and pieces, and seconds after which one is asked for again.
 INDEX_BYTES = 32 * 1024 * 1024
 INDEX_PIECES = 1000
@@ -76,6 +76,7 @@ class FileSource:
         self._hidden = hidden
         self._prefix = prefix + "/" if prefix else ""
         self._fresh: set[str] | None = None
+        self._full = False
 
     def remote_name(self, name: str) -> str:
         """What the source calls the file or location that is C{name} here."""
@@ -140,7 +141,17 @@ class FileSource:
         if not local or self._shelf.node_id in record.path:
             self._forget(name)
             return
-        if local not in self.listed and len(self.listed) >= MAX_LOCATIONS:
+        # Twice as many while the list that replaces them comes, and no more, also when it never ends.
+        kept = self.listed if self._fresh is None else self._fresh
+        full = len(kept) >= MAX_LOCATIONS or len(self.listed) >= 2 * MAX_LOCATIONS
+        if local not in self.listed and full:
+            if not self._full:
+                self._full = True
+                _log.warn(
+                    "source {source} lists more than {most} locations of files: the rest is passed over",
+                    source=self.address,
+                    most=MAX_LOCATIONS,
+                )
             return
         if self._fresh is not None:
             self._fresh.add(local)

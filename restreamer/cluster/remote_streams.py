@@ -14,7 +14,7 @@ from typing import Any
 
 from attrs import define, field
 
-from restreamer.cluster.offers import MAX_LISTED, BackupOffer, SourceOffer
+from restreamer.cluster.offers import BackupOffer, SourceOffer
 from restreamer.cluster.progress_marks import ProgressMarks
 from restreamer.cluster.selection import Choice
 from restreamer.facts import InputFacts
@@ -116,7 +116,7 @@ class RemoteStreams:
         if self._node_id in entry.path:
             self.unlisted(source, entry.name)
             return
-        if name not in source.listed and len(source.listed) >= MAX_LISTED:
+        if not source.has_room(name):
             return
         source.listed[name] = entry
         self._review(name)

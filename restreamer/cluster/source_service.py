@@ -264,7 +264,7 @@ class ClusterSource(Service):
             since=self._since,
             bytes_in=traffic.bytes_in,
             bytes_out=traffic.bytes_out,
-            listed=len(self.offer.listed),
+            listed=0 if self.offer.gone else len(self.offer.listed),
             pulled=self._streams.pulled_from(self.offer),
             standbys=self.offer.standing,
             losses=self._losses,
@@ -280,7 +280,7 @@ class ClusterSource(Service):
         self.connected = True
         self._since = self._node.utc()
         self._peer_id = link.peer_id
-        self._fresh = set()
+        self._fresh = self.offer.fresh = set()
         if self.files is not None:
             self.files.control_up()
         self._cancel_away()
@@ -301,7 +301,7 @@ class ClusterSource(Service):
             self._streams.unlisted(self.offer, record.name)
         elif isinstance(record, CatalogueComplete):
             self.fruitful = True
-            fresh, self._fresh = self._fresh, None
+            fresh, self._fresh, self.offer.fresh = self._fresh, None, None
             if fresh is not None:
                 self._streams.keep_only(self.offer, fresh)
                 self._streams.set_away(self.offer, False)
@@ -325,7 +325,7 @@ class ClusterSource(Service):
         self._since = self._node.utc()
         self._losses += 1
         self._remote.traffic.trouble = reason
-        self._fresh = None
+        self._fresh = self.offer.fresh = None
         if self.files is not None:
             self.files.control_down()
         _log.warn("source {source}: lost: {reason}", source=self._remote.address, reason=reason)

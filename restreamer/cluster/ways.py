@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from attrs import evolve
 from typing_extensions import override
 
 from restreamer.live.splice import Splice, shown_until
@@ -156,6 +157,7 @@ class Passing(Way):
         self._index = 0
         self._behind = True
         self._aside: SegmentOpening | None = None
+        self._longer: SegmentOpening | None = None
         self._added = False
         self.live = False
         if at_once:
@@ -176,15 +178,18 @@ class Passing(Way):
         self._index = 0
         held = stream.open
         self._behind = False
-        self._aside = None
+        self._aside = self._longer = None
         if held is not None and held.opening == opening:
             return
         if held is not None and self._cut_otherwise(opening, held):
             self._aside = opening
             self._added = False
             return
-        if any(entry.number == number for entry in stream.window.of_run(self.run.run_id)):
+        closed = [entry.number for entry in stream.window.of_run(self.run.run_id)]
+        if number in closed:
             self._behind = True
+            if held is None and number == closed[0]:
+                self._longer = opening
         elif self.writer is None and held is not None and number == held.opening.number:
             # The other input opened it otherwise: it is not ours to go on with. The next one is.
             self._behind = True
@@ -221,6 +226,8 @@ class Passing(Way):
             self._power()
         self.live = True
         if self._behind:
+            if self._longer is not None and self.writer is not None:
+                self._go_beyond(self._longer, frames)
             return
         held = self.stream.open
         if self._aside is not None:
@@ -240,6 +247,28 @@ class Passing(Way):
                 return
         self._power().frames(frames)
         self.host.took(frames)
+
+    def _go_beyond(self, longer: SegmentOpening, frames: Sequence[Frame]) -> None:
+        """Show what the source has in a segment that ended here before: its ingest closed it short.
+
+        It goes to a segment that is open here until the source's next one begins, and then void.
+        """
+        shown = shown_until(self.stream)
+        fresh = [frame for frame in frames if frame.dts > shown.get(frame.track_id, frame.dts - 1)]
+        if not fresh:
+            return
+        if self.stream.open is None:
+            self._power().open(
+                evolve(
+                    longer,
+                    number=longer.number + 1,
+                    start=fresh[0].dts,
+                    discontinuity=False,
+                    independent=False,
+                )
+            )
+        self._power().frames(fresh)
+        self.host.took(fresh)
 
     @override
     def part(self, record: PartClose) -> None:
@@ -268,6 +297,7 @@ class Passing(Way):
             return
         if self._behind or held is None or held.opening.number != number:
             self._behind = True
+            self._longer = None
             last = stream.window.last_number
             if (
                 self.writer is not None
@@ -278,6 +308,7 @@ class Passing(Way):
                 self.host.damaged(number)
             return
         self._behind = True
+        self._longer = None
         if self._power().close(record.duration, record.checksum) is None:
             self.host.damaged(number)
 
@@ -303,6 +334,7 @@ class Mapping(Way):
     def __init__(self, host: Host, stream: Stream, run: RunInfo, splice: Splice, tracks: Tracks) -> None:
         super().__init__(host, stream, run)
         self.splice = splice
+        self._onto = stream.run.run_id if stream.run is not None else None
         self.number = 0
         self.tracks = tracks
         self._newest: int | None = None
@@ -310,6 +342,15 @@ class Mapping(Way):
     def begun(self, newest: int) -> None:
         """What comes from segment C{newest} on was not looked at when the content was matched."""
         self._newest = newest
+
+    @override
+    def take(self, sent: Sent) -> None:
+        """Take it, unless another run began here meanwhile: the distance is that to the one before."""
+        run = self.stream.run
+        if self.writer is None and (run is None or run.run_id != self._onto):
+            self.host.enter(self.run, [sent])
+        else:
+            super().take(sent)
 
     @override
     def open(self, record: SegmentOpen) -> None:

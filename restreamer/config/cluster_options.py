@@ -56,8 +56,9 @@ def _source(statement: Statement, around: Surroundings) -> SourceConfig | None:
     node = read_node(statement, argument, "source HOST[:PORT]")
     found: dict[str, object] = {}
     shared = SharedOptions(around, placeholder=True)
-    only: list[str] | None = None
-    hidden: list[str] = []
+    only: list[Argument] | None = None
+    hidden: list[Argument] = []
+    bare: list[Statement] = []
     own_key = ""
     for each in served(statement.block or (), SOURCE, around.warn):
         word = each.word
@@ -67,6 +68,8 @@ def _source(statement: Statement, around: Surroundings) -> SourceConfig | None:
             own_key = read_cluster_key(each, around.warn)
         elif word == "only":
             only = [*(only or ()), *_patterns(each, 0)]
+            if not each.arguments:
+                bare.append(each)
         elif word == "except":
             hidden += _patterns(each, 1)
         elif word == "prefix":
@@ -80,6 +83,10 @@ def _source(statement: Statement, around: Surroundings) -> SourceConfig | None:
     if isinstance(node, str):
         around.warn(argument.place, node + "://", _LEFT_OUT.format(word="source"))
         return None
+    if only:
+        for each in bare:
+            around.warn(each.place, "only", "without a name it adds nothing to the names of the others")
+    _in_vain(only or [], hidden, str(found.get("prefix", "")), around.warn)
     key = own_key or around.cluster_key
     if not key:
         raise values.wrong(statement, argument, _NO_KEY)
@@ -88,18 +95,38 @@ def _source(statement: Statement, around: Surroundings) -> SourceConfig | None:
         port=node[1],
         tls=node[2],
         cluster_key=key,
-        only=None if only is None else tuple(dict.fromkeys(only)),
-        except_=tuple(dict.fromkeys(hidden)),
+        only=None if only is None else tuple(dict.fromkeys(each.text for each in only)),
+        except_=tuple(dict.fromkeys(each.text for each in hidden)),
         place=statement.place,
         **found,  # type: ignore[arg-type]
         **shared.finish(around.cluster_key or own_key),
     )
 
 
-def _patterns(statement: Statement, low: int) -> list[str]:
+def _patterns(statement: Statement, low: int) -> list[Argument]:
     values.no_block(statement)
     given = values.arguments(statement, low, MAX_PATTERNS, f"{statement.word} NAME…;")
-    return [values.pattern(statement, argument) for argument in given]
+    for argument in given:
+        values.pattern(statement, argument)
+    return list(given)
+
+
+def _in_vain(only: Sequence[Argument], hidden: Sequence[Argument], prefix: str, warn: Warn) -> None:
+    """Warn of patterns that cannot do what they are there for."""
+    if prefix:
+        for word, arguments in (("only", only), ("except", hidden)):
+            for each in arguments:
+                if each.text.startswith(prefix + "/"):
+                    rest = each.text[len(prefix) + 1 :]
+                    text = f"{each.text} is a name here, so {prefix}/{each.text} there: is {rest} meant?"
+                    warn(each.place, word, text)
+    names = {each.text for each in hidden}
+    for each in only:
+        parts = each.text.split("/")
+        hiding = [each.text, *("/".join(parts[:count]) + "/*" for count in range(1, len(parts)))]
+        hides = next((pattern for pattern in hiding if pattern in names), None)
+        if hides is not None:
+            warn(each.place, "only", f"{each.text} does not exist here: except {hides} hides it")
 
 
 def read_peers(statements: Sequence[Statement], around: Surroundings) -> tuple[PeerConfig, ...]:

@@ -15,7 +15,7 @@ from attrs import frozen
 from restreamer.config.build import build, pem_file
 from restreamer.config.grammar import Statement, read_statements
 from restreamer.config.include import MAX_BYTES, ConfigFileError, FileReader, expanded, no_include
-from restreamer.config.model import Configuration, ConfigWarning, Place
+from restreamer.config.model import NAME_PLACEHOLDER, Configuration, ConfigWarning, Place, StreamConfig
 from restreamer.config.words import CERTIFICATES, EXAMPLE_KEYS, SECRET_WORDS
 
 NEAR = os.path.join("conf", "restreamer.conf")
@@ -50,9 +50,9 @@ def parse(text: str, path: str = "restreamer.conf") -> Loaded:
 def load(path: str) -> Loaded:
     """The configuration in the file C{path} and in what it includes.
 
-    Besides the warnings of the text there is one for each storage folder and certificate file that does not
-    exist, one for each file with a secret in it that everybody on the machine can read, and one when there is
-    no port at all.
+    Besides the warnings of the text there is one for each storage folder, certificate file and film that does
+    not exist, one for each file with a secret in it that everybody on the machine can read, and one when
+    there is no port at all.
     @raise ConfigError: always this, whatever is in the files or keeps them from being read.
     """
     reader = FileReader()
@@ -68,6 +68,7 @@ def load(path: str) -> Loaded:
             *warnings,
             *open_secrets,
             *_missing_storages(configuration),
+            *_missing_films(configuration),
             *_certificates(statements),
             *_deaf(configuration, path),
         ),
@@ -119,6 +120,42 @@ def _missing_storages(configuration: Configuration) -> list[ConfigWarning]:
         for storage in vod.storages
         if not os.path.isdir(storage)
     ]
+
+
+def _missing_films(configuration: Configuration) -> list[ConfigWarning]:
+    """A warning for each film that is named and cannot be read; an absent folder has one of its own."""
+    streams: list[StreamConfig] = [
+        *configuration.streams.values(),
+        *(template.stream for template in configuration.templates.values()),
+    ]
+    named: dict[tuple[Place, str], tuple[str, str]] = {}
+    for stream in streams:
+        for each in stream.inputs:
+            if each.scheme == "file" and NAME_PLACEHOLDER not in each.url:
+                named.setdefault((each.place, each.path), ("input", each.host))
+    backups = [each.backup for each in streams] + [each.backup for each in configuration.sources]
+    for backup in backups:
+        if backup is not None:
+            vod, _, path = backup.path.partition("/")
+            named.setdefault((backup.place, path), ("backup", vod))
+    warnings: list[ConfigWarning] = []
+    for (place, path), (word, vod) in named.items():
+        known = configuration.vods.get(vod)
+        storages = [each for each in known.storages if os.path.isdir(each)] if known is not None else []
+        found = [each for each in storages if _is_film(each, path)]
+        if storages and not found:
+            text = f"there is no file {path} in any storage of vod {vod} (links are not followed)"
+            warnings.append(_warning(place, word, text))
+        elif found and not os.access(os.path.join(found[0], path), os.R_OK):
+            text = f"the file {path} of vod {vod} may not be read by this user"
+            warnings.append(_warning(place, word, text))
+    return warnings
+
+
+def _is_film(storage: str, path: str) -> bool:
+    """Whether C{path} is a regular file below C{storage}, with no link on the way."""
+    whole = os.path.join(os.path.realpath(storage), path)
+    return os.path.isfile(whole) and os.path.realpath(whole) == whole
 
 
 def _certificates(statements: Sequence[Statement]) -> list[ConfigWarning]:

@@ -138,6 +138,11 @@ class SegmentCutter:
         self.forced += 1
         return True
 
+    def was_short(self, end: int) -> bool:
+        """Whether the segment, closed at C{end}, was ended before the grid would have: the publisher left."""
+        early = end < min(self._line, self._force) - SLACK_TICKS
+        return early and end - self.start < self.grid - SLACK_TICKS
+
     def longest(self) -> int:
         """Ticks a segment may last: what TARGETDURATION promises."""
         return self.grid + TARGET_MARGIN_TICKS

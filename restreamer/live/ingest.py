@@ -29,7 +29,7 @@ MAX_FRAME_BYTES = 8 * 1024 * 1024
 BREAK_SPACING = TICKS_PER_SECOND
 
 
-def _nothing() -> None:
+def _nothing(*_: object) -> None:
     """Used when nobody wants to be told."""
 
 
@@ -56,6 +56,7 @@ class Ingest:
     @ivar began: told whenever its frames have taken the stream: with the first one, and when it takes the
         stream back, with a keyframe, from what was shown while it was silent.
     @ivar backup: it is what the stream shows when nothing else feeds it; never takes the stream back.
+    @ivar forced: told how many segments of this run were ended by force so far, at each.
     """
 
     stream: Stream
@@ -67,6 +68,7 @@ class Ingest:
     ended: Callable[[str], None]
     began: Callable[[], None] = _nothing
     backup: bool = False
+    forced: Callable[[int], None] = _nothing
     counters: IngestCounters = field(factory=IngestCounters, init=False)
     timeline: Timeline = field(factory=Timeline, init=False)
     _cutter: RunCutter = field(init=False)
@@ -213,5 +215,8 @@ class Ingest:
     def _note(self, segment: Segment | None) -> None:
         """Remember a segment that was closed."""
         if segment is not None:
-            self.counters.forced = self._cutter.cutter.forced
             self.ledger.note(self.stream.name, segment.number, segment.discontinuity_sequence)
+            forced = self._cutter.cutter.forced
+            if forced > self.counters.forced:
+                self.counters.forced = forced
+                self.forced(forced)

@@ -49,6 +49,7 @@ class RunCutter:
     _peaks: dict[int, int] = field(factory=dict, init=False)
     _bytes: int = field(default=0, init=False)
     _frames: int = field(default=0, init=False)
+    _odd: bool = field(default=False, init=False)
 
     def configure(self, tracks: Tracks) -> None:
         """The tracks of the segments opened from here on."""
@@ -60,6 +61,9 @@ class RunCutter:
 
         What the grid must know of the frames before comes from the window. The stream has a run with at least
         one segment, open or closed.
+
+        A segment that the ingest ended early, because its publisher left, and the one behind it are not
+        measured: nodes that did not hear of it close other ones there, and the same again after that.
         """
         run = self.stream.run
         assert run is not None
@@ -88,8 +92,11 @@ class RunCutter:
             start = segment.start
             for track_id, flags, dts, _, size in segment.rows():
                 self._pass(track_id, start + dts, flags & 1 == 1, size, video)
+        self._odd = bool(closed) and self.cutter.was_short(closed[0].end)
         if builder is None:
-            self._measure(closed[0].duration)
+            if not self._odd:
+                self._measure(closed[0].duration)
+            self._sizes.clear()
             return
         self.cutter.resume(builder.opening.number, builder.opening.start)
         self._sizes.clear()
@@ -181,8 +188,10 @@ class RunCutter:
         if boundary is not None and boundary - self.cutter.start <= self.cutter.longest():
             duration = max(1, boundary - self.cutter.start)
         segment = writer.close(duration)
-        if segment is not None:
+        if segment is not None and not self._odd:
             self._measure(duration)
+        self._odd = False
+        self._sizes.clear()
         return segment
 
     def lasting(self) -> int:

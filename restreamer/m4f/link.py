@@ -260,7 +260,7 @@ class Link:
         data = mac_input(label, self._hello, self._challenge, self._binding, tail)
         key = matching_key(self._keys if server else self._keys[:1], data, claimed)
         if key is None:
-            raise self._refuse("wrong proof")
+            raise self._refuse("wrong proof: another cluster_key")
         try:
             features = decode_features(tail)
         except RemoteProtocolError as error:
@@ -291,4 +291,5 @@ class Link:
 
     def _refused(self, text: bytes) -> RemoteProtocolError:
         shown = "".join(c if c.isprintable() else "?" for c in text[:256].decode("utf-8", "replace"))
-        return RemoteProtocolError(WHERE, f"the peer refuses: {shown}")
+        hint = " (is cluster_key the same at both ends?)" if shown == NOT_AUTHORISED else ""
+        return RemoteProtocolError(WHERE, f"the peer refuses: {shown}{hint}")

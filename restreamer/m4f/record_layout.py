@@ -30,10 +30,13 @@ from restreamer.m4f.record_values import NODE_ID_SIZE
 KIB = 1024
 #: Largest payload of a control record, of all catalogue records before CatalogueComplete, of a media record.
 MAX_CONTROL = 64 * KIB
-MAX_CATALOGUE = 4 * KIB * KIB
+MAX_CATALOGUE = 32 * KIB * KIB
 MAX_MEDIA = 33 * KIB * KIB
-#: Most streams a catalogue may list.
-MAX_LISTED = 10_000
+#: Most streams a catalogue lists: with the longest names, titles and paths they fit into L{MAX_CATALOGUE}.
+#: What a peer lists beyond that is passed over by whoever keeps the list.
+MAX_LISTED = 20_000
+#: Most locations of files a list has.
+MAX_LOCATIONS = 1000
 #: Longest title, reason or text, bytes of UTF-8; the writer cuts.
 MAX_TEXT = 1024
 #: Longest name of a file (a location, C{/}, a path), bytes of UTF-8.

@@ -21,7 +21,6 @@ from restreamer.m4f.record_layout import (
     MAX_CATALOGUE,
     MAX_CONTROL,
     MAX_FILE_INDEX,
-    MAX_LISTED,
     MAX_MEDIA,
     RECORD_HEAD_SIZE,
     RECORD_HEAD_STRUCT,
@@ -154,14 +153,14 @@ class RecordReader:
     @ivar skipped: records of unknown type passed over so far.
     """
 
-    __slots__ = ("_buffer", "_catalogue_size", "_listed", "_skip", "skipped")
+    __slots__ = ("_buffer", "_catalogue_size", "_complete", "_skip", "skipped")
 
     def __init__(self) -> None:
         self.skipped = 0
         self._buffer = bytearray()
         self._skip = 0
         self._catalogue_size = 0
-        self._listed: int | None = 0
+        self._complete = False
 
     def receive(self, data: bytes) -> list[Record]:
         """Take the next bytes of the link and give the records they complete.
@@ -198,7 +197,7 @@ class RecordReader:
                 record = decode(bytes(memoryview(buffer)[begin:offset]))
             except (struct.error, ConstructError) as error:
                 raise RemoteProtocolError("M4F record", f"{name} of {length} bytes is cut short") from error
-            if self._listed is not None:
+            if not self._complete:
                 self._count_catalogue(record, length)
             records.append(record)
         del buffer[:offset]
@@ -215,13 +214,10 @@ class RecordReader:
         self.skipped += 1
 
     def _count_catalogue(self, record: Record, length: int) -> None:
-        """Bound the first catalogue: until it is complete its names and bytes are counted."""
+        """Bound the first catalogue: until it is complete its bytes are counted."""
         if isinstance(record, values.StreamListed):
             self._catalogue_size += RECORD_HEAD_SIZE + length
-            self._listed = (self._listed or 0) + 1
-            if self._catalogue_size > MAX_CATALOGUE or self._listed > MAX_LISTED:
-                raise RemoteProtocolError(
-                    "M4F catalogue", f"more than {MAX_LISTED} streams or {MAX_CATALOGUE} bytes"
-                )
+            if self._catalogue_size > MAX_CATALOGUE:
+                raise RemoteProtocolError("M4F catalogue", f"more than {MAX_CATALOGUE} bytes")
         elif isinstance(record, values.CatalogueComplete):
-            self._listed = None
+            self._complete = True

@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from restreamer.m4f.control_payloads import heartbeats
-from restreamer.m4f.record_layout import MAX_CATALOGUE, MAX_CONTROL, MAX_LISTED, MAX_MEDIA, RecordType
+from restreamer.m4f.record_layout import (
+    MAX_CATALOGUE,
+    MAX_CONTROL,
+    MAX_LISTED,
+    MAX_LOCATIONS,
+    MAX_MEDIA,
+    RecordType,
+)
 from restreamer.m4f.record_stream import RecordReader, encode_record
 from restreamer.m4f.record_values import (
     MAX_PATH,
@@ -44,6 +51,7 @@ __all__ = [
     "MAX_CATALOGUE",
     "MAX_CONTROL",
     "MAX_LISTED",
+    "MAX_LOCATIONS",
     "MAX_MEDIA",
     "MAX_PATH",
     "NODE_ID_SIZE",

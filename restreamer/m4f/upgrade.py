@@ -27,6 +27,12 @@ _LOCATION = re.compile(
     r"(?:\[(?P<v6>[0-9A-Fa-f:.]{2,45})\]|(?P<host>[A-Za-z0-9._-]{1,253}))"
     r"(?::(?P<port>[0-9]{1,5}))?/m4f/?(?:[?#].*)?"
 )
+_PARTS = re.compile(r"((?:[A-Za-z][A-Za-z0-9+.-]*:)?//)?([^/?#]*)([^?#]*)", re.DOTALL)
+#: What an answer means that a node gives.
+_MEANINGS = {
+    b"403": "instead of 101: it takes no links, most likely it has no cluster_key",
+    b"429": "instead of 101: too many failed attempts from this address, most likely a wrong cluster_key",
+}
 _STATUS = re.compile(rb"HTTP/1\.[01] ([0-9]{3})(?: [^\r\n]*)?")
 
 
@@ -68,7 +74,7 @@ class Place:
         matched = _LOCATION.fullmatch(location)
         if matched is None:
             raise RemoteProtocolError(
-                _WHERE, f"redirected to {location[:200]!r}, which is no node's {UPGRADE_PATH}"
+                _WHERE, f"redirected to {_shown(location)[:200]!r}, which is no node's {UPGRADE_PATH}"
             )
         tls = matched["scheme"].lower() == "https"
         port = int(matched["port"]) if matched["port"] else 443 if tls else 80
@@ -78,6 +84,17 @@ class Place:
         if self.tls and not tls:
             raise RemoteProtocolError(_WHERE, f"redirected from HTTPS to {there}: not followed")
         return there
+
+
+def _shown(location: str) -> str:
+    """A Location for logs: without user, password and query."""
+    matched = _PARTS.match(location)
+    assert matched is not None
+    before, authority, path = matched[1] or "", matched[2], matched[3]
+    if "@" in path:
+        # A password with a slash in it, most likely.
+        return f"{before}…"
+    return f"{before}{authority.rpartition('@')[2]}{path}"
 
 
 def upgrade_request(host: str) -> bytes:
@@ -159,7 +176,8 @@ def _check_head(head: bytes) -> None:
         if location:
             raise Moved(matched[1].decode(), location)
     if matched[1] != b"101":
-        raise RemoteProtocolError(_WHERE, f"answered with status {matched[1].decode()} instead of 101")
+        meaning = _MEANINGS.get(matched[1], "instead of 101")
+        raise RemoteProtocolError(_WHERE, f"answered with status {matched[1].decode()} {meaning}")
     for line in lines:
         name, colon, value = line.partition(b":")
         if not colon:

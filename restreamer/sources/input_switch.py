@@ -213,7 +213,10 @@ class InputSwitch:
             _ = self._stop_slot(before)
         if self._fed_last is not None and self._fed_last is not slot:
             self.switches += 1
-            _log.info("stream {name}: now fed by {url}", name=self.name, url=slot.plan.url)
+            if not slot.plan.backup:
+                _log.info("stream {name}: now fed by {url}", name=self.name, url=slot.plan.url)
+        if slot.plan.backup:
+            _log.warn("stream {name}: showing the backup {url}", name=self.name, url=slot.plan.url)
         self._fed_last = slot
         self._watch.begin(now, self.progress())
         for other in list(self._slots.values()):
@@ -453,7 +456,6 @@ class InputSwitch:
             if slot is not self._feeding and slot.state is InputState.TRYING:
                 _ = self._stop_slot(slot)
         elif slot.state is InputState.IDLE and now >= self._dry_since + rule.timeout:
-            _log.warn("stream {name}: showing the backup {url}", name=self.name, url=slot.plan.url)
             self._start(slot)
 
     def _stand_by(self) -> None:

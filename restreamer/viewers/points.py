@@ -13,6 +13,7 @@ from restreamer.live.registry import Claim, StreamRegistry, StreamSettings
 from restreamer.live.silence import SilenceWatch
 from restreamer.live.stream import Stream
 from restreamer.seams import Clock, Gate, OpenRequest
+from restreamer.viewers.gate import NODE_PROTO
 from restreamer.viewers.waiting import WaitingRoom
 
 Kick = Callable[[str], None]
@@ -29,6 +30,8 @@ class IngestMaker:
     """Makes the L{Ingest} of a run: knows the node's identity, clock and ledger.
 
     @param node_id: 16 bytes. @param utc: UTC ticks now. @param run_id: a fresh 64-bit number per call.
+    @param forced: gives, for the name of a stream that a run begins for, who is told how many segments of the
+        run were ended by force.
     """
 
     def __init__(
@@ -37,7 +40,9 @@ class IngestMaker:
         node_id: bytes,
         utc: Callable[[], int],
         run_id: Callable[[], int],
+        forced: Callable[[str], Callable[[int], None]] = lambda name: _nothing,
     ) -> None:
+        self._forced = forced
         self._registry = registry
         self._node_id = node_id
         self._utc = utc
@@ -67,6 +72,7 @@ class IngestMaker:
             ended=ended,
             began=began,
             backup=backup,
+            forced=self._forced(name),
         )
 
 
@@ -107,6 +113,8 @@ class Publishing:
         self._kicks: dict[str, Kick] = {}
         self._watches: dict[str, SilenceWatch] = {}
         self._ingesting: dict[str, Ingest] = {}
+        self._holders: dict[str, Claim] = {}
+        self._yields: dict[str, Callable[[], bool]] = {}
 
     async def publish(self, request: OpenRequest, kick: Kick) -> Ingest:
         """Grant a publisher its sink.
@@ -117,13 +125,13 @@ class Publishing:
         settings = self._settings_of(request.name)
         if settings is None:
             raise Refused(Reason.NOT_FOUND, f"publishing to {request.name} is not configured here")
-        claim = await self._claim(request.name)
+        claim = await self._claim(request)
         try:
             ingest = self._ingests.ingest(
                 request.name, settings, lambda reason: self._ended(claim), lambda: self.fed(request.name)
             )
         except BaseException:
-            self._registry.release(claim)
+            self._ended(claim)
             raise
         self._kicks[request.name] = kick
         self._ingesting[request.name] = ingest
@@ -137,9 +145,12 @@ class Publishing:
         watch.start()
         return ingest
 
-    async def take(self, request: OpenRequest, kick: Kick) -> Taken:
+    async def take(
+        self, request: OpenRequest, kick: Kick, yields: Callable[[], bool] = lambda: False
+    ) -> Taken:
         """Grant a name to somebody who brings whole segments: another node that pushes.
 
+        @param yields: whether it gives way to a publisher that comes now.
         @raise Refused: as L{publish}.
         """
         await self._gate.open(request)
@@ -147,18 +158,27 @@ class Publishing:
         settings = self._settings_of(name)
         if settings is None:
             raise Refused(Reason.NOT_FOUND, f"publishing to {name} is not configured here")
-        claim = await self._claim(name)
+        claim = await self._claim(request)
         self._kicks[name] = kick
+        self._yields[name] = yields
         return Taken(settings, lambda: self.fed(name), lambda: self._ended(claim))
 
-    async def _claim(self, name: str) -> Claim:
-        """Take the name; from a publisher that has been silent for a while, too: it may be dead."""
+    async def _claim(self, request: OpenRequest) -> Claim:
+        """Take the name; from a publisher that has been silent for a while, too: it may be dead. And from
+        a push that brings nothing now: it may be waiting for this very publisher.
+        """
+        name = request.name
+        yields = self._yields.get(name)
+        if yields is not None and request.proto != NODE_PROTO and yields():
+            self.kick(name, "a publisher takes over")
+            self._ended(self._holders[name])
         watch = self._watches.get(name)
         ingest = self._ingesting.get(name)
         if watch is not None and ingest is not None and watch.silent_for() >= TAKE_OVER_SECONDS:
             self.kick(name, "another publisher takes over")
             ingest.end("another publisher takes over")
-        return await self._registry.claim(name, "publish")
+        claim = self._holders[name] = await self._registry.claim(name, "publish")
+        return claim
 
     def publishers(self) -> tuple[str, ...]:
         """Names that have a publisher now."""
@@ -171,6 +191,11 @@ class Publishing:
             kick(reason)
 
     def _ended(self, claim: Claim) -> None:
+        if self._holders.get(claim.name) is not claim:
+            # It gave way before.
+            return
+        del self._holders[claim.name]
+        self._yields.pop(claim.name, None)
         self._kicks.pop(claim.name, None)
         self._ingesting.pop(claim.name, None)
         watch = self._watches.pop(claim.name, None)

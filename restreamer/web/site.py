@@ -38,9 +38,13 @@ _TYPES: Final = {
     ".txt": b"text/plain; charset=utf-8",
 }
 _POLICY: Final = (
-    b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
-    b"media-src 'self' blob:; worker-src 'self' blob:; base-uri 'none'; form-action 'none'; frame-ancestors "
+    b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'%b; "
+    b"media-src 'self' blob:%b; worker-src 'self' blob:; base-uri 'none'; form-action 'none'; "
+    b"frame-ancestors %b"
 )
+#: Where the player may fetch media beside the page's own host: a peer it is redirected to, or the host of an
+#: C{url_prefix}. Neither list is known to the page, and peers of peers are known to nobody here.
+_ANY_HOST: Final = b" http: https:"
 
 
 class SiteRequest(Request):
@@ -152,19 +156,18 @@ class NotFound(Leaf):
 
 
 class Page(Leaf):
-    """A file of the package, read once.
+    """A file of the package, read once."""
 
-    @ivar framed: whether other sites may show it in a frame.
-    """
-
-    def __init__(self, name: str, framed: bool = False, max_age: int = 0) -> None:
+    def __init__(self, name: str, player: bool = False, max_age: int = 0) -> None:
+        """@param player: other sites may show it in a frame, and it plays media of other hosts."""
         super().__init__()
         file = _PAGES / name
         self._body = file.read_bytes()
         self._type = _TYPES[file.suffix]
         self._etag = b'"%s"' % hashlib.sha256(self._body).hexdigest()[:32].encode()
         self._cache = b"public, max-age=%d" % max_age if max_age else b"no-cache"
-        self._policy = _POLICY + (b"*" if framed else b"'none'")
+        media = _ANY_HOST if player else b""
+        self._policy = _POLICY % (media, media, b"*" if player else b"'none'")
 
     @override
     def answer(self, request: Request) -> bytes:
@@ -259,7 +262,7 @@ class Root(Resource):
 
     def __init__(self, streams: StreamApi, facts: ServerFacts, node: NodeApi | None = None) -> None:
         super().__init__()
-        self._player = Page("embed.html", framed=True)
+        self._player = Page("embed.html", player=True)
         self._none = NotFound()
         self._status = Page("status.html")
         files = Resource()

@@ -9,9 +9,10 @@ from typing_extensions import override
 
 from restreamer.cluster.origin import ControlServer
 from restreamer.cluster.peers import Peer, Peers, PublicPlace
-from restreamer.cluster.push import Push, Pushes, PushServer
+from restreamer.cluster.push import SAY_AGAIN_SECONDS, Push, Pushes, PushServer
 from restreamer.cluster.seams import LinkHandler
 from restreamer.errors import Refused
+from restreamer.failures import SaidLately
 from restreamer.live.stream import Stream
 from restreamer.m4f.link import Authorised
 from restreamer.m4f.records import NodeLoad
@@ -43,13 +44,16 @@ class Neighbour(RigNode):
         self.playing = Playing(gate, self.waiting, elsewhere=self.peers.elsewhere)
         self.targets: dict[str, list[tuple[str, str]]] = {}
         self.pushes = Pushes(self.registry, self._pushes_of)
+        self._pushes_said = SaidLately(SAY_AGAIN_SECONDS)
 
     @override
     def _handler(self, event: Authorised) -> LinkHandler:
         if event.purpose == "control":
             return ControlServer(self.catalogue, self.utc.ticks, load=lambda: self.load)
         if event.purpose == "push":
-            return PushServer(self.publishing, self.registry, self.node_id, self.utc.ticks, self.clock)
+            return PushServer(
+                self.publishing, self.registry, self.node_id, self.utc.ticks, self.clock, self._pushes_said
+            )
         return super()._handler(event)
 
     def peer(self, to: str) -> Peer:

@@ -7,7 +7,7 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
 
-from restreamer.cluster import remote_streams
+from restreamer.cluster import offers
 from restreamer.cluster.catalogue import BEAT_HOLDS, MAX_PATH, Catalogue
 from restreamer.cluster.offers import SourceOffer
 from restreamer.cluster.remote_streams import HOLD_SECONDS, RemoteStreams
@@ -158,7 +158,7 @@ class RemoteTests(RemoteCase):
         self.assertEqual((fake.pulls, offer.listed), ([], {}))
 
     def test_limit(self) -> None:
-        self.patch(remote_streams, "MAX_LISTED", 3)
+        self.patch(offers, "MAX_LISTED", 3)
         fake, offer = self.source()
         for index in range(10):
             self.streams.listed(offer, listed(f"n{index}"))

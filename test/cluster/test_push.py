@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from twisted.internet.defer import Deferred
+from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
@@ -10,7 +13,17 @@ from typing_extensions import override
 from restreamer.cluster.origin import MediaServer
 from restreamer.cluster.push import PushClient, PushServer
 from restreamer.errors import Refused, RemoteProtocolError
-from restreamer.m4f.records import Goodbye, Ping, Pull, PullRefused, PushOffer, Record, SegmentClose
+from restreamer.m4f.records import (
+    Goodbye,
+    Ping,
+    Pull,
+    PullAccepted,
+    PullRefused,
+    PushOffer,
+    Record,
+    RunInfo,
+    SegmentClose,
+)
 from restreamer.seams import OpenRequest
 from restreamer.testing.cluster_rig import ClusterRig
 from restreamer.viewers.points import Taken
@@ -131,6 +144,81 @@ class PushTests(SynchronousTestCase):
         self.rig.run(20)
         self.assertFalse(self.a.registry.claimed(TO) or self.b.registry.claimed(TO))
 
+    def test_an_encoder_that_returns_into_a_circle(self) -> None:
+        """Its own echo does not keep it out, whenever it comes back."""
+        self.a.push(TO, "b", TO)
+        self.b.push(TO, "a", TO)
+        for away in (0.3, 1, 2, 4, 6):
+            publisher = self.a.publish(TO)
+            self.rig.run(4)
+            publisher.leave()
+            for _ in range(round(away / 0.1)):
+                self.rig.run(0.1)
+                self.assertFalse(self.a.registry.claimed(TO), away)
+
+    def test_to_oneself(self) -> None:
+        """Nothing is offered; it is said once."""
+        said = hear(self)
+        self.a.push(TO, "a", TO)
+        publisher = self.a.publish(TO)
+        self.rig.run(90)
+        publisher.leave()
+        self.rig.run(0.5)
+        self.assertFalse(self.a.registry.claimed(TO))
+        self.assertEqual(len([line for line in said if "leads to this node itself" in line]), 1)
+        self.assertEqual(len([line for line in said if "push of" in line]), 1)
+
+    def test_it_comes_another_way_now(self) -> None:
+        """What came from there is offered at once when it is not from there any more."""
+        self.a.push(TO, "b", TO)
+        self.b.push(TO, "a", TO)
+        publisher = self.a.publish(TO)
+        self.rig.run(60)
+        publisher.leave()
+        self.rig.run(2.5)
+        self.b.publishing.kick(TO, "the configuration changed")
+        self.rig.run(0.1)
+        self.b.publish(TO)
+        self.rig.run(0.5)
+        self.assertTrue(self.a.registry.claimed(TO))
+        self.rig.run(2)
+        stream = self.a.stream(TO)
+        assert stream is not None and stream.run is not None
+        self.assertEqual(stream.run.path, (self.b.node_id, self.a.node_id))
+        self.assertTrue(stream.running)
+
+    def test_taken_and_ended_again_and_again(self) -> None:
+        """Offered with growing pauses, and said once at either end."""
+        said = hear(self)
+        self.a.push(FROM, "b", TO)
+        self.a.publish(FROM)
+        for _ in range(1200):
+            self.rig.run(0.1)
+            self.b.publishing.kick(TO, "not today")
+        attempts = self.rig.network.attempts
+        self.assertLess(attempts, 30)
+        self.assertGreater(attempts, 5)
+        lines = [line for line in said if "push" in line]
+        self.assertEqual(
+            sorted(lines),
+            [
+                f"push of {TO} from node {self.a.node_id.hex()[:8]} taken",
+                f"push of {FROM} to b/{TO} ended: not today",
+                f"{FROM} is pushed to b/{TO}",
+            ],
+        )
+        self.rig.run(45)
+        self.assertEqual(said[-1], f"{FROM} is pushed to b/{TO}")
+
+    def test_refused_and_refused(self) -> None:
+        """Both ends say it once."""
+        said = hear(self)
+        self.b.publish(TO)
+        self.a.push(FROM, "b", TO)
+        self.a.publish(FROM)
+        self.rig.run(120)
+        self.assertEqual(len([line for line in said if "refused: stream" in line]), 2)
+
     def test_renewed(self) -> None:
         """Another target beside one that stays: that one notices nothing; what left is let go."""
         c, d = Neighbour(self.rig, "c"), Neighbour(self.rig, "d")
@@ -170,6 +258,19 @@ class PushTests(SynchronousTestCase):
         self.rig.run(1)
         self.assertFalse(self.b.registry.claimed(TO))
         self.assertEqual(self.a.pushes.names(), ())
+
+
+def hear(case: SynchronousTestCase) -> list[str]:
+    """What is logged from now on."""
+    said: list[str] = []
+
+    def observer(event: LogEvent) -> None:
+        said.append(formatEvent(event))
+
+    observing = cast(ILogObserver, observer)
+    globalLogPublisher.addObserver(observing)
+    case.addCleanup(globalLogPublisher.removeObserver, observing)
+    return said
 
 
 class SaidWrong:
@@ -235,6 +336,45 @@ class WordsTests(SynchronousTestCase):
         self.rig.run(6)
         self.assertEqual(self.link.closed, ["offered nothing in time"])
 
+    def test_a_loop(self) -> None:
+        """An echo lets go of the name before its link is gone; so does what is offered and not given."""
+        run = RunInfo(1, 0, self.node.node_id, (self.node.node_id, b"p" * 16))
+        for answer in (PullAccepted("a", run, "", 180_000), PullRefused(508, "a loop")):
+            server = self.server()
+            server.record(PushOffer("live/a", "a"))
+            self.assertTrue(self.node.registry.claimed("live/a"))
+            try:
+                server.record(answer)
+            except RemoteProtocolError as error:
+                self.assertIn("a loop", str(error))
+            self.assertFalse(self.node.registry.claimed("live/a"))
+            server.link_down("over")
+
+    def test_from_oneself(self) -> None:
+        self.link.peer_id = self.node.node_id
+        self.server().record(PushOffer("live/a", "a"))
+        self.assertFalse(self.node.registry.claimed("live/a"))
+        self.assertEqual(self.link.closed, ["that is this node itself"])
+
+    def test_a_publisher_goes_before_what_brings_nothing(self) -> None:
+        """A push without a frame gives way to a publisher, not to another push."""
+        server = self.server()
+        server.record(PushOffer("live/a", "a"))
+        other = OpenRequest(name="live/a", action="publish", proto="m4f", peer="p")
+        self.assertIsInstance(self.take(other), Refused)
+        request = OpenRequest(name="live/a", action="publish", proto="rtmp", peer="p", password="secret")
+        kicked: list[str] = []
+        publishing = Deferred.fromCoroutine(self.node.publishing.publish(request, kicked.append))
+        ingest = self.successResultOf(publishing)
+        self.assertEqual(self.link.closed, ["a publisher takes over"])
+        server.link_down("a publisher takes over")
+        self.assertTrue(self.node.registry.published("live/a"))
+        self.node.publishing.kick("live/a", "still his")
+        self.assertEqual(kicked, ["still his"])
+        self.assertIsInstance(self.take(request), Refused)
+        ingest.end("left")
+        self.assertFalse(self.node.registry.claimed("live/a"))
+
     def test_gone_before_it_was_granted(self) -> None:
         """The link ends while the gate decides: the name is not kept."""
         decided: Deferred[None] = Deferred()
@@ -253,7 +393,11 @@ class WordsTests(SynchronousTestCase):
     def test_the_client(self) -> None:
         node = self.node
         client = PushClient(
-            "a", "live/a", "there:80", lambda: MediaServer(node.waiting, node.relays, b"", node.utc.ticks)
+            "a",
+            "live/a",
+            "there:80",
+            lambda: MediaServer(node.waiting, node.relays, b"", node.utc.ticks),
+            node.clock,
         )
         client.link_up(self.link)
         self.assertEqual(self.link.sent, [PushOffer("live/a", "a")])

@@ -12,7 +12,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
 
-from restreamer.cluster import file_link, file_server, remote_files
+from restreamer.cluster import file_link, file_server, origin, remote_files
 from restreamer.cluster.file_catalogue import FileCatalogue
 from restreamer.cluster.file_link import ASK_SECONDS, IDLE_SECONDS
 from restreamer.cluster.file_server import FileServer
@@ -360,6 +360,17 @@ class ListTests(FileCase):
         self.origin.locations.set_own([f"l{number}" for number in range(50)])
         edge = self.edge("edge", "origin")
         self.assertEqual(len(edge.listed_locations()), 10)
+
+    def test_the_server_lists_no_more(self) -> None:
+        """A location that goes makes room for one that was left out."""
+        self.patch(origin, "MAX_LOCATIONS", 10)
+        names = [f"l{number:02}" for number in range(15)]
+        self.origin.locations.set_own(names)
+        edge = self.edge("edge", "origin")
+        self.assertEqual(list(edge.listed_locations()), names[:10])
+        self.origin.locations.set_own(names[1:])
+        self.rig.run(1)
+        self.assertEqual(list(edge.listed_locations()), names[1:11])
 
 
 class LostTests(FileCase):

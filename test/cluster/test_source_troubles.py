@@ -6,9 +6,14 @@ import itertools
 import random
 import time
 
-from restreamer.cluster.offers import MAX_LISTED
 from restreamer.live.ledger import Ledger
-from restreamer.m4f.records import CatalogueComplete, StreamListed, StreamState, StreamUnlisted
+from restreamer.m4f.records import (
+    MAX_LISTED,
+    CatalogueComplete,
+    StreamListed,
+    StreamState,
+    StreamUnlisted,
+)
 from restreamer.sources.input_slot import LONGEST_SETTLE
 from restreamer.testing.cluster_rig import Publisher, RigNode
 from test.cluster.splicing import times
@@ -239,7 +244,7 @@ class ListTests(RigCase):
     """A source that is let in, and lists what nobody can mean (M07, M10)."""
 
     def test_a_million_names(self) -> None:
-        """Ten thousand are taken, the rest costs nothing, also where it is counted what the list holds."""
+        """Only as many as a list may have are taken, also where it is counted what the list holds."""
         _, edge = self.rig.chain("origin", "edge")
         source = edge.sources["origin"]
         source.resettle((), (), self.rig.settings, 10.0, 0)

@@ -21,7 +21,7 @@ CONTENT = av(24, gop=25)
 OTHER = [evolve(frame, data=frame.data[::-1]) for frame in CONTENT]
 
 
-class _Case(SynchronousTestCase):
+class SwitchCase(SynchronousTestCase):
     """Two ingest nodes, C{a} and C{b}; an edge that pulls from one of them."""
 
     def build(self, error: int = 0, contents: Sequence[Sequence[Frame]] = (CONTENT, CONTENT)) -> None:
@@ -59,7 +59,7 @@ class _Case(SynchronousTestCase):
         self.assertEqual([e for e in edge.tap.events if e.startswith("run")], ["run 100"])
 
 
-class SameContentTests(_Case):
+class SameContentTests(SwitchCase):
     """One encoder, two ingest nodes."""
 
     @settings(deadline=None, max_examples=60, derandomize=True)
@@ -215,7 +215,7 @@ class SameContentTests(_Case):
         )
 
 
-class OtherContentTests(_Case):
+class OtherContentTests(SwitchCase):
     """What is not the same is not mapped: one break, numbers rise, time stays true."""
 
     def switched(self, edge: Edge, make_before_break: bool) -> None:
@@ -315,7 +315,7 @@ class OtherContentTests(_Case):
         self.switched(Edge("e"), False)
 
 
-class SameRunTests(_Case):
+class SameRunTests(SwitchCase):
     """Two relays of one origin."""
 
     @override

@@ -401,3 +401,47 @@ class HeldTests(SynchronousTestCase):
     def test_protocols_of_others(self) -> None:
         found = parse("stream s { input publish://; protocols dash hls; }")
         self.assertEqual([(each.column, each.word) for each in found.warnings], [(40, "dash")])
+
+
+class ListWarningTests(SynchronousTestCase):
+    """Lists of a source that cannot do what they are there for."""
+
+    def told(self, body: str) -> list[tuple[str, str]]:
+        return [(each.word, each.text) for each in parse(HEAD + f"source h {{ {body} }}").warnings]
+
+    def test_nothing_to_say(self) -> None:
+        for body in (
+            "only a live/b; except live/*x y;".replace("*x", "z"),
+            "only live/*; except live/private;",
+            "only;",
+            "prefix eu; only a eu2/b; except b;",
+        ):
+            with self.subTest(body):
+                self.assertEqual(self.told(body), [])
+
+    def test_hidden(self) -> None:
+        hidden = "does not exist here: except"
+        self.assertEqual(
+            self.told("except live/* b; only a b live/a live/x/* live/*;"),
+            [
+                ("only", f"b {hidden} b hides it"),
+                ("only", f"live/a {hidden} live/* hides it"),
+                ("only", f"live/x/* {hidden} live/* hides it"),
+                ("only", f"live/* {hidden} live/* hides it"),
+            ],
+        )
+
+    def test_with_its_prefix(self) -> None:
+        self.assertEqual(
+            self.told("prefix eu; only eu/a; except eu/b/*;"),
+            [
+                ("only", "eu/a is a name here, so eu/eu/a there: is a meant?"),
+                ("except", "eu/b/* is a name here, so eu/eu/b/* there: is b/* meant?"),
+            ],
+        )
+
+    def test_a_bare_one_beside_names(self) -> None:
+        self.assertEqual(
+            self.told("only a; only;"),
+            [("only", "without a name it adds nothing to the names of the others")],
+        )

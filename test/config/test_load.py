@@ -149,6 +149,42 @@ class LoadTests(SynchronousTestCase):
         os.chmod(path, 0o640)
         self.assertEqual(load.load(path).warnings, ())
 
+    def test_missing_films(self) -> None:
+        """A film that is named and not there, or may not be read, is a warning with its place."""
+        self.write("films/here.mp4", b"")
+        os.symlink("here.mp4", os.path.join(self.folder, "films", "link.mp4"))
+        head = f"http 80;\ncluster_key {KEY};\nvod v {{ storage films; }}\nvod w {{ storage none; }}\n"
+        found = self.load(
+            head + "stream a { input file://v/here.mp4; backup v/gone.mp4; }\n"
+            "stream b { input publish://; input file://v/x/gone.mp4; }\n"
+            "stream c file://v/link.mp4;\n"
+            "template t { prefix t; input file://v/%s; backup v/gone.mp4; }\n"
+            "stream d { template t; }\n"
+            "source h { backup v/none.mp4 timeout=2; }\n"
+            "stream e file://w/any.mp4;\n"
+        )
+        told = [(each.line, each.column, each.word, each.text.split(" (")[0]) for each in found.warnings]
+        of_v = "in any storage of vod v"
+        self.assertEqual(
+            sorted(told),
+            [
+                (4, 1, "storage", f"vod w: there is no folder {os.path.abspath(self.folder)}/none"),
+                (5, 37, "backup", f"there is no file gone.mp4 {of_v}"),
+                (6, 36, "input", f"there is no file x/gone.mp4 {of_v}"),
+                (7, 10, "input", f"there is no file link.mp4 {of_v}"),
+                (8, 30, "input", f"there is no file d {of_v}"),
+                (8, 43, "backup", f"there is no file gone.mp4 {of_v}"),
+                (10, 12, "backup", f"there is no file none.mp4 {of_v}"),
+            ],
+        )
+
+    def test_a_film_that_may_not_be_read(self) -> None:
+        self.write("films/here.mp4", b"")
+        self.patch(os, "access", lambda path, mode: False)
+        found = self.load("http 80;\nvod v { storage films; }\nstream a file://v/here.mp4;\n")
+        self.assertEqual([each.word for each in found.warnings], ["input"])
+        self.assertIn("may not be read", found.warnings[0].text)
+
     def test_no_port(self) -> None:
         self.assertEqual([each.word for each in self.load("").warnings], ["http"])
 

@@ -266,6 +266,19 @@ class BadTests(SynchronousTestCase):
         self.assertEqual([len(e.segment.frames()) for e in origin.closed], [100] * 10)
         still_true(origin)
 
+    def test_segments_without_a_keyframe_are_told_of(self) -> None:
+        """One keyframe every 12 s: each end by force is told, with the count; ends at keyframes are not."""
+        for gop, forced in ((50, False), (300, True)):
+            with self.subTest(gop=gop):
+                origin, ingest = self.fresh()
+                told: list[int] = []
+                ingest.forced = told.append
+                origin.play(ingest, av(40, gop=gop))
+                ingest.end("done")
+                self.assertEqual(told, list(range(1, len(told) + 1)))
+                self.assertEqual(len(told), sum(not e.segment.independent for e in origin.closed))
+                self.assertEqual(bool(told), forced)
+
     def test_a_push_costs_the_same_per_frame(self) -> None:
         """Thousands of frames in one push must not be looked at again for each of them."""
         frames = [Frame(2, index * 1920, 0, True, b"x" * 20) for index in range(8_000)]

@@ -64,6 +64,13 @@ class ResponseTests(SynchronousTestCase):
             )
             self.assertIn(f"status {status[:3].decode()}", str(error))
 
+    def test_what_a_node_means(self) -> None:
+        for status, words in ((b"429", "wrong cluster_key"), (b"403", "it has no cluster_key")):
+            error = self.assertRaises(
+                RemoteProtocolError, UpgradeResponse().receive, b"HTTP/1.1 " + status + b" x\r\n\r\n"
+            )
+            self.assertIn(words, str(error))
+
     def test_no_upgrade(self) -> None:
         for data in (
             b"HTTP/1.1 101 Switching Protocols\r\n\r\n",
@@ -139,6 +146,20 @@ class MovedTests(SynchronousTestCase):
         ):
             self.assertRaises(RemoteProtocolError, Place("a", 80).moved_to, location)
         self.assertRaises(RemoteProtocolError, Place("a", 443, True).moved_to, "http://b/m4f")
+
+    def test_no_password_is_told(self) -> None:
+        """What a log may show of a Location."""
+        for location, shown in (
+            ("http://user:geheim@b/m4f", "'http://b/m4f'"),
+            ("http://user:ge@heim@b/m4f", "'http://b/m4f'"),
+            ("http://user:geheim/x@b/m4f", "'http://…'"),
+            ("//user:geheim@b/m4f", "'//b/m4f'"),
+            ("user:geheim@b", "'b'"),
+            ("ftp://b/m4f?token=geheim", "'ftp://b/m4f'"),
+        ):
+            error = self.assertRaises(RemoteProtocolError, Place("a", 80).moved_to, location)
+            self.assertIn(f"redirected to {shown}, which", str(error))
+            self.assertNotIn("heim", str(error))
 
     @_SETTINGS
     @given(st.text(max_size=60))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
+from typing import cast
 
 from attrs import define, field
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
+from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
 
@@ -351,6 +353,33 @@ class BackupTests(_Case):
         self.last("a").reports.delivered()
         self.assertEqual(switch.feeding, "a")
         self.assertTrue(self.last("backup").stopped)
+
+    def test_the_log_says_what_is_shown(self) -> None:
+        """That the backup is shown is said when it is; why it cannot be is said once per reason."""
+        told: list[str] = []
+
+        def observer(event: LogEvent) -> None:
+            if event.get("log_namespace", "").startswith("restreamer.sources"):
+                told.append(formatEvent(event))
+
+        seen = cast(ILogObserver, observer)
+        globalLogPublisher.addObserver(seen)
+        self.addCleanup(globalLogPublisher.removeObserver, seen)
+        self.feed(BackupRule(3.0))
+        self.clock.advance(3.1)
+        for _ in range(10):
+            self.last("backup").reports.lost("no storage has it")
+            self.clock.pump([1.0] * 40)
+        self.assertGreater(self.names().count("backup"), 5)
+        said = [line for line in told if "backup" in line]
+        self.assertEqual(said, ["stream film: backup: no storage has it"])
+        self.last("backup").reports.lost("it is no film")
+        self.clock.pump([1.0] * 40)
+        self.last("backup").reports.delivered()
+        said = [line for line in told if "backup" in line]
+        self.assertEqual(
+            said[1:], ["stream film: backup: it is no film", "stream film: showing the backup backup"]
+        )
 
     def test_shown_at_the_start(self) -> None:
         """Also when no input has ever delivered."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from restreamer.cluster import file_link, remote_files
-from restreamer.m4f.record_layout import MAX_FILE_SEGMENTS
+from restreamer.m4f.record_layout import MAX_FILE_SEGMENTS, MAX_LOCATIONS
 from restreamer.media.timebase import TICKS_PER_SECOND
 from restreamer.mp4.boxes import MAX_MOOV
 from restreamer.mp4.file_track import MAX_SECONDS
@@ -29,7 +29,7 @@ class DocumentTests(SynchronousTestCase):
             f"MiB, {plan.FORCED_FRAMES:,} frames |",
             f"{paced.AHEAD_SECONDS:.0f} s ahead of real time",
             f"takes nothing for {paced.STALL_SECONDS:.0f} s",
-            f"| {remote_files.MAX_LOCATIONS:,} |",
+            f"| {MAX_LOCATIONS:,}: the first ones;",
             f"| {file_link.ASK_SECONDS:.0f} s, {file_link.MAX_ASKS} at once",
             f"multiple of {FILE_SEGMENT_TICKS // TICKS_PER_SECOND} s",
             f"up to {remote_files.SEGMENT_BYTES >> 20} MiB of segments",

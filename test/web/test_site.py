@@ -172,7 +172,10 @@ class SiteCase(TestCase):
             self.assertEqual(status, 200, path)
             self.assertIn(f"Content-Type: {kind}", head)
             self.assertIn("Content-Security-Policy: default-src 'none'; script-src 'self';", head)
-            self.assertEqual("frame-ancestors *" in head, "embed.html" in path)
+            player = "embed.html" in path
+            self.assertEqual("frame-ancestors *" in head, player)
+            self.assertIn(f"connect-src 'self'{' http: https:' if player else ''};", head)
+            self.assertIn(f"media-src 'self' blob:{' http: https:' if player else ''};", head)
             self.assertNotIn("Server:", head)
             self.assertTrue(body)
             etag = head.split("ETag: ")[1].split("\r\n")[0]
