@@ -53,7 +53,8 @@ class WindowTests(SynchronousTestCase):
         window.segment_count = 6
         for number in range(120, 124):
             window.add(segment(number), RUN, D)
-            self.assertEqual([e.number for e in window.entries], list(range(max(116, number - 5), number + 1)))
+            listed = [e.number for e in window.entries]
+            self.assertEqual(listed, list(range(max(116, number - 5), number + 1)))
         window.clear()
         window.add(segment(7), RUN, D)
         self.assertEqual([e.number for e in window.entries], [7])
