@@ -123,13 +123,19 @@ class Deciding(Way):
         by_us = self._before is not None and self._before.in_power
         return self.stream.fed and not by_us
 
-    def _may_tell(self, way: Way | None, late: bool, newest: int) -> bool:
-        """Whether more may tell: of a run of another ingest node that is too short to tell by, or late."""
+    def _may_tell(self, way: Mapping | None, late: bool, newest: int) -> bool:
+        """Whether more may tell: of a run of another ingest node that is too short to tell by, or late.
+
+        What one ingest node dates later is not late but again.
+        """
         shown = self.stream.run
         run = self.run
-        if shown is None or (shown.ingest_node, shown.path[0]) == (run.ingest_node, run.path[0]):
+        if shown is None:
             return False
-        return late or (way is None and lasts(self.run, self._sent, newest) < YOUNG)
+        elsewhere = (shown.ingest_node, shown.path[0]) != (run.ingest_node, run.path[0])
+        if way is not None:
+            return late and (elsewhere or way.splice.match.offset > -REPLAYED)
+        return elsewhere and lasts(run, self._sent, newest) < YOUNG
 
     def _finish_shown(self, sent: Sequence[Sent]) -> list[Sent]:
         """What the source still has of the run that was shown ends it here, too, before another one begins.
