@@ -335,7 +335,7 @@ class RemoteStreams:
             if self._busy(name):
                 # Its viewers came while it was static.
                 demand.want()
-            elif fed.switch.running:
+            elif fed.switch.running and not demand.started:
                 fed.switch.stop()
         elif (demand.title, demand.path) != (entry.title, entry.path):
             demand.title = entry.title

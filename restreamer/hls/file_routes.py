@@ -108,7 +108,6 @@ class FileRoutes:
             return FullReply(status=200, headers=_PRIVATE_HEADERS, body=body)
         return reply
 
-
     async def _written(self, key: tuple[str, int, str], index: FileIndex) -> FullReply:
         """A long playlist: once, however many ask for it meanwhile."""
         body: bytes = await self._in_thread(_body, index, key[2])

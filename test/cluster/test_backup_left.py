@@ -75,9 +75,7 @@ class LeavingTests(RigCase):
 
         def begin(settings: StreamSettings, reports: InputReports, standby: bool) -> Any:
             remote = edge.remote_node("origin")
-            return MediaPull(
-                edge.link_node(), remote, edge.registry, "x", "x", settings, reports, standby
-            )
+            return MediaPull(edge.link_node(), remote, edge.registry, "x", "x", settings, reports, standby)
 
         made = self.stream(edge, "x", PlannedInput("m4f://origin/x", begin, None, linked=True))
         return origin, edge, made

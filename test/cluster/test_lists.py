@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from attrs import define, field
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
@@ -283,6 +285,21 @@ class RemoteTests(RemoteCase):
         self.assertEqual(fake.running, [])
         self.registry.want("a")
         self.assertEqual(len(fake.pulls), 2)
+
+    def test_somebody_waits_when_it_is_listed(self) -> None:
+        """Who waits for the name asks for it the moment it is offered: the pull that begins then goes on."""
+        fake, offer = self.source(linger=5.0)
+
+        class Waits:
+            def supply_changed(listener, name: str) -> None:
+                self.registry.want(name)
+
+            def __getattr__(listener, name: str) -> Callable[..., None]:
+                return lambda *_: None
+
+        self.registry.listen(Waits())  # type: ignore[arg-type]
+        self.streams.listed(offer, listed("a", running=False))
+        self.assertEqual(fake.running, ["a"])
 
     def test_viewers_keep_their_stream_when_another_source_takes_over(self) -> None:
         one, first = self.source()
