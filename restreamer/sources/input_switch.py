@@ -38,6 +38,8 @@ _log = Logger()
 #: How often the progress of the feeding input is looked at, with a backup and without, seconds.
 LOOK_EVERY = 0.5
 LOOK_SELDOM = 1.0
+#: Seconds a better input gets to take over while another one feeds.
+EASY_PATIENCE = 6.0
 _AVAILABLE = (InputState.IDLE, InputState.STANDBY)
 
 
@@ -401,7 +403,7 @@ class InputSwitch:
         inputs = [slot for slot in self.slots if not slot.plan.backup]
         for slot in inputs:
             tried = slot.state is InputState.TRYING and not slot.overdue
-            if tried and now >= slot.tried_at + slot.plan.patience:
+            if tried and now >= slot.tried_at + self._patience(slot):
                 slot.overdue = True
                 self._failed()
                 if not self._wanted:
@@ -417,6 +419,12 @@ class InputSwitch:
             self._decide_backup(now)
         if self._wanted:
             self._stand_by()
+
+    def _patience(self, slot: InputSlot) -> float:
+        """How long C{slot} gets to deliver: longer while another feeds, as it may wait for a keyframe."""
+        feeding = self._feeding
+        dry = feeding is None or feeding.plan.backup
+        return slot.plan.patience if dry else max(slot.plan.patience, EASY_PATIENCE)
 
     def _find_one(self, inputs: list[InputSlot], ready: list[InputSlot]) -> None:
         """Nothing feeds: somebody has to be tried."""
@@ -498,7 +506,7 @@ class InputSwitch:
             if plan.backup or plan.external:
                 continue
             if slot.state is InputState.TRYING and not slot.overdue:
-                moments.append(slot.tried_at + plan.patience)
+                moments.append(slot.tried_at + self._patience(slot))
             elif slot.state in _AVAILABLE:
                 if feeding is None or feeding.plan.backup:
                     moments.append(plan.not_before())

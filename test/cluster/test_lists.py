@@ -290,14 +290,16 @@ class RemoteTests(RemoteCase):
         """Who waits for the name asks for it the moment it is offered: the pull that begins then goes on."""
         fake, offer = self.source(linger=5.0)
 
-        class Waits:
-            def supply_changed(listener, name: str) -> None:
-                self.registry.want(name)
+        registry = self.registry
 
-            def __getattr__(listener, name: str) -> Callable[..., None]:
+        class Waits:
+            def supply_changed(self, name: str) -> None:
+                registry.want(name)
+
+            def __getattr__(self, name: str) -> Callable[..., None]:
                 return lambda *_: None
 
-        self.registry.listen(Waits())  # type: ignore[arg-type]
+        self.registry.listen(Waits())
         self.streams.listed(offer, listed("a", running=False))
         self.assertEqual(fake.running, ["a"])
 

@@ -36,7 +36,9 @@ class OtherEncode(StageCase):
         cls.two = stage.node("two")
         cls.edge = stage.edge("edge", cls.one, cls.two)
         stage.publish(cls.one, STREAM)
+        cls.edge.wait_alive(STREAM, 20.0)
         stage.publish(cls.two, STREAM, OTHER)
+        cls.two.wait_alive(STREAM, 20.0)
 
     def uses(self, node: Node, seconds: float = 15.0) -> None:
         """Wait until the edge takes the stream from C{node}."""
