@@ -14,10 +14,10 @@ from attrs import frozen
 
 from restreamer.cluster.peers import Peer
 from restreamer.errors import Reason, Refused
+from restreamer.http1.play_request import play_request
 from restreamer.http1.refusal import redirection
 from restreamer.http1.reply import FullReply, HttpRequest, Reply, Route
 from restreamer.seams import Gate
-from restreamer.vod.http_play import open_request
 
 _NO_METHOD: Final = FullReply(
     status=405, headers=b"Allow: GET, HEAD, OPTIONS\r\nAccess-Control-Allow-Origin: *\r\n"
@@ -73,7 +73,7 @@ def balancer_route(balancers: Callable[[], Mapping[str, Balancer]], gate: Gate) 
     async def answer(balancer: Balancer, rest: str, request: HttpRequest) -> Reply:
         name, _, file = rest[1:].rpartition("/")
         proto = "hls" if file.endswith((".m3u8", ".ts")) else "tshttp"
-        await gate.open(open_request(name, proto, request, part=file.endswith(".ts")))
+        await gate.open(play_request(name, proto, request, part=file.endswith(".ts")))
         peer = balancer.pick(name)
         query = f"?{request.query}" if request.query else ""
         return redirection(f"{peer.public.http}{quote(rest)}{query}")

@@ -8,6 +8,7 @@ These objects stop in the assembly: below it travel plain values.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TypeVar
 
 from attrs import evolve, field, frozen
 from typing_extensions import override
@@ -152,13 +153,7 @@ class PushConfig:
 
     def for_stream(self, name: str) -> PushConfig:
         """This push with C{%s} replaced by the stream's name."""
-        if NAME_PLACEHOLDER not in self.url:
-            return self
-        return evolve(
-            self,
-            url=self.url.replace(NAME_PLACEHOLDER, name),
-            path=self.path.replace(NAME_PLACEHOLDER, name),
-        )
+        return _named(self, name)
 
     @override
     def __str__(self) -> str:
@@ -195,13 +190,21 @@ class InputConfig:
 
     def for_stream(self, name: str) -> InputConfig:
         """This input with C{%s} replaced by the stream's name."""
-        if NAME_PLACEHOLDER not in self.url:
-            return self
-        return evolve(
-            self,
-            url=self.url.replace(NAME_PLACEHOLDER, name),
-            path=self.path.replace(NAME_PLACEHOLDER, name),
-        )
+        return _named(self, name)
+
+
+_Place = TypeVar("_Place", InputConfig, PushConfig)
+
+
+def _named(place: _Place, name: str) -> _Place:
+    """C{place} with the placeholder in its URL replaced by a stream's name."""
+    if NAME_PLACEHOLDER not in place.url:
+        return place
+    return evolve(
+        place,
+        url=place.url.replace(NAME_PLACEHOLDER, name),
+        path=place.path.replace(NAME_PLACEHOLDER, name),
+    )
 
 
 @frozen(kw_only=True)

@@ -26,10 +26,10 @@ from restreamer.hls.file_playlist import (
     parse_file_segment_uri,
 )
 from restreamer.hls.master import needs_master
+from restreamer.http1.play_request import play_request
 from restreamer.http1.reply import FullReply, HttpRequest, Reply, Route
 from restreamer.m4f.file_index import FileIndex
 from restreamer.seams import Gate, OpenRequest
-from restreamer.vod.http_play import open_request
 from restreamer.vod.keep import Kept, SingleFlight
 from restreamer.vod.packaged import PackagedFiles
 from restreamer.vod.seams import InThread
@@ -80,7 +80,7 @@ class FileRoutes:
         if request.method not in ("GET", "HEAD"):
             return PREFLIGHT if request.method == "OPTIONS" else WRONG_METHOD
         kind = PLAYLISTS.get(file)
-        wanted = open_request(name, "hls", request, part=kind is None)
+        wanted = play_request(name, "hls", request, part=kind is None)
         return self._segment(wanted, file) if kind is None else self._playlist(wanted, kind)
 
     async def _segment(self, wanted: OpenRequest, uri: str) -> Reply:

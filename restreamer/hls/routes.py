@@ -15,7 +15,6 @@ import re
 import zlib
 from collections.abc import Awaitable, Sequence
 from typing import Final, Protocol
-from urllib.parse import unquote_plus
 from weakref import WeakKeyDictionary
 
 from attrs import define, field
@@ -34,6 +33,7 @@ from restreamer.hls.answers import (
 from restreamer.hls.master import master_playlist, needs_master
 from restreamer.hls.names import GAP_PATTERN, SEGMENT_PATTERN, segment_uri
 from restreamer.hls.playlist import Listed, ListedGap, ListedSegment, media_playlist, segment_base
+from restreamer.http1.play_request import play_request
 from restreamer.http1.reply import FullReply, HttpRequest, Reply, Route
 from restreamer.live.stream import Stream
 from restreamer.live.window import LiveWindow, WindowEntry, WindowGap, WindowSegment
@@ -43,7 +43,6 @@ from restreamer.media.track import Tracks
 from restreamer.seams import OpenRequest
 
 _SEGMENT_PATH: Final = re.compile(f"/(.+)/({SEGMENT_PATTERN}|{GAP_PATTERN})")
-_LONGEST_FIELD: Final = 256
 
 _PLAYLIST_HEADERS: Final = PLAYLIST_TYPE + b"Cache-Control: max-age=1\r\n" + CORS
 _PRIVATE_PLAYLIST_HEADERS: Final = PLAYLIST_TYPE + b"Cache-Control: private, max-age=1\r\n" + CORS
@@ -68,15 +67,6 @@ class PackTs(Protocol):
     ) -> bytes:
         """Mux a segment."""
         ...
-
-
-def query_value(query: str, name: str) -> str:
-    """The first value of C{name} in a raw query string, decoded; empty without one."""
-    prefix = name + "="
-    for part in query.split("&"):
-        if part.startswith(prefix):
-            return unquote_plus(part[len(prefix) :])
-    return ""
 
 
 @define(eq=False)
@@ -119,18 +109,7 @@ class HlsRoutes:
             return None
         if request.method not in ("GET", "HEAD"):
             return PREFLIGHT if request.method == "OPTIONS" else WRONG_METHOD
-        query, headers = request.query, request.headers
-        wanted = OpenRequest(
-            name=check_stream_name(name),
-            action="play",
-            proto="hls",
-            peer=request.peer,
-            token=query_value(query, "token") if query else "",
-            query=query,
-            user_agent=headers.get("user-agent", "")[:_LONGEST_FIELD],
-            referer=headers.get("referer", "")[:_LONGEST_FIELD],
-            part=path.endswith(".ts"),
-        )
+        wanted = play_request(check_stream_name(name), "hls", request, part=path.endswith(".ts"))
         kind = PLAYLISTS.get(file)
         return self._segment(wanted, file) if kind is None else self._playlist(wanted, kind)
 

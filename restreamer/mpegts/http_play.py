@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from typing import Final
-from urllib.parse import unquote_plus
 
 from restreamer.errors import Refused
+from restreamer.http1.play_request import play_request
 from restreamer.http1.refusal import refusal_reply
 from restreamer.http1.reply import EndlessReply, FullReply, HttpRequest, Reply, Route
 from restreamer.media.names import check_stream_name
@@ -15,19 +15,17 @@ from restreamer.seams import OpenRequest, Playable, PlayPoint, ViewerTransport
 SUFFIX: Final = "/mpegts"
 CONTAINER: Final = "mpegts"
 
-_HEADERS: Final = (
+HEADERS: Final = (
     b"Content-Type: video/mp2t\r\n"
     b"Cache-Control: no-store\r\n"
     b"Access-Control-Allow-Origin: *\r\n"
     b"X-Content-Type-Options: nosniff\r\n"
 )
-_NOT_ALLOWED: Final = FullReply(
+NOT_ALLOWED: Final = FullReply(
     status=405,
     headers=b"Allow: GET, HEAD\r\nContent-Type: text/plain; charset=utf-8\r\nCache-Control: no-store\r\n",
     body=b"this address answers GET and HEAD\n",
 )
-_MAX_AGENT: Final = 256
-_MAX_TOKEN: Final = 1024
 
 
 def mpegts_route(play_point: PlayPoint) -> Route:
@@ -41,9 +39,9 @@ def mpegts_route(play_point: PlayPoint) -> Route:
         if not request.path.endswith(SUFFIX) or not name:
             return None
         if request.method not in ("GET", "HEAD"):
-            return _NOT_ALLOWED
+            return NOT_ALLOWED
         try:
-            wanted = _open_request(check_stream_name(name), request)
+            wanted = play_request(check_stream_name(name), "tshttp", request)
         except Refused as refused:
             return refusal_reply(refused)
         return _answer(play_point, wanted, request)
@@ -51,34 +49,12 @@ def mpegts_route(play_point: PlayPoint) -> Route:
     return route
 
 
-def _open_request(name: str, request: HttpRequest) -> OpenRequest:
-    return OpenRequest(
-        name=name,
-        action="play",
-        proto="tshttp",
-        peer=request.peer,
-        token=_token(request.query),
-        query=request.query,
-        user_agent=request.headers.get("user-agent", "")[:_MAX_AGENT],
-        referer=request.headers.get("referer", "")[:_MAX_AGENT],
-    )
-
-
-def _token(query: str) -> str:
-    """The value of the first C{token} in a query string, or nothing."""
-    for part in query.split("&"):
-        key, _, value = part.partition("=")
-        if key == "token":
-            return unquote_plus(value[: 3 * _MAX_TOKEN])[:_MAX_TOKEN]
-    return ""
-
-
 async def _answer(play_point: PlayPoint, wanted: OpenRequest, request: HttpRequest) -> Reply:
     try:
         playable = await play_point.play(wanted)
     except Refused as refused:
         return refusal_reply(refused, request)
-    return EndlessReply(headers=_HEADERS, start=_Body(playable))
+    return EndlessReply(headers=HEADERS, start=_Body(playable))
 
 
 class _Body:

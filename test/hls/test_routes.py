@@ -12,7 +12,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
 
 from restreamer.errors import Reason, Refused
-from restreamer.hls.routes import hls_routes, query_value
+from restreamer.hls.routes import hls_routes
+from restreamer.http1.play_request import query_value
 from restreamer.http1.reply import FullReply, HttpRequest
 from restreamer.live.stream import Stream
 from restreamer.live.window import LiveWindow

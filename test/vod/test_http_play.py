@@ -12,9 +12,10 @@ from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
 
 from restreamer.errors import Reason, Refused
+from restreamer.http1.play_request import query_value
 from restreamer.http1.reply import EndlessReply, FullReply, HttpRequest, Reply
 from restreamer.seams import Grant, OpenRequest
-from restreamer.vod.http_play import file_mpegts_route, query_token
+from restreamer.vod.http_play import file_mpegts_route
 from test.vod.fakes import Threads, film, library, packaged
 from test.vod.test_paced import Transport
 
@@ -126,5 +127,5 @@ class RouteTests(SynchronousTestCase):
             ("token=%2F+", "/ "),
             ("token", ""),
         ):
-            self.assertEqual(query_token(query), token)
-        self.assertEqual(len(query_token("token=" + "x" * 9999)), 1024)
+            self.assertEqual(query_value(query, "token"), token)
+        self.assertEqual(len(query_value("token=" + "x" * 9999, "token")), 1024)
