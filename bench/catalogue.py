@@ -84,11 +84,16 @@ class Fresh(threading.Thread):
         while not self.over.is_set():
             self.paced.run_for(0.05)
 
-    def end(self) -> None:
-        """Hang up."""
+    def first_key(self) -> float:
+        """The moment the first keyframe was sent, monotonic seconds."""
+        return wait_until(lambda: self.paced.first_key, 5.0, "the publisher sent a keyframe")
+
+    def end(self) -> float:
+        """Stop and hang up; the moment of it, monotonic seconds."""
         self.over.set()
         self.join(5)
         self.client.close()
+        return time.monotonic()
 
 
 def discovery(source: Node, edge: Node, name: str) -> float:

@@ -290,6 +290,7 @@ class Audience:
     ) -> None:
         self.pipes: list[multiprocessing.connection.Connection] = []
         self.processes: list[multiprocessing.Process] = []
+        self.count = count
         processes = max(1, min(processes, count))
         self.fill_seconds = count / per_second
         for index in range(processes):
@@ -319,6 +320,12 @@ class Audience:
             first=[first for part in parts for first in part.first],
             closed=sum(part.closed for part in parts),
         )
+
+    def filled(self) -> bool:
+        """Whether every viewer has media, or lost its connection. Begins a window."""
+        self.mark()
+        window = self.report()
+        return len(window.first) + window.closed >= self.count
 
     def close(self) -> None:
         """Disconnect everybody."""

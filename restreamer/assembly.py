@@ -135,8 +135,9 @@ class Core:
             switches_of=self._switches_of,
             sent=lambda: self.served.bytes_out + self.http_sent(),
             node_id=self.node_id,
+            neighbours=self.neighbours,
         )
-        self.registry.listen(StreamLog(self.remote.source_of))
+        self.registry.listen(StreamLog(self.remote.source_of, reactor))
         self._keys: dict[str, bytes] = {}
 
     def key(self, cluster_key: str) -> bytes:

@@ -64,3 +64,87 @@ class SourceFacts:
     losses: int = 0
     last_error: str = ""
     round_trip: float | None = None
+
+
+@frozen(kw_only=True)
+class PeerFacts:
+    """One peer: a node whose streams are known here and not taken.
+
+    @ivar address: C{host:port}. @ivar proto: C{m4f} or C{m4fs}. @ivar public: where viewers are sent, a URL.
+    @ivar connected: its link is up and brought its whole list. @ivar node_id: as in L{SourceFacts}.
+    @ivar since: UTC ticks of the last change of C{connected}; None when it never was.
+    @ivar bytes_in, @ivar bytes_out: on its link so far. @ivar listed: streams it offers to viewers from here;
+        @ivar running: those among them that run. @ivar losses, @ivar last_error, @ivar round_trip: as in
+        L{SourceFacts}.
+    @ivar clients, @ivar bitrate_out: viewers it has and bits per second it sends, as it said last.
+    @ivar sent: viewers sent there so far.
+    """
+
+    address: str
+    proto: str = "m4f"
+    public: str = ""
+    connected: bool = False
+    node_id: bytes = b""
+    since: int | None = None
+    bytes_in: int = 0
+    bytes_out: int = 0
+    listed: int = 0
+    running: int = 0
+    losses: int = 0
+    last_error: str = ""
+    round_trip: float | None = None
+    clients: int = 0
+    bitrate_out: int = 0
+    sent: int = 0
+
+
+@frozen(kw_only=True)
+class BalancerFacts:
+    """One balancer.
+
+    @ivar mode: what it compares. @ivar peers: address of each peer, whether it is there, and the most it may
+        send, bits/s (0: not told).
+    """
+
+    name: str
+    mode: str
+    peers: tuple[tuple[str, bool, int], ...] = ()
+
+
+@frozen(kw_only=True)
+class PushFacts:
+    """One stream pushed to one node.
+
+    @ivar url: C{m4f://host:port/name}. @ivar connected: the other node takes it now.
+    @ivar wanted: it is offered now: the stream runs. @ivar node_id: of the other node; empty before a link.
+    @ivar since: UTC ticks of the last change of C{connected}; None when it never was taken.
+    @ivar bytes_in, @ivar bytes_out: on all links of the push so far, protocol included.
+    @ivar takings: how often it was taken. @ivar last_error: why it ended, is not taken or waits.
+    """
+
+    stream: str
+    url: str
+    connected: bool = False
+    wanted: bool = False
+    node_id: bytes = b""
+    since: int | None = None
+    bytes_in: int = 0
+    bytes_out: int = 0
+    takings: int = 0
+    last_error: str = ""
+
+
+@frozen(kw_only=True)
+class PusherFacts:
+    """The node that pushes a stream into this one.
+
+    @ivar address: it connected from there. @ivar stream: what it calls the stream. @ivar since: UTC ticks.
+    @ivar frames, @ivar bytes: taken over this link; bytes are frame bodies.
+    """
+
+    node_id: bytes
+    address: str
+    stream: str
+    since: int
+    frames: int = 0
+    bytes: int = 0

@@ -22,6 +22,7 @@ from restreamer.cluster.relay import Relays
 from restreamer.config.difference import Difference
 from restreamer.config.model import Configuration, PeerConfig, PushConfig
 from restreamer.config.resolve import resolve_stream
+from restreamer.facts import BalancerFacts, PeerFacts, PusherFacts, PushFacts
 from restreamer.failures import SaidLately
 from restreamer.http1.reply import Route
 from restreamer.live.registry import StreamRegistry
@@ -97,6 +98,7 @@ class Neighbours:
         self._source_push = source_push
         self._pushes_said = SaidLately(SAY_AGAIN_SECONDS)
         self._trusted = TrustedCertificates()
+        self._takings: dict[str, PushServer] = {}
         self._balancers: dict[str, Balancer] = {}
         self._configuration = Configuration()
         self.pushes = Pushes(registry, self._pushes_of)
@@ -114,8 +116,34 @@ class Neighbours:
         """Who speaks with a node that pushes."""
         node = self._link_node()
         return PushServer(
-            publishing, self._registry, node.node_id, node.utc, self._reactor, self._pushes_said
+            publishing,
+            self._registry,
+            node.node_id,
+            node.utc,
+            self._reactor,
+            self._pushes_said,
+            self._takings,
         )
+
+    # For the API.
+
+    def peer_facts(self) -> list[PeerFacts]:
+        """What is known of the peers, in the order of the configuration."""
+        held = [self.peers.get(config.key) for config in self._configuration.peers]
+        return [peer.facts() for peer in held if peer is not None]
+
+    def balancer_facts(self) -> list[BalancerFacts]:
+        """What is known of the balancers, in the order of the configuration."""
+        return [balancer.facts(name) for name, balancer in self._balancers.items()]
+
+    def push_facts(self, name: str | None = None) -> list[PushFacts]:
+        """What is known of the pushes that were begun; or only those of stream C{name}."""
+        return self.pushes.facts(name)
+
+    def pusher_of(self, name: str) -> PusherFacts | None:
+        """The node that pushes stream C{name} into this one; None: none does."""
+        server = self._takings.get(name)
+        return server.facts() if server is not None else None
 
     def use_tls(self, files: TlsFiles) -> None:
         """Use these certificates from the next connection on."""

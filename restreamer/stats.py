@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from restreamer.facts import InputFacts, SourceFacts
 from restreamer.live.feed import Feed, FeedCounters
@@ -23,11 +23,23 @@ from restreamer.web.api import (
     StreamInfo,
     StreamStats,
 )
+from restreamer.web.neighbour_info import (
+    BalancerInfo,
+    NeighbourFacts,
+    NoNeighbours,
+    PeerInfo,
+    PushInfo,
+    balancer_info,
+    peer_info,
+    push_info,
+    pusher_info,
+)
 
 #: A stream whose newest frame is older than this is not alive, milliseconds.
 ALIVE_MS = 12_000
 #: How often the counters behind the rates are looked at, seconds.
 SAMPLE_SECONDS = 2.0
+_NO_NEIGHBOURS: Final = NoNeighbours()
 
 
 class RemoteFacts(Protocol):
@@ -51,6 +63,7 @@ class NodeStats:
         each stream that is told of.
     @param utc: UTC ticks now. @param inputs_of: the inputs of a name, the preferred first.
     @param switches_of: how often a name went from one input to another.
+    @param neighbours: peers, balancers and pushes.
     @param sent: bytes that went out other than to the viewers of feeds (HTTP answers, links), so far.
     """
 
@@ -65,6 +78,7 @@ class NodeStats:
         switches_of: Callable[[str], int] = lambda name: 0,
         sent: Callable[[], int] = lambda: 0,
         node_id: bytes = b"",
+        neighbours: NeighbourFacts = _NO_NEIGHBOURS,
     ) -> None:
         self._registry = registry
         self._remote = remote
@@ -75,6 +89,7 @@ class NodeStats:
         self._facts_of_sources: Callable[[], Sequence[SourceFacts]] = lambda: ()
         self._sent = sent
         self._node_id = node_id
+        self._neighbours = neighbours
         self._taken, self._given = Meter(), Meter()
         self._of_sources: dict[str, tuple[Meter, Meter]] = {}
         self._clock: Clock | None = None
@@ -134,6 +149,18 @@ class NodeStats:
     def sources(self) -> Sequence[SourceInfo]:
         """The sources, in the order of the configuration."""
         return [self._source(facts) for facts in self._facts_of_sources()]
+
+    def peers(self) -> Sequence[PeerInfo]:
+        """The peers, in the order of the configuration."""
+        return [peer_info(facts) for facts in self._neighbours.peer_facts()]
+
+    def balancers(self) -> Sequence[BalancerInfo]:
+        """The balancers, in the order of the configuration."""
+        return [balancer_info(facts) for facts in self._neighbours.balancer_facts()]
+
+    def pushes(self) -> Sequence[PushInfo]:
+        """The pushes that were begun, by stream."""
+        return [push_info(facts) for facts in self._neighbours.push_facts()]
 
     def _source(self, facts: SourceFacts) -> SourceInfo:
         stats = SourceStats(
@@ -204,6 +231,12 @@ class NodeStats:
             info["inputs"] = [_input(facts) for facts in inputs]
             stats["input_switches"] = self._switches_of(name)
             _add_inputs(stats, inputs)
+        pushes = self._neighbours.push_facts(name)
+        if pushes:
+            stats["pushes"] = [push_info(each) for each in pushes]
+        pusher = self._neighbours.pusher_of(name)
+        if pusher is not None:
+            stats["pushed_from"] = pusher_info(pusher)
         return info
 
     def _stats(self, entry: LiveEntry) -> StreamStats:
@@ -279,6 +312,9 @@ def _add_inputs(stats: StreamStats, inputs: Sequence[InputFacts]) -> None:
     for each in inputs:
         if each.state == "feeding":
             stats["backup_running"] = each.proto == "backup"
+            if each.proto == "backup":
+                # This node's own film is shown: that comes from no source.
+                stats.pop("source_id", None)
             if each.lag is not None:
                 stats["lag"] = each.lag // TICKS_PER_MS
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from restreamer.live.stream import Stream
 from restreamer.logs import Logger
 from restreamer.media.codecs import codec_string
-from restreamer.seams import Clock
+from restreamer.seams import Clock, Timer
 
 _log = Logger()
 
@@ -19,13 +19,30 @@ class StreamLog:
     """A L{restreamer.live.registry.RegistryListener} that writes to the log.
 
     @param source_of: address of the source that feeds a stream, or None for one of this node's own.
+    @param clock: a beginning is told a turn later: an input takes a stream before it says that it did.
     """
 
-    def __init__(self, source_of: Callable[[str], str | None]) -> None:
+    def __init__(self, source_of: Callable[[str], str | None], clock: Clock) -> None:
         self._source_of = source_of
+        self._clock = clock
+        self._begun: dict[str, Timer] = {}
 
     def stream_changed(self, stream: Stream) -> None:
         """An input began or was lost."""
+        self._forget(stream.name)
+        if stream.running:
+            self._begun[stream.name] = self._clock.callLater(0, self._tell, stream)
+        elif not stream.ended and stream.traffic.bytes_in:
+            _log.info("stream {name} has lost its input and waits for it", name=stream.name)
+
+    def _forget(self, name: str) -> None:
+        timer = self._begun.pop(name, None)
+        if timer is not None and timer.active():
+            timer.cancel()
+
+    def _tell(self, stream: Stream) -> None:
+        """Who feeds the stream now."""
+        self._begun.pop(stream.name, None)
         if stream.running:
             source = self._source_of(stream.name)
             tracks = ", ".join(codec_string(track) for track in stream.tracks)
@@ -36,11 +53,10 @@ class StreamLog:
                 origin="from an input of this node" if here else f"from source {source}",
                 tracks=tracks,
             )
-        elif not stream.ended and stream.traffic.bytes_in:
-            _log.info("stream {name} has lost its input and waits for it", name=stream.name)
 
     def stream_removed(self, stream: Stream) -> None:
         """The stream is gone for good; of one that never took anything nothing is said."""
+        self._forget(stream.name)
         if not stream.traffic.bytes_in:
             return
         _log.info(

@@ -53,6 +53,7 @@ from restreamer.web.api import (
     StreamInfo,
     StreamStats,
 )
+from restreamer.web.neighbour_info import BalancerInfo, PeerInfo, PeerStats, PushInfo
 from restreamer.web.service import FrontLimits
 from restreamer.web.site import NotFound, make_site
 
@@ -128,10 +129,19 @@ class OneStream:
 
 
 class OneSource:
-    """A node with the source C{a:80}."""
+    """A node with the source and peer C{a:80}, and a balancer."""
 
     def sources(self) -> Sequence[SourceInfo]:
         return [SourceInfo(url="m4f://a:80", position=0, stats=SourceStats())]
+
+    def peers(self) -> Sequence[PeerInfo]:
+        return [PeerInfo(url="m4f://a:80", public="http://a", stats=PeerStats())]
+
+    def balancers(self) -> Sequence[BalancerInfo]:
+        return [BalancerInfo(name="live/cam1", mode="clients", peers=[])]
+
+    def pushes(self) -> Sequence[PushInfo]:
+        return []
 
     def server(self) -> ServerStats:
         return ServerStats()

@@ -9,7 +9,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
 
-from restreamer.facts import InputFacts, SourceFacts
+from restreamer.facts import BalancerFacts, InputFacts, PeerFacts, PusherFacts, PushFacts, SourceFacts
 from restreamer.media.timebase import TICKS_PER_MS
 from restreamer.stats import SAMPLE_SECONDS, NodeStats
 from restreamer.web.api import ApiError, NodeApi, ServerFacts
@@ -64,6 +64,28 @@ class Remote:
         return ()
 
 
+class Neighbourhood:
+    """What other nodes are to this one."""
+
+    def __init__(self) -> None:
+        self.peers: list[PeerFacts] = []
+        self.balancers: list[BalancerFacts] = []
+        self.pushes: list[PushFacts] = []
+        self.pusher: PusherFacts | None = None
+
+    def peer_facts(self) -> list[PeerFacts]:
+        return self.peers
+
+    def balancer_facts(self) -> list[BalancerFacts]:
+        return self.balancers
+
+    def push_facts(self, name: str | None = None) -> list[PushFacts]:
+        return [push for push in self.pushes if name in (None, push.stream)]
+
+    def pusher_of(self, name: str) -> PusherFacts | None:
+        return self.pusher
+
+
 class StatsCase(RegistryCase):
     @override
     def setUp(self) -> None:
@@ -72,6 +94,7 @@ class StatsCase(RegistryCase):
         self.sources: list[SourceFacts] = []
         self.sent = 0
         self.remote = Remote()
+        self.neighbours = Neighbourhood()
         self.stats = NodeStats(
             self.registry,
             self.remote,
@@ -81,6 +104,7 @@ class StatsCase(RegistryCase):
             switches_of=lambda name: 2,
             sent=lambda: self.sent,
             node_id=NODE,
+            neighbours=self.neighbours,
         )
         self.stats.tell_sources(lambda: self.sources)
 
@@ -127,8 +151,14 @@ class StreamTests(StatsCase):
 
     def test_backup(self) -> None:
         self.feed("a")
+        self.remote.address = "a:80"
         self.inputs = (FIRST, evolve(BACKUP, state="feeding"))
-        self.assertIs(self.told()["stats"]["backup_running"], True)
+        stats = self.told()["stats"]
+        self.assertIs(stats["backup_running"], True)
+        self.assertIs(stats["remote"], True)
+        self.assertNotIn("source_id", stats, "the film comes from no source")
+        self.inputs = (evolve(FIRST, state="feeding"), BACKUP)
+        self.assertEqual(self.told()["stats"]["source_id"], "a:80")
 
     def test_without_inputs(self) -> None:
         self.feed("a")
@@ -189,12 +219,135 @@ class SourceTests(StatsCase):
     def test_collection(self) -> None:
         api = NodeApi(self.stats, lambda: 0.0)
         self.sources = [SOURCE]
-        page = api.sources()
+        page = api.collection("sources")
         self.assertEqual((page["estimated_count"], page["next"], page["prev"]), (1, None, None))
         for key in ("a:80", "m4f://a:80"):
-            self.assertEqual(api.source(key), page["sources"][0])
+            self.assertEqual(api.item("sources", key), page["sources"][0])
         for key in ("", "a", "m4fs://a:80", "m4f://a:80/"):
-            self.assertEqual(self.assertRaises(ApiError, api.source, key).status, 404)
+            self.assertEqual(self.assertRaises(ApiError, api.item, "sources", key).status, 404)
+        self.assertEqual(self.assertRaises(ApiError, api.collection, "nothing").status, 404)
+
+
+class NeighbourTests(StatsCase):
+    def test_peers(self) -> None:
+        up = PeerFacts(
+            address="p:80",
+            proto="m4fs",
+            public="https://p",
+            connected=True,
+            node_id=NODE,
+            since=90_000,
+            bytes_in=7,
+            bytes_out=8,
+            listed=5,
+            running=3,
+            losses=1,
+            last_error="silent for 1.8 s",
+            round_trip=0.002,
+            clients=40,
+            bitrate_out=9_000_000,
+            sent=12,
+        )
+        down = PeerFacts(address="q:80", since=180_000, clients=40, last_error="Connection refused")
+        self.neighbours.peers = [up, down, PeerFacts(address="r:80")]
+        first, second, third = self.stats.peers()
+        self.assertEqual((first["url"], first["public"]), ("m4fs://p:80", "https://p"))
+        self.assertEqual(
+            first["stats"],
+            {
+                "status": "running",
+                "connected": True,
+                "server_id": NODE.hex(),
+                "opened_at": 1000,
+                "bytes_in": 7,
+                "bytes_out": 8,
+                "total_streams": 5,
+                "online_streams": 3,
+                "total_clients": 40,
+                "output_kbit": 9000,
+                "redirected_clients": 12,
+                "errors_connection_lost": 1,
+                "last_error": "silent for 1.8 s",
+                "ping": 2.0,
+            },
+        )
+        self.assertEqual(second["stats"]["closed_at"], 2000)
+        self.assertEqual((second["stats"]["status"], second["stats"]["connected"]), ("error", False))
+        self.assertNotIn("total_clients", second["stats"], "what it said once is not true for ever")
+        self.assertEqual(third["stats"].keys() & {"opened_at", "closed_at", "last_error", "ping"}, set())
+        api = NodeApi(self.stats, lambda: 0.0)
+        self.assertEqual(api.collection("peers")["peers"], [first, second, third])
+        self.assertEqual(api.item("peers", "q:80"), second)
+
+    def test_balancers(self) -> None:
+        peers = (("p:80", True, 5_000_000), ("q:80", False, 0))
+        self.neighbours.balancers = [BalancerFacts(name="lb", mode="usage", peers=peers)]
+        api = NodeApi(self.stats, lambda: 0.0)
+        told = {
+            "name": "lb",
+            "mode": "usage",
+            "peers": [
+                {"peer": "p:80", "connected": True, "max_bitrate": 5000},
+                {"peer": "q:80", "connected": False},
+            ],
+        }
+        self.assertEqual(api.collection("balancers")["balancers"], [told])
+        self.assertEqual(api.item("balancers", "lb"), told)
+
+    def test_pushes(self) -> None:
+        url = "m4f://p:80/live/x"
+        taken = PushFacts(
+            stream="a",
+            url=url,
+            connected=True,
+            wanted=True,
+            node_id=NODE,
+            since=90_000,
+            bytes_in=1,
+            bytes_out=2,
+            takings=3,
+        )
+        refused = PushFacts(stream="b", url=url, wanted=True, last_error="refused: no (403)", since=180_000)
+        waits = PushFacts(stream="c", url=url, last_error="ended: it stopped")
+        self.neighbours.pushes = [taken, refused, waits]
+        first, second, third = self.stats.pushes()
+        self.assertEqual((first["name"], first["url"]), ("a", url))
+        self.assertEqual(
+            first["stats"],
+            {
+                "status": "running",
+                "connected": True,
+                "server_id": NODE.hex(),
+                "opened_at": 1000,
+                "bytes": 2,
+                "bytes_in": 1,
+                "retries": 2,
+            },
+        )
+        self.assertEqual((second["stats"]["status"], second["stats"]["closed_at"]), ("error", 2000))
+        self.assertEqual(second["stats"]["last_error"], "refused: no (403)")
+        self.assertEqual(third["stats"]["status"], "waiting")
+        self.feed("a")
+        self.assertEqual(self.told()["stats"]["pushes"], [first])
+        self.assertEqual(self.told("conf")["stats"].get("pushes"), None)
+
+    def test_a_stream_that_is_pushed_here(self) -> None:
+        self.feed("a")
+        self.assertNotIn("pushed_from", self.told()["stats"])
+        self.neighbours.pusher = PusherFacts(
+            node_id=NODE, address="192.0.2.7", stream="cam", since=90_000, frames=5, bytes=6
+        )
+        self.assertEqual(
+            self.told()["stats"]["pushed_from"],
+            {
+                "server_id": NODE.hex(),
+                "address": "192.0.2.7",
+                "name": "cam",
+                "opened_at": 1000,
+                "frames": 5,
+                "bytes": 6,
+            },
+        )
 
 
 class ServerTests(StatsCase):

@@ -9,9 +9,20 @@ from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublish
 from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
 
-from restreamer.live.stream import Stream
+from restreamer.live.stream import Stream, Traffic
 from restreamer.live.window import LiveWindow
 from restreamer.stream_log import FORCED_EVERY, ForcedLog, StreamLog
+
+
+class Running:
+    """A stream that runs."""
+
+    name = "x"
+    running = True
+    local = False
+    ended = False
+    tracks = ()
+    traffic = Traffic(bytes_in=7, segments=3)
 
 
 class StreamLogTests(SynchronousTestCase):
@@ -29,7 +40,7 @@ class StreamLogTests(SynchronousTestCase):
 
     def test_nothing_of_a_stream_that_never_was(self) -> None:
         """One that is tried again and again and gives nothing does not end again and again."""
-        log = StreamLog(lambda name: None)
+        log = StreamLog(lambda name: None, Clock())
         stream = Stream("x", LiveWindow(4))
         log.stream_changed(stream)
         log.stream_removed(stream)
@@ -44,6 +55,22 @@ class StreamLogTests(SynchronousTestCase):
                 "stream x has ended: 0 segments, 7 bytes taken",
             ],
         )
+
+    def test_who_feeds_it(self) -> None:
+        """The input that took the stream is named, though it says that it did only after it has."""
+        clock, sources = Clock(), ["origin2:80"]
+        log = StreamLog(lambda name: sources[0], clock)
+        stream = cast(Stream, Running())
+        log.stream_changed(stream)
+        sources[0] = "origin1:80"
+        self.assertEqual(self.told, [])
+        clock.advance(0)
+        self.assertEqual(self.told, ["stream x runs, from source origin1:80: "])
+        log.stream_changed(stream)
+        log.stream_removed(stream)
+        clock.advance(0)
+        self.assertEqual(self.told[1:], ["stream x has ended: 3 segments, 7 bytes taken"])
+        self.assertEqual(clock.getDelayedCalls(), [])
 
     def test_forced_segments(self) -> None:
         """The first of a run, then at most once a minute."""

@@ -14,6 +14,7 @@ from attrs import frozen
 
 from restreamer.cluster.peers import Peer
 from restreamer.errors import Reason, Refused
+from restreamer.facts import BalancerFacts
 from restreamer.http1.play_request import play_request
 from restreamer.http1.refusal import redirection
 from restreamer.http1.reply import FullReply, HttpRequest, Reply, Route
@@ -63,8 +64,13 @@ class Balancer:
         measure = MODES[self.mode]
         least = min(measure(peer, most) for peer, most in able)
         peer = self.choose([peer for peer, most in able if measure(peer, most) == least])
-        peer.sent += 1
+        peer.chosen()
         return peer
+
+    def facts(self, name: str) -> BalancerFacts:
+        """What is known of it. @param name: what it is called."""
+        peers = tuple((peer.address, peer.connected, most) for peer, most in self.peers)
+        return BalancerFacts(name=name, mode=self.mode, peers=peers)
 
 
 def balancer_route(balancers: Callable[[], Mapping[str, Balancer]], gate: Gate) -> Route:

@@ -72,6 +72,7 @@ class Catalogue:
                     number=number,
                     frame_index=count,
                     backup=stream.backup,
+                    continuation=stream.run.continuation,
                 )
             )
         return found

@@ -16,8 +16,9 @@ from restreamer.cluster.ways import Host, Mapping, Passing, Sent, Way
 from restreamer.live.fingerprint import match_content, match_tracks
 from restreamer.live.splice import Splice, running_frames
 from restreamer.live.stream import Stream, StreamWriter
+from restreamer.live.turns import Turn
 from restreamer.m4f.records import Frames, PartClose, RunInfo, SegmentClose, SegmentOpen
-from restreamer.m4f.segment import Segment
+from restreamer.m4f.segment import Segment, SegmentOpening
 from restreamer.media.frame import Frame
 from restreamer.media.timebase import TICKS_PER_SECOND
 from restreamer.media.track import TrackKind, Tracks, same_tracks
@@ -36,9 +37,73 @@ BURST = TICKS_PER_SECOND
 GROWN = TICKS_PER_SECOND // 2
 #: Pieces shorter than this prove little: more is awaited before they are taken for other content, ticks.
 YOUNG = 2 * TICKS_PER_SECOND
+#: The newest of either side that is compared first; everything only when that is not the same. Ticks.
+ENOUGH = 6 * TICKS_PER_SECOND
+#: Numbers that are not closed here are taken from the source up to so many, the open one included.
+MOST_LACKING = 3
 
 
-class Deciding(Way):
+class _Undecided(Way):
+    """A way that keeps what comes for another one."""
+
+    def __init__(self, host: Host, stream: Stream, run: RunInfo) -> None:
+        super().__init__(host, stream, run)
+        self._turn: Turn | None = None
+        self._waits = False
+
+    def _soon(self) -> None:
+        """Look at what came when it is our turn: many streams may have to at once."""
+        if not self._waits:
+            self._waits = True
+            turn = self.host.in_turn(self._looks)
+            if self._waits:
+                self._turn = turn
+
+    def _looks(self) -> None:
+        self._turn = None
+        self._waits = False
+        if self._same_run():
+            self._pass_on([])
+        else:
+            self._look()
+
+    def _look(self) -> None:
+        """Compare, if there is reason to."""
+
+    def _call_off(self) -> None:
+        if self._turn is not None:
+            self._turn.cancel()
+            self._turn = None
+
+    def _same_run(self) -> bool:
+        run = self.stream.run
+        return run is not None and run.run_id == self.run.run_id
+
+    def _pass_on(self, sent: Sequence[Sent]) -> None:
+        self._call_off()
+        passing = Passing(self.host, self.stream, self.run, at_once=not self.stream.fed)
+        self.host.go(passing, [*self.came(), *sent])
+
+    @override
+    def take(self, sent: Sent) -> None:
+        """Take it; when the stream has come to this very run meanwhile, by another input, go on with it."""
+        if self._same_run():
+            self._pass_on([sent])
+        else:
+            super().take(sent)
+
+    @override
+    def lose(self, reason: str) -> None:
+        """The input is gone."""
+        self._call_off()
+        super().lose(reason)
+
+    def came(self) -> Sequence[Sent]:
+        """Everything that came so far."""
+        return ()
+
+
+class Deciding(_Undecided):
     """Keeps what comes until the content can be compared: up to the first frames of the open segment.
 
     @param before: the writer of this puller's way until now, if it has one.
@@ -50,6 +115,7 @@ class Deciding(Way):
         self._size = 0
         self._before = before
         self._since: int | None = None
+        self._newest = 0
         self._compared = 0
 
     @override
@@ -66,17 +132,26 @@ class Deciding(Way):
     def frames(self, record: Frames) -> None:
         """These are the newest: decide, unless more is about to come that may tell."""
         self._sent.append(record)
-        newest = record.frames[-1].dts
+        self._newest = record.frames[-1].dts
         now = self.host.now()
         if self._since is None:
             self._since = now
-        if self._fed_by_another() or now - self._since >= BURST:
+        if self._ends(now) or self._newest - self._compared >= GROWN:
+            self._soon()
+
+    def _ends(self, now: int) -> bool:
+        """Whether nothing more is waited for."""
+        return self._fed_by_another() or (self._since is not None and now - self._since >= BURST)
+
+    @override
+    def _look(self) -> None:
+        if self._ends(self.host.now()):
             self.settle()
-        elif newest - self._compared >= GROWN:
-            self._compared = newest
-            way, late = compared(self.host, self.stream, self.run, self._sent)
-            if not self._may_tell(way, late, newest):
-                self._go(None if late else way)
+            return
+        newest = self._compared = self._newest
+        way, late = compared(self.host, self.stream, self.run, self._sent)
+        if not self._may_tell(way, late, newest):
+            self._go(None if late else way)
 
     @override
     def close(self, record: SegmentClose) -> None:
@@ -94,6 +169,11 @@ class Deciding(Way):
             self.settle()
 
     @override
+    def came(self) -> Sequence[Sent]:
+        """What was kept."""
+        return self._sent
+
+    @override
     def kept(self) -> Sequence[Sent]:
         """The history."""
         return [each for each in self._sent if isinstance(each, tuple)]
@@ -101,6 +181,7 @@ class Deciding(Way):
     @override
     def lose(self, reason: str) -> None:
         """The input is gone, that of the way before included."""
+        self._call_off()
         if self._before is not None:
             self._before.lose(reason)
 
@@ -111,6 +192,7 @@ class Deciding(Way):
         self._go(None if late else way)
 
     def _go(self, way: Way | None) -> None:
+        self._call_off()
         sent, self._sent = self._sent, []
         if way is None and self._fed_by_another():
             way = Awaiting(self.host, self.stream, self.run)
@@ -157,7 +239,7 @@ class Deciding(Way):
         return rest
 
 
-class Awaiting(Way):
+class Awaiting(_Undecided):
     """Other content, while another input feeds the stream."""
 
     def __init__(self, host: Host, stream: Stream, run: RunInfo) -> None:
@@ -171,6 +253,8 @@ class Awaiting(Way):
         self._compared = 0
         self._ready = False
         self._young = False
+        self._newest = 0
+        self._waited = False
 
     @override
     def open(self, record: SegmentOpen) -> None:
@@ -206,8 +290,9 @@ class Awaiting(Way):
             self._since = record.frames[-1].dts
             self._begun = self.host.now()
             self._young = self._is_young(self._since)
-        waited = self.host.now() - self._begun > AWAIT
-        if waited:
+        self._newest = record.frames[-1].dts
+        self._waited = self.host.now() - self._begun > AWAIT
+        if self._waited:
             shown = None
         for frame in record.frames:
             access = frame.key and (not video or frame.track_id in video)
@@ -215,8 +300,13 @@ class Awaiting(Way):
                 self._ready = True
                 break
         young = self._young and record.frames[-1].dts - self._since < YOUNG
-        if (self._ready and not young) or not self.stream.fed:
-            self._begin(record.frames[-1].dts, waited)
+        if ((self._ready and not young) or not self.stream.fed) and self._may_begin():
+            self._soon()
+
+    @override
+    def came(self) -> Sequence[Sent]:
+        """What was kept: all of it, or of the open segment."""
+        return self._all or self._sent
 
     @override
     def close(self, record: SegmentClose) -> None:
@@ -239,11 +329,14 @@ class Awaiting(Way):
         short = not ours or ours[-1].dts - ours[0].dts < YOUNG
         return short or lasts(self.run, self._all, newest) < YOUNG
 
-    def _begin(self, newest: int, waited: bool) -> None:
+    def _may_begin(self) -> bool:
+        return self._newest - self._compared >= GROWN or self._waited or not self.stream.fed
+
+    @override
+    def _look(self) -> None:
         """Look once more whether it is other content: at first there may have been too little to tell by."""
-        if newest - self._compared < GROWN and not waited and self.stream.fed:
-            return
-        self._compared = newest
+        waited = self._waited
+        self._compared = self._newest
         way, late = compared(self.host, self.stream, self.run, self._all)
         if late and not waited and self.stream.fed:
             return
@@ -254,7 +347,24 @@ class Awaiting(Way):
         elif way is not None and not late:
             self.host.go(way, everything)
         else:
-            self.host.go(Passing(self.host, self.stream, self.run), sent)
+            self.host.go(Passing(self.host, self.stream, self.run), self._lacking(everything) or sent)
+
+    def _lacking(self, everything: Sequence[Sent]) -> Sequence[Sent]:
+        """What came from the first segment on whose number is not closed here.
+
+        The segment that is open here is void when another run begins; where the source's clock is ahead of
+        ours it has closed that number already, and nobody else will close it here.
+        """
+        last = self.stream.window.last_number
+        newest = max((_number_of(each) or 0 for each in everything), default=0)
+        if last is None or newest - last > MOST_LACKING:
+            return []
+        for place, each in enumerate(everything):
+            number = _number_of(each)
+            of_run = not isinstance(each, tuple) or each[1].run_id == self.run.run_id
+            if number is not None and number > last and of_run:
+                return everything[place:]
+        return []
 
 
 class Resting(Way):
@@ -265,6 +375,13 @@ class Resting(Way):
         """Try again when nobody does, or only a backup."""
         if not self.stream.fed or self.stream.backup:
             self.host.enter(record.run, [record])
+
+
+def _number_of(sent: Sent) -> int | None:
+    """The number of the segment that begins with C{sent}."""
+    if isinstance(sent, tuple):
+        return sent[0].number
+    return sent.opening.number if isinstance(sent, SegmentOpen) else None
 
 
 def lasts(run: RunInfo, sent: Sequence[Sent], newest: int) -> int:
@@ -287,38 +404,67 @@ def compared(host: Host, stream: Stream, run: RunInfo, sent: Sequence[Sent]) -> 
     @return: None when it is not proved to be the same; and whether it is the same, but so far behind what is
         shown that it is not the same now: a film that was begun anew, or more is about to come.
     """
-    tracks: Tracks = ()
-    frames: list[Frame] = []
-    newest = 0
-    number: int | None = None
-    for each in sent:
-        if isinstance(each, tuple):
-            segment, of = each
-            if of.run_id != run.run_id:
-                continue
-            broken = segment.discontinuity or number not in (None, segment.number - 1)
-            if broken or not same_tracks(segment.tracks, tracks):
-                frames.clear()
-            tracks = segment.tracks
-            frames += segment.frames()
-            number = newest = segment.number
-        elif isinstance(each, SegmentOpen):
-            opening = each.opening
-            broken = opening.discontinuity or number not in (None, opening.number - 1)
-            if broken or not same_tracks(opening.tracks, tracks):
-                frames.clear()
-            tracks = opening.tracks
-            number = newest = opening.number
-        elif isinstance(each, Frames):
-            frames += each.frames
-    ours = running_frames(stream)
+    tracks, newest, pieces = _unbroken(run, sent)
     ids = match_tracks(tracks, stream.tracks)
-    if ids is None or not ours or not frames:
+    if ids is None:
         return None, False
-    match = match_content(ours, frames, ids, stream.tracks)
+    match = None
+    looked = 0
+    for least in (ENOUGH, None):
+        ours = running_frames(stream, least)
+        frames = _newest_of(pieces, least)
+        if not ours or not frames or len(ours) + len(frames) == looked:
+            return None, False
+        looked = len(ours) + len(frames)
+        match = match_content(ours, frames, ids, stream.tracks)
+        if match is not None:
+            break
     if match is None:
         return None, False
     late = max(frame.dts for frame in frames) + match.offset < host.expected(stream) - REPLAYED
-    way = Mapping(host, stream, run, Splice(stream, match, ids), tracks)
+    way = Mapping(host, stream, run, Splice(stream, match, ids, run.run_id), tracks)
     way.begun(newest)
     return way, late
+
+
+def _unbroken(run: RunInfo, sent: Sequence[Sent]) -> tuple[Tracks, int, list[Segment | Frames]]:
+    """What the source sent of the run up to now without a hole or a break: its tracks, the newest segment's
+    number, and the pieces.
+    """
+    tracks: Tracks = ()
+    pieces: list[Segment | Frames] = []
+    number: int | None = None
+    for each in sent:
+        if isinstance(each, Frames):
+            pieces.append(each)
+            continue
+        begun: Segment | SegmentOpening
+        if isinstance(each, SegmentOpen):
+            begun = each.opening
+        elif isinstance(each, tuple) and each[1].run_id == run.run_id:
+            begun = each[0]
+        else:
+            continue
+        broken = begun.discontinuity or number not in (None, begun.number - 1)
+        if broken or not same_tracks(begun.tracks, tracks):
+            pieces.clear()
+        tracks = begun.tracks
+        number = begun.number
+        if isinstance(begun, Segment):
+            pieces.append(begun)
+    return tracks, number or 0, pieces
+
+
+def _newest_of(pieces: Sequence[Segment | Frames], least: int | None) -> list[Frame]:
+    """The frames of the newest pieces, of C{least} ticks or a little more; None: all."""
+    found: list[Sequence[Frame]] = []
+    end: int | None = None
+    for piece in reversed(pieces):
+        frames = piece.frames() if isinstance(piece, Segment) else piece.frames
+        if not frames:
+            continue
+        found.append(frames)
+        end = frames[-1].dts if end is None else end
+        if least is not None and end - frames[0].dts >= least:
+            break
+    return [frame for frames in reversed(found) for frame in frames]

@@ -115,6 +115,11 @@ class LinkProtocol(Protocol):
         return self._peer_id
 
     @property
+    def peer_name(self) -> str:
+        """C{host:port} of a node we linked to, the address of one that came."""
+        return self._peer_name
+
+    @property
     def paused(self) -> bool:
         """Whether the transport holds more than it should."""
         return self._paused_at is not None

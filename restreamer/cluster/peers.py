@@ -14,6 +14,7 @@ from attrs import frozen
 from restreamer.cluster.connector import Node, Remote, link_service
 from restreamer.cluster.seams import LinkWriter
 from restreamer.errors import REDIRECTED, Redirected
+from restreamer.facts import PeerFacts
 from restreamer.live.registry import StreamRegistry
 from restreamer.logs import Logger
 from restreamer.m4f.records import (
@@ -49,6 +50,7 @@ class Peer:
     @ivar address: C{host:port}. @ivar public: where viewers find it.
     @ivar connected: its control link is up and brought the whole list.
     @ivar load: how busy it says it is. @ivar sent: viewers sent there since it said so.
+    @ivar directed: viewers sent there so far.
     """
 
     def __init__(self, node: Node, remote: Remote, public: PublicPlace) -> None:
@@ -58,6 +60,11 @@ class Peer:
         self.fruitful = False
         self.load = NodeLoad()
         self.sent = 0
+        self.directed = 0
+        self._remote = remote
+        self._node_id = b""
+        self._since: int | None = None
+        self._losses = 0
         self._node = node
         self._names: dict[str, StreamListed] = {}
         self._link: LinkWriter | None = None
@@ -78,17 +85,46 @@ class Peer:
             return None
         return entry.state
 
+    def chosen(self) -> None:
+        """A viewer is sent there."""
+        self.sent += 1
+        self.directed += 1
+
     def redirect(self) -> Redirected:
         """The way there."""
-        self.sent += 1
+        self.chosen()
         port = self.load.rtmp_port
         return Redirected(self.public.http, f"rtmp://{self.public.host}:{port}" if port else "")
+
+    def facts(self) -> PeerFacts:
+        """What is known of the peer."""
+        offered = [self.lists(name) for name in self._names]
+        traffic = self._remote.traffic
+        return PeerFacts(
+            address=self.address,
+            proto="m4fs" if self._remote.place is not None and self._remote.place.tls else "m4f",
+            public=self.public.http,
+            connected=self.connected,
+            node_id=self._node_id,
+            since=self._since,
+            bytes_in=traffic.bytes_in,
+            bytes_out=traffic.bytes_out,
+            listed=sum(state is not None for state in offered),
+            running=sum(state is StreamState.RUNNING for state in offered),
+            losses=self._losses,
+            last_error=traffic.trouble,
+            round_trip=self._link.round_trip if self._link is not None else None,
+            clients=self.load.clients,
+            bitrate_out=self.load.bitrate_out,
+            sent=self.directed,
+        )
 
     # The link.
 
     def link_up(self, link: LinkWriter) -> None:
         """The list comes now."""
         self._link = link
+        self._node_id = link.peer_id
         self._names = {}
         _log.info("peer {peer}: connected", peer=self.address)
 
@@ -101,6 +137,8 @@ class Peer:
         elif isinstance(record, StreamUnlisted):
             self._names.pop(record.name, None)
         elif isinstance(record, CatalogueComplete):
+            if not self.connected:
+                self._since = self._node.utc()
             self.fruitful = self.connected = True
         elif isinstance(record, NodeLoad):
             self.load = record
@@ -117,9 +155,17 @@ class Peer:
     def link_down(self, reason: str) -> None:
         """Nobody is sent there until the link is back."""
         self._link = None
+        if self.connected:
+            self._since = self._node.utc()
+            self._losses += 1
         self.connected = False
         self._names = {}
-        _log.warn("peer {peer}: lost: {reason}", peer=self.address, reason=reason)
+        # What this node ends itself, at a reload or its own end, is no trouble.
+        wanted = bool(self._service.running)
+        if wanted:
+            self._remote.traffic.trouble = reason
+        say = _log.warn if wanted else _log.info
+        say("peer {peer}: lost: {reason}", peer=self.address, reason=reason)
 
 
 class Peers:

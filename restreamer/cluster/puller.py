@@ -11,6 +11,7 @@ link is given up.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from attrs import evolve
 
@@ -20,6 +21,7 @@ from restreamer.cluster.ways import Mapping, Passing, Sent, Way
 from restreamer.errors import RemoteProtocolError
 from restreamer.live.splice import Splice
 from restreamer.live.stream import Stream, StreamWriter
+from restreamer.live.turns import Turn, Turns
 from restreamer.logs import Logger
 from restreamer.m4f.layout import MAX_NUMBER
 from restreamer.m4f.live_form import LiveFormCheck
@@ -74,6 +76,7 @@ class Puller:
     @param standby: keep the link and ask for nothing until L{activate}.
     @param held: gives the local stream if there is one, to ask for what it lacks; by default the one this
         puller fed before.
+    @param turns: where what takes long waits for its turn; None: it is done at once.
     @ivar active: the stream is asked for. @ivar frames, @ivar bytes: written to the stream so far.
     @ivar fruitful: the link gave (or gives) the stream; the connector asks before it tries again.
     @ivar lag: ticks between now and the newest frame taken, as of that frame; None before the first.
@@ -92,6 +95,7 @@ class Puller:
         lost: Callable[[str, bool], None] = _lost,
         standby: bool = False,
         held: Callable[[], Stream | None] | None = None,
+        turns: Turns | None = None,
     ) -> None:
         self.remote_name = remote_name
         self.active = not standby
@@ -107,6 +111,7 @@ class Puller:
         self._delivered = delivered
         self._lost = lost
         self._held = held
+        self._turns = turns
         self._link: LinkWriter | None = None
         self._stream: Stream | None = None
         self._way: Way | None = None
@@ -255,6 +260,24 @@ class Puller:
         if self._stream is not None:
             self._stream.lag = self.lag
 
+    def in_turn(self, work: Callable[[], None]) -> Turn | None:
+        """Do C{work} when it is its turn; gives what calls it off, None when it was done at once."""
+        if self._turns is None:
+            work()
+            return None
+        return self._turns.ask(partial(self._do, work))
+
+    def _do(self, work: Callable[[], None]) -> None:
+        """Work that did not begin with a record: what it raises ends the link all the same."""
+        try:
+            work()
+        except RemoteProtocolError as error:
+            _log.warn("media link of {name} closed: {error}", name=self.remote_name, error=error)
+            self._give_up(str(error))
+        except Exception:
+            _log.failure("media link of {name} closed by a fault of ours", name=self.remote_name)
+            self._give_up("internal error")
+
     def now(self) -> int:
         """UTC, ticks."""
         return self._utc()
@@ -277,6 +300,11 @@ class Puller:
     def seen(self, number: int) -> bool:
         """Whether the closed segment was asked for because its live form, which was shown, was damaged."""
         return self._asked.get(number, False)
+
+    def give_up(self, reason: str) -> None:
+        """Close the link: another source is to feed the stream."""
+        _log.warn("media link of {name} given up: {reason}", name=self.remote_name, reason=reason)
+        self._give_up(reason)
 
     def ours(self, run: RunInfo) -> RunInfo:
         """The run with this node at the end of its path: how it is known from here on."""
@@ -381,7 +409,8 @@ class Puller:
             return Passing(self, stream, run, at_once=not stream.fed)
         mapped = self._mapped
         if mapped is not None and mapped[:2] == (run.run_id, shown.run_id) and mapped[2].stream is stream:
-            way = Mapping(self, stream, run, Splice(stream, mapped[2].match, mapped[2].tracks), mapped[3])
+            splice = Splice(stream, mapped[2].match, mapped[2].tracks, run.run_id)
+            way = Mapping(self, stream, run, splice, mapped[3])
             way.number = mapped[4]
             return way
         return Deciding(self, stream, run)

@@ -20,7 +20,9 @@ from restreamer.cluster.origin import REFUSAL_CODES, MediaServer
 from restreamer.cluster.puller import Puller
 from restreamer.cluster.relay import Relays
 from restreamer.cluster.seams import LinkWriter
+from restreamer.cluster.traffic import LinkTraffic
 from restreamer.errors import Refused, RemoteProtocolError
+from restreamer.facts import PusherFacts, PushFacts
 from restreamer.failures import SaidLately
 from restreamer.live.registry import StreamRegistry
 from restreamer.live.silence import SilenceWatch
@@ -36,6 +38,7 @@ from restreamer.m4f.records import (
     Record,
 )
 from restreamer.media.names import valid_stream_name
+from restreamer.media.timebase import TICKS_PER_SECOND
 from restreamer.seams import Clock, OpenRequest, Timer
 from restreamer.viewers.gate import NODE_PROTO
 from restreamer.viewers.points import Taken
@@ -77,6 +80,7 @@ class PushServer:
     """The end that takes the stream; a L{restreamer.cluster.seams.LinkHandler} of one link.
 
     @param said: what was said of pushes lately, over all links.
+    @param takings: by name, who takes the streams that are pushed here now: itself, too, while it does.
     """
 
     def __init__(
@@ -87,7 +91,10 @@ class PushServer:
         utc: Callable[[], int],
         clock: Clock,
         said: SaidLately | None = None,
+        takings: dict[str, PushServer] | None = None,
     ) -> None:
+        self._takings = takings if takings is not None else {}
+        self._taken_at = 0
         self._said = said if said is not None else SaidLately(SAY_AGAIN_SECONDS)
         self._since: float | None = None
         self._line = ("", "")
@@ -103,6 +110,19 @@ class PushServer:
         self._taken: Taken | None = None
         self._puller: Puller | None = None
         self._watch: SilenceWatch | None = None
+
+    def facts(self) -> PusherFacts | None:
+        """Who pushes the stream that is taken here; None: nothing is."""
+        if self._link is None or self._offer is None or self._taken is None:
+            return None
+        return PusherFacts(
+            node_id=self._link.peer_id,
+            address=self._link.peer_name,
+            stream=self._offer.stream,
+            since=self._taken_at,
+            frames=self._puller.frames if self._puller is not None else 0,
+            bytes=self._puller.bytes if self._puller is not None else 0,
+        )
 
     def link_up(self, link: LinkWriter) -> None:
         """Wait for the offer."""
@@ -156,6 +176,8 @@ class PushServer:
     def _release(self) -> None:
         taken, self._taken = self._taken, None
         if taken is not None:
+            if self._offer is not None and self._takings.get(self._offer.name) is self:
+                del self._takings[self._offer.name]
             taken.release()
 
     async def _take(self, offer: PushOffer) -> None:
@@ -186,6 +208,8 @@ class PushServer:
             taken.release()
             return
         self._taken = taken
+        self._takings[offer.name] = self
+        self._taken_at = self._utc()
         self._since = self._clock.seconds()
         self._line = offer.name, peer
         if self._said.news(self._line, self._since):
@@ -198,6 +222,7 @@ class PushServer:
             self._not_given,
             delivered=taken.fed,
             lost=self._lost,
+            turns=self._registry.turns,
         )
         timeout = taken.settings.source_timeout
         self._watch = SilenceWatch(
@@ -238,7 +263,10 @@ class PushClient:
     """The end that has the stream; a L{restreamer.cluster.seams.ClientHandler}.
 
     @param why_not: why the stream is not offered to the node of an id now; empty when it is.
+    @param traffic: of the links; what went wrong is kept there.
     @ivar taken: the other node takes the stream now.
+    @ivar changed_at: when L{taken} changed last, seconds of the clock; None: never. @ivar takings: how often
+        the stream was taken. @ivar peer_id: of the other node; empty before the first link.
     @ivar turned_away: the last link came to nothing, or to little, for a reason that was told.
     @ivar declined: the id of the node to which the stream was not offered; empty when it was.
     """
@@ -251,7 +279,12 @@ class PushClient:
         media: Callable[[], MediaServer],
         clock: Clock,
         why_not: Callable[[bytes], str] = lambda node_id: "",
+        traffic: LinkTraffic | None = None,
     ) -> None:
+        self._traffic = traffic if traffic is not None else LinkTraffic()
+        self.changed_at: float | None = None
+        self.takings = 0
+        self.peer_id = b""
         self.turned_away = False
         self.declined = b""
         self._clock = clock
@@ -270,9 +303,11 @@ class PushClient:
     def link_up(self, link: LinkWriter) -> None:
         """Offer the stream, unless it came from there."""
         self.turned_away = True
+        self.peer_id = link.peer_id
         why_not = self._why_not(link.peer_id)
         self.declined = link.peer_id if why_not else b""
         if why_not:
+            self._traffic.trouble = why_not
             if why_not != NOT_RUNNING and self._said.news(why_not, self._clock.seconds()):
                 _log.info("push of {stream} to {there} waits: {why}", why=why_not, **self._names())
             link.close(why_not)
@@ -290,8 +325,11 @@ class PushClient:
         if isinstance(record, Pull):
             if record.name != self._stream:
                 raise RemoteProtocolError("push link", "a pull of a stream that was not offered")
+            if not self.taken:
+                self.takings += 1
             self.taken = True
-            self._since = self._clock.seconds()
+            self._traffic.trouble = ""
+            self._since = self.changed_at = self._clock.seconds()
             self._told_of_it = False
             if self._said.news("", self._since):
                 self._tell()
@@ -320,10 +358,12 @@ class PushClient:
             media.link_down(reason)
         if self.taken:
             self.taken = False
+            self.changed_at = self._clock.seconds()
             self._say(f"ended: {reason}")
 
     def _say(self, what: str) -> None:
         """Log what became of the push, once for each reason."""
+        self._traffic.trouble = what
         if self._said.news(what, self._clock.seconds()):
             _log.warn("push of {stream} to {there} {what}", what=what, **self._names())
 
@@ -353,6 +393,10 @@ class Push:
         key: Hashable = None,
     ) -> None:
         self.key = key
+        self._stream = stream
+        self._name = name
+        self._remote = remote
+        self._utc = node.utc
         self._clock = node.clock
         self._node_id = node.node_id
         self._followed: Stream | None = None
@@ -363,11 +407,32 @@ class Push:
             lambda: MediaServer(waiting, relays, node.node_id, node.utc, proto=""),
             node.clock,
             self._why_not,
+            remote.traffic,
         )
         self._service = link_service(node, remote, "push", self.client, self._longest_pause)
         self._wanted = False
         self._linger: Timer | None = None
         self._stopping: Deferred[Any] | None = None
+
+    def facts(self) -> PushFacts:
+        """What is known of the push."""
+        client, traffic, place = self.client, self._remote.traffic, self._remote.place
+        since = None
+        if client.changed_at is not None:
+            since = self._utc() - round((self._clock.seconds() - client.changed_at) * TICKS_PER_SECOND)
+        proto = "m4fs" if place is not None and place.tls else "m4f"
+        return PushFacts(
+            stream=self._stream,
+            url=f"{proto}://{self._remote.address}/{self._name}",
+            connected=client.taken,
+            wanted=self._wanted,
+            node_id=client.peer_id,
+            since=since,
+            bytes_in=traffic.bytes_in,
+            bytes_out=traffic.bytes_out,
+            takings=client.takings,
+            last_error=traffic.trouble,
+        )
 
     def follow(self, stream: Stream) -> None:
         """The stream began or ceased to run, or comes another way now."""
@@ -458,6 +523,11 @@ class Pushes:
         if entry is not None:
             for push in now:
                 push.follow(entry.stream)
+
+    def facts(self, name: str | None = None) -> list[PushFacts]:
+        """What is known of each push, by stream; or only those of stream C{name}."""
+        names = sorted(self._by_name) if name is None else [name]
+        return [push.facts() for each in names for push in self.of(each)]
 
     def names(self) -> tuple[str, ...]:
         """Streams that are pushed now."""

@@ -187,7 +187,7 @@ class Relay(IdleTap):
     def segment_set_aside(self, entry: WindowSegment) -> None:
         """Pass the close on to those who have it open."""
         segment = entry.segment
-        close = SegmentClose(number=segment.number, duration=segment.duration, checksum=segment.checksum)
+        close = _close_of(entry)
         for pulled in list(self._pulled.values()):
             mine = pulled.open_number == segment.number and pulled.run_id == entry.run.run_id
             if pulled.live and mine and self._write(pulled, encode_record(close)):
@@ -197,9 +197,7 @@ class Relay(IdleTap):
     def segment_closed(self, entry: WindowSegment) -> None:
         """Pass the close on; a link that never saw the opening gets the whole segment."""
         segment = entry.segment
-        encoded = encode_record(
-            SegmentClose(number=segment.number, duration=segment.duration, checksum=segment.checksum)
-        )
+        encoded = encode_record(_close_of(entry))
         for pulled in list(self._pulled.values()):
             if not pulled.live:
                 continue
@@ -295,9 +293,7 @@ class Relay(IdleTap):
                 rest = segment.frames()[pulled.sent :]
                 if rest:
                     link.send(Frames(frames=rest, start=segment.start))
-                link.send(
-                    SegmentClose(number=segment.number, duration=segment.duration, checksum=segment.checksum)
-                )
+                link.send(_close_of(entry))
             else:
                 link.send(SegmentCopy(run=entry.run, encoded=segment.encoded))
             if pulled.open_number is not None and pulled.open_number <= segment.number:
@@ -340,6 +336,16 @@ class Relay(IdleTap):
         if rest:
             link.send(Frames(frames=rest, start=builder.opening.start))
         pulled.sent = len(builder.frames)
+
+
+def _close_of(entry: WindowSegment) -> SegmentClose:
+    segment = entry.segment
+    return SegmentClose(
+        number=segment.number,
+        duration=segment.duration,
+        checksum=segment.checksum,
+        continuation=entry.run.continuation,
+    )
 
 
 @define(eq=False)

@@ -16,6 +16,11 @@ class LinkWriter(Protocol):
         ...
 
     @property
+    def peer_name(self) -> str:
+        """The other end for people: C{host:port} of one that we linked to, the address of one that came."""
+        ...
+
+    @property
     def paused(self) -> bool:
         """The transport holds more than it should: send only what is asked for."""
         ...

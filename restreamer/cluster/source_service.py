@@ -78,6 +78,7 @@ class MediaPull:
             lost=self._lost,
             standby=standby,
             held=lambda: entry.stream if (entry := registry.find(local_name)) is not None else None,
+            turns=registry.turns,
         )
         self._service = link_service(node, remote, "media", self.puller)
         self._service.startService()
@@ -324,11 +325,14 @@ class ClusterSource(Service):
         self.connected = False
         self._since = self._node.utc()
         self._losses += 1
-        self._remote.traffic.trouble = reason
+        if self.running:
+            self._remote.traffic.trouble = reason
         self._fresh = self.offer.fresh = None
         if self.files is not None:
             self.files.control_down()
-        _log.warn("source {source}: lost: {reason}", source=self._remote.address, reason=reason)
+        # What this node ends itself, at a reload or its own end, is no trouble.
+        say = _log.warn if self.running else _log.info
+        say("source {source}: lost: {reason}", source=self._remote.address, reason=reason)
         if self.running:
             self._streams.set_away(self.offer, True)
             self._cancel_away()

@@ -13,14 +13,17 @@ silent.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from attrs import evolve
 from typing_extensions import override
 
+from restreamer.errors import LocalProtocolError
+from restreamer.live.continuation import continuation_of
 from restreamer.live.splice import Splice, shown_until
 from restreamer.live.stream import Stream, StreamWriter
+from restreamer.live.turns import Turn
 from restreamer.m4f.live_form import part_of
 from restreamer.m4f.records import Frames, PartClose, RunInfo, SegmentClose, SegmentOpen
 from restreamer.m4f.segment import Segment, SegmentBuilder, SegmentOpening
@@ -30,7 +33,8 @@ from restreamer.media.track import Tracks, same_tracks
 
 #: A source that is no more behind than this has caught up with whoever feeds the stream.
 CAUGHT_UP = 1 * TICKS_PER_SECOND
-
+#: What comes while a damaged segment of a mapped run is put right waits so long, ticks.
+LONGEST_REPAIR = 1 * TICKS_PER_SECOND
 
 #: What the source sent, in order: a closed segment with the run it came under, or a record of the live form.
 Sent = tuple[Segment, RunInfo] | SegmentOpen | Frames | PartClose | SegmentClose
@@ -63,12 +67,20 @@ class Host(Protocol):
         """UTC, ticks."""
         ...
 
+    def in_turn(self, work: Callable[[], None]) -> Turn | None:
+        """Do C{work} when it is its turn; gives what calls it off, None when it was done at once."""
+        ...
+
     def expected(self, stream: Stream) -> int:
         """Where C{stream} would be by now if its input had gone on: DTS in ticks."""
         ...
 
     def damaged(self, number: int) -> None:
         """A closed segment failed its checksum, or was lost."""
+        ...
+
+    def give_up(self, reason: str) -> None:
+        """Close the link: another source is to feed the stream."""
         ...
 
     def ours(self, run: RunInfo) -> RunInfo:
@@ -195,7 +207,7 @@ class Passing(Way):
             self._behind = True
         else:
             lost = held.opening.number if held is not None and self.writer is not None else number
-            self._power().open(opening)
+            self._power().open(opening, record.run.continuation)
             if lost < number:
                 # The source did not close it here, so either it lacks it, too, or the close was lost.
                 self.host.damaged(lost)
@@ -293,7 +305,12 @@ class Passing(Way):
             self._aside = None
             self._behind = True
             if self._added and end > held.opening.start:
-                self._power().close(end - held.opening.start)
+                # Put together here: no other node has it so.
+                node_id = self.host.ours(self.run).path[-1]
+                cut = continuation_of(
+                    node_id, self.run.run_id, record.continuation, number, held.opening.start
+                )
+                self._power().close(end - held.opening.start, continuation=cut)
             return
         if self._behind or held is None or held.opening.number != number:
             self._behind = True
@@ -309,7 +326,7 @@ class Passing(Way):
             return
         self._behind = True
         self._longer = None
-        if self._power().close(record.duration, record.checksum) is None:
+        if self._power().close(record.duration, record.checksum, record.continuation) is None:
             self.host.damaged(number)
 
     @override
@@ -329,7 +346,11 @@ class Passing(Way):
 
 
 class Mapping(Way):
-    """Another run of the same content."""
+    """Another run of the same content.
+
+    Its segments are none of ours, but they prove what came: one that fails its checksum is asked for again,
+    and what follows waits until its frames are put right.
+    """
 
     def __init__(self, host: Host, stream: Stream, run: RunInfo, splice: Splice, tracks: Tracks) -> None:
         super().__init__(host, stream, run)
@@ -338,6 +359,9 @@ class Mapping(Way):
         self.number = 0
         self.tracks = tracks
         self._newest: int | None = None
+        self._open: SegmentBuilder | None = None
+        self._damaged: int | None = None
+        self._waiting: list[Sent] = []
 
     def begun(self, newest: int) -> None:
         """What comes from segment C{newest} on was not looked at when the content was matched."""
@@ -348,9 +372,11 @@ class Mapping(Way):
         """Take it, unless another run began here meanwhile: the distance is that to the one before."""
         run = self.stream.run
         if self.writer is None and (run is None or run.run_id != self._onto):
-            self.host.enter(self.run, [sent])
-        else:
+            self.host.enter(self.run, [*self._waiting, sent])
+        elif self._damaged is None or (isinstance(sent, tuple) and sent[0].number == self._damaged):
             super().take(sent)
+        else:
+            self._wait(sent)
 
     @override
     def open(self, record: SegmentOpen) -> None:
@@ -359,16 +385,53 @@ class Mapping(Way):
             self._break_off(record)
             return
         self.number = record.opening.number
+        self._open = SegmentBuilder(record.opening)
 
     @override
     def frames(self, record: Frames) -> None:
         """Map them."""
+        if self._open is not None:
+            self._open.extend(record.frames)
         self._push(record.frames)
+
+    @override
+    def part(self, record: PartClose) -> None:
+        """It belongs to what the checksum covers."""
+        if self._open is not None:
+            self._open.close_part(part_of(record))
+
+    @override
+    def close(self, record: SegmentClose) -> None:
+        """Prove what came; wait for a copy when it is not that."""
+        builder, self._open = self._open, None
+        if builder is not None and builder.opening.number == record.number and not _proved(builder, record):
+            self._damaged = record.number
+            self.host.damaged(record.number)
+
+    def _wait(self, sent: Sent) -> None:
+        self._waiting.append(sent)
+        came = [each.frames[-1].dts for each in self._waiting if isinstance(each, Frames)]
+        if came and came[-1] - came[0] > LONGEST_REPAIR:
+            self.host.give_up(f"segment {self._damaged} came damaged, and no copy of it")
+
+    def _mend(self, segment: Segment) -> None:
+        """Put the frames of the open segment right, and go on."""
+        self._damaged = None
+        waiting, self._waiting = self._waiting, []
+        if self.writer is not None and not self.splice.mend(segment.frames()):
+            self.host.give_up(f"what segment {segment.number} held cannot be put right")
+            return
+        self._push(segment.frames())
+        for each in waiting:
+            self.take(each)
 
     @override
     def copy(self, segment: Segment, run: RunInfo) -> None:
         """Map its frames."""
         if run.run_id != self.run.run_id:
+            return
+        if segment.number == self._damaged:
+            self._mend(segment)
             return
         if not self._goes_on(segment.number, segment.discontinuity, segment.tracks):
             self._break_off((segment, run))
@@ -394,3 +457,11 @@ class Mapping(Way):
         if fresh:
             splice.push(fresh)
             self.host.took(fresh)
+
+
+def _proved(builder: SegmentBuilder, record: SegmentClose) -> bool:
+    """Whether what came is the segment that the source closes."""
+    try:
+        return builder.close(record.duration).checksum == record.checksum
+    except LocalProtocolError:
+        return False

@@ -27,6 +27,8 @@ from restreamer.media.track import TrackKind, Tracks, same_tracks
 MAX_FRAME_BYTES = 8 * 1024 * 1024
 #: A clock that jumps again within so many ticks makes no segment of its own.
 BREAK_SPACING = TICKS_PER_SECOND
+#: A publisher from which nothing came for longer was away, or this node was; its clock may be right. Ticks.
+STANDSTILL = TICKS_PER_SECOND
 
 
 def _nothing(*_: object) -> None:
@@ -77,6 +79,7 @@ class Ingest:
     _broken_at: int | None = field(default=None, init=False)
     _over: bool = field(default=False, init=False)
     _retrack: bool = field(default=False, init=False)
+    _pushed_at: int = field(default=0, init=False)
 
     def __attrs_post_init__(self) -> None:
         remembered = self.ledger.last(self.stream.name)
@@ -110,6 +113,11 @@ class Ingest:
         if self._over:
             return 0.0
         now = self.now()
+        silent = now - self._pushed_at
+        self._pushed_at = now
+        if silent > STANDSTILL:
+            # Nothing came: that says nothing of the publisher's clock.
+            self._cutter.opened_at += silent
         batch: list[Frame] = []
         for source in frames:
             if not 0 < len(source.data) <= MAX_FRAME_BYTES or source.track_id not in self._known:

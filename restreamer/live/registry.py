@@ -18,6 +18,7 @@ from restreamer.errors import Reason, Refused
 from restreamer.live.ledger import Ledger
 from restreamer.live.playout import Playout
 from restreamer.live.stream import Faulted, Stream
+from restreamer.live.turns import Turns
 from restreamer.live.window import LiveWindow
 from restreamer.media.timebase import TICKS_PER_SECOND
 from restreamer.seams import Clock, Timer
@@ -128,6 +129,7 @@ class StreamRegistry:
         max_streams: int = MAX_STREAMS,
     ) -> None:
         self.ledger = ledger
+        self.turns = Turns(clock)
         self._clock = clock
         self._make_playout = make_playout
         self._faulted = faulted
@@ -313,6 +315,7 @@ class StreamRegistry:
 
     def close(self) -> None:
         """End every stream (the node stops)."""
+        self.turns.close()
         for name in list(self._entries):
             self.remove(name, "the node stops")
 

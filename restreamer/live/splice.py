@@ -11,31 +11,47 @@ from collections.abc import Sequence
 
 from attrs import define, evolve, field
 
+from restreamer.live.continuation import continuation_of
 from restreamer.live.fingerprint import Match
 from restreamer.live.grid import SegmentCutter
 from restreamer.live.run_cutter import RunCutter
 from restreamer.live.stream import Stream, StreamWriter
 from restreamer.media.frame import Frame
+from restreamer.media.timebase import TICKS_PER_SECOND
+
+#: By how much the tracks of a stream may be interleaved, ticks.
+_LOOSE = TICKS_PER_SECOND
 
 
-def running_frames(stream: Stream) -> list[Frame]:
-    """What the stream holds of its run up to now, without a hole or a break: to recognise content by."""
+def running_frames(stream: Stream, least: int | None = None) -> list[Frame]:
+    """What the stream holds of its run up to now, without a hole or a break: to recognise content by.
+
+    @param least: ticks that are enough: the newest segments that last so long together; None: all.
+    """
     run = stream.run
     if run is None:
         return []
     pieces: list[list[Frame]] = []
     number: int | None = None
     broken = False
+    end: int | None = None
     if stream.open is not None:
         pieces.append(stream.open.frames)
         number = stream.open.opening.number
         broken = stream.open.opening.discontinuity
+        if stream.open.frames:
+            end = stream.open.frames[-1].dts
+            if least is not None and end - stream.open.opening.start >= least:
+                return list(stream.open.frames)
     for entry in stream.window.of_run(run.run_id):
         if broken or number not in (None, entry.number + 1):
             break
         pieces.append(entry.segment.frames())
         number = entry.number
         broken = entry.segment.discontinuity
+        end = entry.segment.end if end is None else end
+        if least is not None and end - entry.start >= least:
+            break
     return [frame for piece in reversed(pieces) for frame in piece]
 
 
@@ -66,14 +82,16 @@ class Splice:
     """The frames of another ingest node on the running timeline of a stream.
 
     @ivar stream: the stream, with a run. @ivar match: the distance of the two timelines.
-    @ivar tracks: their track ids to ours.
+    @ivar tracks: their track ids to ours. @ivar of: id of the run the frames are of.
     """
 
     stream: Stream
     match: Match
     tracks: dict[int, int]
+    of: int = 0
     _cutter: RunCutter | None = field(default=None, init=False)
     _last: dict[int, int] = field(factory=dict, init=False)
+    _begun: dict[int, int] = field(factory=dict, init=False)
 
     @property
     def writer(self) -> StreamWriter | None:
@@ -100,7 +118,7 @@ class Splice:
         return fresh
 
     def begin(self, path: tuple[bytes, ...]) -> StreamWriter:
-        """Take the stream's writer; the run goes on.
+        """Take the stream's writer; the run goes on, as a continuation that this node cuts.
 
         @param path: ids of the nodes the frames pass from now on, ingest first, this node last.
         """
@@ -108,13 +126,46 @@ class Splice:
         run = stream.run
         assert run is not None
         self._last = shown_until(stream)
+        self._begun = dict(self._last)
         grid = stream.segment_duration
         cutter = RunCutter(stream, SegmentCutter(grid, stream.window.last_number))
         cutter.resume()
-        cutter.writer = writer = stream.begin_run(evolve(run, path=path), grid, local=False)
+        continuation = continuation_of(
+            path[-1], run.run_id, run.continuation, self.of, self.match.offset, stream.last_dts or 0
+        )
+        run = evolve(run, path=path, continuation=continuation)
+        cutter.writer = writer = stream.begin_run(run, grid, local=False)
         stream.cut_here(cutter.lasting)
         self._cutter = cutter
         return writer
+
+    def mend(self, frames: Sequence[Frame]) -> bool:
+        """Put right what is in the open segment.
+
+        @param frames: of theirs, as they should have come.
+        @return: whether it is right now: what was written of them has the times that these have. (Frames of
+            the segment before may be a little later than the first of these.) What is in a closed segment
+            stays as it is.
+        """
+        builder = self.stream.open
+        if builder is None or not frames:
+            return True
+        offset = self.match.offset
+        tracks = self.tracks
+        right = {
+            (tracks[frame.track_id], frame.dts + offset): frame
+            for frame in frames
+            if frame.track_id in tracks
+        }
+        begin = min((dts for _, dts in right), default=0) + _LOOSE
+        for place, held in enumerate(builder.frames):
+            frame = right.get((held.track_id, held.dts))
+            if frame is not None:
+                builder.frames[place] = Frame(held.track_id, held.dts, frame.cts, frame.key, frame.data)
+                builder.size += len(frame.data) - len(held.data)
+            elif held.dts > max(begin, self._begun.get(held.track_id, begin)):
+                return False
+        return True
 
     def push(self, fresh: Sequence[Frame]) -> None:
         """Write frames that L{mapped} gave."""

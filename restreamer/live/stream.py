@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from attrs import define, field
+from attrs import define, evolve, field
 
 from restreamer.errors import LocalProtocolError
 from restreamer.live.short_close import closed_short
@@ -255,6 +255,11 @@ class Stream:
 
     # Called by the writer that is in power.
 
+    def _cut_by(self, continuation: int) -> None:
+        """What is cut from here on is of that continuation of the run."""
+        if self.run is not None and self.run.continuation != continuation:
+            self.run = evolve(self.run, continuation=continuation)
+
     def _opened(self, opening: SegmentOpening) -> None:
         self._leave_open()
         self._told.begin(opening)
@@ -365,13 +370,16 @@ class StreamWriter:
         """Whether what is written still reaches the stream."""
         return self.stream._writer is self
 
-    def open(self, opening: SegmentOpening) -> None:
+    def open(self, opening: SegmentOpening, continuation: int | None = None) -> None:
         """Begin a segment; an unclosed one is void (its number may be used again).
 
         One whose number was closed here already reaches the followers and not the window.
+        @param continuation: of the run, from here on (L{RunInfo}); None: as it was.
         """
         if self.in_power:
             self.stream.catching_up = False
+            if continuation is not None:
+                self.stream._cut_by(continuation)
             self.stream._opened(opening)
 
     def frames(self, frames: Sequence[Frame]) -> None:
@@ -380,11 +388,14 @@ class StreamWriter:
             self.stream.catching_up = False
             self.stream._added(frames)
 
-    def close(self, duration: int, checksum: int | None = None) -> Segment | None:
+    def close(
+        self, duration: int, checksum: int | None = None, continuation: int | None = None
+    ) -> Segment | None:
         """End the open segment after C{duration} ticks: the canonical segment, now in the window.
 
         @param checksum: what the segment's checksum must be (a link carries the ingest's); a segment with
             another one is thrown away.
+        @param continuation: who cut it (L{RunInfo}); None: as it was at the opening.
         @return: None when there is no open segment, when this writer has lost its power, when the checksum
             differs, and when M4F cannot carry the segment (it is thrown away then, too).
         """
@@ -403,6 +414,8 @@ class StreamWriter:
                 stream.open = None
                 return None
             segment = shorter
+        if continuation is not None:
+            stream._cut_by(continuation)
         stream._closed(segment, stream.run)
         return segment
 

@@ -17,6 +17,7 @@ from restreamer.m4f.record_fields import (
     text_to_wire,
 )
 from restreamer.m4f.record_layout import (
+    CONTINUATION,
     ENDING,
     HEARTBEAT_HEAD,
     MAX_CONTROL,
@@ -39,6 +40,7 @@ from restreamer.m4f.record_values import (
 _BACKUP = 1
 _HEARTBEAT = row_struct(HEARTBEAT_HEAD)
 _TAIL = row_struct(POSITION_TAIL)
+_CONTINUATION = row_struct(CONTINUATION)
 _LOAD = row_struct(NODE_LOAD)
 _STATES = {int(state): state for state in StreamState}
 
@@ -93,11 +95,12 @@ def decode_complete(payload: bytes) -> CatalogueComplete:
 
 def _encode_position(position: Position) -> bytes:
     name = name_to_wire(position.name)
-    size = 1 + len(name) + _TAIL.size
     tail = _TAIL.pack(
         position.run_id, position.number, position.frame_index, _BACKUP if position.backup else 0
     )
-    return b"".join([size.to_bytes(2, "big"), len(name).to_bytes(1, "big"), name, tail])
+    size = 1 + len(name) + len(tail) + _CONTINUATION.size
+    continuation = _CONTINUATION.pack(position.continuation)
+    return b"".join([size.to_bytes(2, "big"), len(name).to_bytes(1, "big"), name, tail, continuation])
 
 
 def encode_heartbeat(record: Heartbeat) -> bytes:
@@ -119,6 +122,9 @@ def decode_heartbeat(payload: bytes) -> Heartbeat:
         if end > len(payload) or tail + _TAIL.size > end:
             raise RemoteProtocolError("M4F heartbeat", "a position is cut short")
         run_id, number, frame_index, flags = _TAIL.unpack_from(payload, tail)
+        continuation = 0
+        if tail + _TAIL.size + _CONTINUATION.size <= end:
+            (continuation,) = _CONTINUATION.unpack_from(payload, tail + _TAIL.size)
         positions.append(
             Position(
                 name_from_wire(payload[offset + 3 : tail]),
@@ -126,6 +132,7 @@ def decode_heartbeat(payload: bytes) -> Heartbeat:
                 check_number(number),
                 frame_index,
                 flags & _BACKUP == _BACKUP,
+                continuation,
             )
         )
         offset = end
@@ -141,7 +148,7 @@ def heartbeats(sent_at: int, positions: Sequence[Position]) -> list[Heartbeat]:
     some: list[Position] = []
     room = MAX_CONTROL - _HEARTBEAT.size
     for position in positions:
-        size = 3 + len(name_to_wire(position.name)) + _TAIL.size
+        size = 3 + len(name_to_wire(position.name)) + _TAIL.size + _CONTINUATION.size
         if size > room:
             result.append(Heartbeat(sent_at, tuple(some)))
             some = []

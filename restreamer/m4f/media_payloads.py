@@ -27,6 +27,7 @@ from restreamer.m4f.record_fields import (
     text_to_wire,
 )
 from restreamer.m4f.record_layout import (
+    CONTINUATION,
     ENDING,
     FRAMES_HEAD,
     OPENING,
@@ -64,6 +65,7 @@ _OPENING = row_struct(OPENING)
 _FRAMES = row_struct(FRAMES_HEAD)
 _PART_CLOSE = row_struct(PART_CLOSE)
 _SEGMENT_CLOSE = row_struct(SEGMENT_CLOSE)
+_CONTINUATION = row_struct(CONTINUATION)
 _PING = row_struct(PING)
 _SEGMENT_NUMBER = row_struct(SEGMENT_NUMBER)
 
@@ -229,13 +231,17 @@ def decode_part_close(payload: bytes) -> PartClose:
 
 def encode_segment_close(record: SegmentClose) -> bytes:
     """Payload of L{SegmentClose}."""
-    return _SEGMENT_CLOSE.pack(record.number, record.duration, record.checksum)
+    close = _SEGMENT_CLOSE.pack(record.number, record.duration, record.checksum)
+    return close + _CONTINUATION.pack(record.continuation)
 
 
 def decode_segment_close(payload: bytes) -> SegmentClose:
     """Read what L{encode_segment_close} wrote."""
     number, duration, checksum = _SEGMENT_CLOSE.unpack_from(payload)
-    return SegmentClose(check_number(number), duration, checksum)
+    continuation = 0
+    if len(payload) > _SEGMENT_CLOSE.size:
+        (continuation,) = _CONTINUATION.unpack_from(payload, _SEGMENT_CLOSE.size)
+    return SegmentClose(check_number(number), duration, checksum, continuation)
 
 
 def encode_run_end(record: RunEnd) -> bytes:

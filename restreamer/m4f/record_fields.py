@@ -91,6 +91,7 @@ def run_to_wire(run: RunInfo) -> dict[str, Any]:
         "ingest_node": path_to_wire((run.ingest_node,))[0],
         "path": path_to_wire(run.path),
         "discontinuities": run.discontinuities,
+        "continuation": run.continuation,
     }
 
 
@@ -105,6 +106,7 @@ def run_from_wire(fields: Any) -> RunInfo:
         fields.ingest_node,
         path_from_wire(fields.path),
         fields.discontinuities or 0,
+        fields.continuation or 0,
     )
 
 

@@ -102,6 +102,7 @@ RUN_INFO = Prefixed(
         "ingest_node" / NODE_ID,
         "path" / PATH,
         "discontinuities" / Optional(Int32sb),
+        "continuation" / Optional(Int64ub),
     ),
 )
 
@@ -121,7 +122,11 @@ POSITION_TAIL = Struct(
     "frame_index" / Int32ub,
     "flags" / Int8ub,  # 1: shows its backup
 )
-POSITION = Prefixed(Int16ub, Struct("name" / NAME, "tail" / POSITION_TAIL))
+#: At the end of a position and of a segment's close; absent: 0.
+CONTINUATION = Struct("continuation" / Int64ub)
+POSITION = Prefixed(
+    Int16ub, Struct("name" / NAME, "tail" / POSITION_TAIL, "continuation" / Optional(Int64ub))
+)
 HEARTBEAT = Struct("head" / HEARTBEAT_HEAD, "positions" / POSITION[this.head.count])
 NODE_LOAD = Struct(
     "clients" / Int32ub,

@@ -31,6 +31,9 @@ class RunInfo:
     @ivar ingest_node: id of the node that ingests. @ivar path: ids of the nodes passed, ingest first.
     @ivar discontinuities: what the sender shows as the discontinuity sequence of the run's segments, minus
         what their canonical bytes say: other than 0 once the stream was switched on its way.
+    @ivar continuation: who cut the segments of the run: 0: its ingest node. Otherwise a node on the way did,
+        which went on with the same content of another run, and this is the number it drew for that. Of one
+        run, continuation and number there is one segment (docs/m4f.md, section 6.1).
     """
 
     run_id: int
@@ -38,6 +41,7 @@ class RunInfo:
     ingest_node: bytes
     path: tuple[bytes, ...]
     discontinuities: int = 0
+    continuation: int = 0
 
 
 @frozen
@@ -70,13 +74,17 @@ class CatalogueComplete:
 
 @frozen
 class Position:
-    """How far a running stream is: the newest frame is C{frame_index} of segment C{number} of C{run_id}."""
+    """How far a running stream is: the newest frame is C{frame_index} of segment C{number} of C{run_id}.
+
+    @ivar continuation: who cuts that segment, as in L{RunInfo}.
+    """
 
     name: str
     run_id: int
     number: int
     frame_index: int
     backup: bool = False
+    continuation: int = 0
 
 
 @frozen
@@ -185,11 +193,16 @@ class PartClose:
 
 @frozen
 class SegmentClose:
-    """Media: the open segment ends; with this checksum the receiver proves its copy."""
+    """Media: the open segment ends; with this checksum the receiver proves its copy.
+
+    @ivar continuation: who cut it, as in L{RunInfo}: this is what holds, for it may be another than at its
+        opening.
+    """
 
     number: int
     duration: int
     checksum: int
+    continuation: int = 0
 
 
 @frozen

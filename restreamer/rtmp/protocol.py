@@ -436,7 +436,8 @@ class RtmpServerProtocol(Protocol):
             if isinstance(error, Redirected) and error.rtmp:
                 redirect = status.Redirect(error.rtmp, name, query)
             self._connection.refuse(number, error.reason, error.text, redirect)
-            self._refused(action, name, f"{error.reason.value}: {error.text}")
+            where = f" ({error.rtmp})" if isinstance(error, Redirected) and error.rtmp else ""
+            self._refused(action, name, f"{error.reason.value}: {error.text}{where}")
 
     # Deadlines.
 

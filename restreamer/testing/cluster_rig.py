@@ -24,6 +24,7 @@ from restreamer.cluster.link_protocol import abort_connection
 from restreamer.cluster.link_route import link_route
 from restreamer.cluster.origin import ControlServer, MediaServer
 from restreamer.cluster.relay import Relays
+from restreamer.cluster.remote_files import RemoteFiles
 from restreamer.cluster.remote_streams import RemoteStreams
 from restreamer.cluster.seams import LinkHandler
 from restreamer.cluster.source_service import ClusterSource
@@ -215,7 +216,10 @@ class RigNode:
 
     @ivar name: also its host name. @ivar faults: whatever a follower or listener raised; stays empty.
     @ivar clock: its own; @ivar wall_error: seconds by which its system's UTC is wrong.
+    @ivar files: what its sources have of files; None: it does not ask.
     """
+
+    files: RemoteFiles | None = None
 
     def __init__(
         self,
@@ -289,8 +293,10 @@ class RigNode:
         only: tuple[str, ...] | None = None,
         hidden: tuple[str, ...] = (),
         clients_timeout: float = 10.0,
+        prefix: str = "",
+        priority: int = 0,
     ) -> ClusterSource:
-        """Restream what C{to} has."""
+        """Restream what C{to} has, its files too if this node has a place for them."""
         source = self.sources[to] = ClusterSource(
             self.link_node(),
             self.remote_node(to),
@@ -300,6 +306,9 @@ class RigNode:
             hidden,
             self.settings,
             clients_timeout,
+            prefix=prefix,
+            priority=priority,
+            files=self.files,
         )
         source.startService()
         return source

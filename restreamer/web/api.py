@@ -17,6 +17,7 @@ from typing import Any, Final, Protocol, TypedDict
 from attrs import define, field
 
 from restreamer.media.names import valid_stream_name
+from restreamer.web.neighbour_info import BalancerInfo, PeerInfo, PusherInfo, PushInfo
 
 DEFAULT_LIMIT: Final = 100
 MAX_LIMIT: Final = 1000
@@ -61,6 +62,8 @@ class StreamStats(TypedDict, total=False):
     num_sec_on_primary_input: int
     num_sec_on_secondary_input: int
     valid_secondary_inputs: int
+    pushes: Sequence[PushInfo]
+    pushed_from: PusherInfo
     play: Mapping[str, Any]
     media_info: Mapping[str, Any]
 
@@ -165,6 +168,18 @@ class NodeDirectory(Protocol):
         """All sources, in the order of the configuration."""
         ...
 
+    def peers(self) -> Sequence[PeerInfo]:
+        """All peers, in the order of the configuration."""
+        ...
+
+    def balancers(self) -> Sequence[BalancerInfo]:
+        """All balancers, in the order of the configuration."""
+        ...
+
+    def pushes(self) -> Sequence[PushInfo]:
+        """All pushes that were begun, by stream."""
+        ...
+
     def server(self) -> ServerStats:
         """The node's own figures; what L{ServerFacts} knows is added by the API."""
         ...
@@ -267,7 +282,7 @@ class StreamApi:
 
 @define
 class NodeApi:
-    """The C{cluster/sources} collection, and the figures of the node itself.
+    """The C{cluster/…} collections, and the figures of the node itself.
 
     @ivar directory: where they are found; @ivar seconds: monotonic seconds, for C{timing}.
     """
@@ -275,27 +290,42 @@ class NodeApi:
     directory: NodeDirectory
     seconds: Callable[[], float] = field(repr=False)
 
-    def sources(self) -> dict[str, Any]:
-        """All sources, on one page."""
+    def collection(self, name: str) -> dict[str, Any]:
+        """All of C{name}, on one page. @param name: C{sources}, C{peers}, C{balancers} or C{pushes}.
+
+        @raise ApiError: 404 for another name.
+        """
         began = self.seconds()
-        found = list(self.directory.sources())
+        found = list(self._all(name))
         return {
-            "sources": found,
+            name: found,
             "estimated_count": len(found),
             "next": None,
             "prev": None,
             "timing": {"total": round((self.seconds() - began) * 1000)},
         }
 
-    def source(self, key: str) -> SourceInfo:
-        """One source, by its URL or by C{HOST:PORT}.
+    def item(self, name: str, key: str) -> Mapping[str, Any]:
+        """One of C{name}, by its URL or by what follows the scheme there; a balancer by its name.
 
         @raise ApiError: 404 when there is none.
         """
-        for info in self.directory.sources():
-            if key in (info["url"], info["url"].partition("://")[2]):
+        for info in self._all(name):
+            url = info.get("url", info.get("name", ""))
+            if key in (url, url.partition("://")[2]):
                 return info
-        raise ApiError(404, "not_found", "there is no such source")
+        raise ApiError(404, "not_found", f"there is no such thing among {name}")
+
+    def _all(self, name: str) -> Sequence[Mapping[str, Any]]:
+        collections: dict[str, Callable[[], Sequence[Mapping[str, Any]]]] = {
+            "sources": self.directory.sources,
+            "peers": self.directory.peers,
+            "balancers": self.directory.balancers,
+            "pushes": self.directory.pushes,
+        }
+        if name not in collections:
+            raise ApiError(404, "not_found", "there is no such resource")
+        return collections[name]()
 
     def stats(self, facts: ServerFacts) -> ServerStats:
         """The node in figures."""

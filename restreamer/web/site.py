@@ -211,10 +211,10 @@ class Api(Leaf):
             return probe(self._facts, path[1])
         node = self._node
         if node is not None:
-            if path == ["cluster", "sources"] or path == ["cluster", "sources", ""]:
-                return 200, node.sources()
-            if path[:2] == ["cluster", "sources"]:
-                return 200, node.source("/".join(path[2:]))
+            if path[:1] == ["cluster"] and len(path) > 1:
+                if path[2:] in ([], [""]):
+                    return 200, node.collection(path[1])
+                return 200, node.item(path[1], "/".join(path[2:]))
             if path == ["config", "stats"]:
                 return 200, node.stats(self._facts)
         raise ApiError(404, "not_found", "there is no such resource")

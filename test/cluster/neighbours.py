@@ -42,6 +42,7 @@ class Neighbour(RigNode):
         )
         self.peers = Peers(self.registry, lambda peers: peers[0])
         self.playing = Playing(gate, self.waiting, elsewhere=self.peers.elsewhere)
+        self.takings: dict[str, PushServer] = {}
         self.targets: dict[str, list[tuple[str, str]]] = {}
         self.pushes = Pushes(self.registry, self._pushes_of)
         self._pushes_said = SaidLately(SAY_AGAIN_SECONDS)
@@ -52,7 +53,13 @@ class Neighbour(RigNode):
             return ControlServer(self.catalogue, self.utc.ticks, load=lambda: self.load)
         if event.purpose == "push":
             return PushServer(
-                self.publishing, self.registry, self.node_id, self.utc.ticks, self.clock, self._pushes_said
+                self.publishing,
+                self.registry,
+                self.node_id,
+                self.utc.ticks,
+                self.clock,
+                self._pushes_said,
+                self.takings,
             )
         return super()._handler(event)
 

@@ -78,6 +78,7 @@ class EdgeLink:
         self.held: list[bytes] = []
         self.pulls: list[Pull] = []
         self.peer_id = edge.node_id
+        self.peer_name = "peer:80"
         self._reader = RecordReader()
         puller.link_up(_Asking(self))
 
@@ -128,6 +129,7 @@ class _Asking:
     def __init__(self, link: EdgeLink) -> None:
         self._link = link
         self.peer_id = link.source.node_id
+        self.peer_name = "peer:80"
 
     def send(self, record: Record) -> None:
         self._link.ask(record)

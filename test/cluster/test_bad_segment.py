@@ -33,6 +33,7 @@ class _Link:
     """Takes what the puller says."""
 
     peer_id = ORIGIN
+    peer_name = "peer:80"
     paused = False
     round_trip: float | None = None
 

@@ -30,6 +30,9 @@ class FakePeer:
     def __attrs_post_init__(self) -> None:
         self.public = PublicPlace(f"https://{self.name}:8443", self.name)
 
+    def chosen(self) -> None:
+        self.sent += 1
+
     def lists(self, name: str) -> StreamState | None:
         return StreamState.RUNNING if name in self.names else None
 

@@ -36,6 +36,7 @@ class _Wire:
     paused = False
     round_trip = None
     peer_id = b"edge------------"
+    peer_name = "peer:80"
 
     def __init__(self) -> None:
         self.records: list[bytes] = []
@@ -57,6 +58,7 @@ class _Asking:
     paused = False
     round_trip = None
     peer_id = b"source----------"
+    peer_name = "peer:80"
 
     def __init__(self) -> None:
         self.asked: list[int] = []

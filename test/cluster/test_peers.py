@@ -43,6 +43,34 @@ class PeerTests(SynchronousTestCase):
         self.rig.run(0.5)
         self.assertNotIsInstance(self.b.ask(NAME), Redirected)
 
+    def test_what_is_told(self) -> None:
+        """Whether the peer is there, since when, what it has, and who was sent there."""
+        self.a.publish(NAME)
+        self.a.load = NodeLoad(clients=7, bitrate_out=2_000_000)
+        self.rig.run(3)
+        self.redirected(self.b.ask(NAME))
+        told = self.a_of_b.facts()
+        self.assertEqual(
+            (told.address, told.public, told.node_id), ("a", "http://a.example:8080", self.a.node_id)
+        )
+        self.assertEqual((told.connected, told.listed, told.running), (True, 1, 1))
+        self.assertEqual((told.clients, told.bitrate_out, told.sent), (7, 2_000_000, 1))
+        self.assertEqual((told.losses, told.last_error), (0, ""))
+        self.assertGreater(told.bytes_in, 0)
+        began = told.since
+        assert began is not None
+        self.rig.network.silence("a", "b")
+        self.rig.run(3)
+        told = self.a_of_b.facts()
+        assert told.since is not None
+        self.assertGreater(told.since, began)
+        self.assertEqual((told.connected, told.listed, told.running, told.losses), (False, 0, 0, 1))
+        self.assertIn("silent", told.last_error)
+        self.rig.network.heal("a", "b")
+        self.rig.run(8)
+        self.assertTrue(self.a_of_b.facts().connected)
+        self.assertEqual(self.a_of_b.facts().losses, 1)
+
     def test_marked_requests_go_no_further(self) -> None:
         self.a.publish(NAME)
         self.rig.run(1)
@@ -111,6 +139,13 @@ class PeerTests(SynchronousTestCase):
         self.rig.network.heal("a", "b")
         self.rig.run_until(lambda: self.a_of_b.connected, 20)
         self.assertIsInstance(self.b.ask(NAME), Redirected)
+
+    def test_left_on_purpose(self) -> None:
+        """A link that this node ends is no trouble."""
+        _ = self.b.peers.remove(("a", 80))
+        self.rig.run(1)
+        told = self.a_of_b.facts()
+        self.assertEqual((told.connected, told.last_error), (False, ""))
 
     def test_the_least_busy_of_several(self) -> None:
         c = Neighbour(self.rig, "c")

@@ -58,6 +58,48 @@ class PushTests(SynchronousTestCase):
         assert stream is not None and stream.run is not None
         self.assertEqual(stream.run.path, (self.a.node_id, self.b.node_id))
 
+    def test_what_is_told(self) -> None:
+        """Both ends say whether the push stands, since when, with whom, and why not."""
+        self.a.push(FROM, "b", TO)
+        self.assertEqual(self.a.pushes.facts(), [], "nothing is pushed before the stream runs")
+        publisher = self.a.publish(FROM)
+        self.rig.run(3)
+        (told,) = self.a.pushes.facts()
+        self.assertEqual((told.stream, told.url, told.node_id), (FROM, f"m4f://b/{TO}", self.b.node_id))
+        self.assertEqual((told.connected, told.wanted, told.takings, told.last_error), (True, True, 1, ""))
+        self.assertGreater(told.bytes_out, 1000)
+        pusher = self.b.takings[TO].facts()
+        assert told.since is not None and pusher is not None
+        self.assertLess(abs(told.since - pusher.since), 90_000)
+        self.assertEqual((pusher.node_id, pusher.stream), (self.a.node_id, FROM))
+        self.assertTrue(pusher.address)
+        self.assertGreater(pusher.frames, 50)
+        self.assertGreater(pusher.bytes, 1000)
+        self.rig.network.silence("a", "b")
+        self.rig.run(8)
+        (told,) = self.a.pushes.facts(FROM)
+        self.assertFalse(told.connected)
+        self.assertIn("silent", told.last_error)
+        self.assertEqual(self.b.takings, {})
+        self.rig.network.heal("a", "b")
+        self.rig.run_until(lambda: self.a.pushes.facts()[0].connected, 30)
+        (told,) = self.a.pushes.facts()
+        self.assertEqual((told.takings, told.last_error), (2, ""))
+        publisher.leave()
+        self.rig.run(8)
+        (told,) = self.a.pushes.facts()
+        self.assertEqual((told.connected, told.wanted), (False, False))
+        self.assertEqual((self.b.takings, self.a.pushes.facts("another")), ({}, []))
+
+    def test_what_is_told_of_a_refusal(self) -> None:
+        self.a.push(FROM, "b", "elsewhere/one")
+        self.a.publish(FROM)
+        self.rig.run(3)
+        (told,) = self.a.pushes.facts()
+        self.assertEqual((told.connected, told.wanted, told.since), (False, True, None))
+        self.assertIn("refused: publishing to elsewhere/one is not configured here", told.last_error)
+        self.assertEqual(self.b.takings, {})
+
     def test_the_name_is_given_back(self) -> None:
         """The publisher leaves: the push ends a moment later, and the name is free."""
         self.a.push(FROM, "b", TO)
@@ -277,6 +319,7 @@ class SaidWrong:
     """A link that keeps what is sent."""
 
     peer_id = b"p" * 16
+    peer_name = "peer:80"
     paused = False
     round_trip = None
 

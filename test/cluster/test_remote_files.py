@@ -19,7 +19,6 @@ from restreamer.cluster.file_server import FileServer
 from restreamer.cluster.origin import ControlServer
 from restreamer.cluster.remote_files import RemoteFiles
 from restreamer.cluster.seams import LinkHandler
-from restreamer.cluster.source_service import ClusterSource
 from restreamer.errors import Reason, Refused, RemoteProtocolError
 from restreamer.live.ledger import Ledger
 from restreamer.m4f.file_index import FileIndex
@@ -55,6 +54,8 @@ class FileNode(RigNode):
     @ivar asked: what was asked of it over links.
     """
 
+    files: RemoteFiles
+
     def __init__(self, rig: ClusterRig, name: str, ledger: Ledger | None = None, key: bytes = KEY) -> None:
         super().__init__(rig, name, ledger, key)
         self.threads = Threads()
@@ -68,31 +69,6 @@ class FileNode(RigNode):
         """Serve a folder."""
         self.own.set_locations({location: [str(folder.absolute())]})
         self.locations.set_own(self.own.locations)
-
-    def follow(
-        self,
-        to: str,
-        only: tuple[str, ...] | None = None,
-        hidden: tuple[str, ...] = (),
-        prefix: str = "",
-        priority: int = 0,
-    ) -> ClusterSource:
-        """Restream what C{to} has, files too."""
-        source = self.sources[to] = ClusterSource(
-            self.link_node(),
-            self.remote_node(to),
-            self.registry,
-            self.remote,
-            only,
-            hidden,
-            self.settings,
-            10.0,
-            prefix=prefix,
-            priority=priority,
-            files=self.files,
-        )
-        source.startService()
-        return source
 
     def index(self, name: str) -> Deferred[FileIndex]:
         """Ask as a viewer's request does."""
@@ -162,7 +138,7 @@ class FileCase(SynchronousTestCase):
     def edge(self, name: str, *sources: str) -> FileNode:
         node = self.rig.node(name)
         for source in sources:
-            node.follow(source)
+            node.source(source)
         self.rig.run(1)
         return node
 
@@ -292,7 +268,7 @@ class ListTests(FileCase):
 
     def test_except(self) -> None:
         edge = self.rig.node("edge")
-        edge.follow("origin", hidden=("films/secret/*", "movies"))
+        edge.source("origin", hidden=("films/secret/*", "movies"))
         self.rig.run(1)
         self.assertTrue(edge.all.takes("films/a.mp4"))
         self.assertFalse(edge.all.takes("films/secret/a.mp4"))
@@ -324,7 +300,7 @@ class ListTests(FileCase):
         self.origin.own.set_locations({n: [str(self.folder.absolute())] for n in ("p/films", "q")})
         self.origin.locations.set_own(self.origin.own.locations)
         edge = self.rig.node("edge")
-        edge.follow("origin", prefix="p")
+        edge.source("origin", prefix="p")
         self.rig.run(1)
         self.assertEqual(edge.listed_locations(), {"films": 2})
         self.assertEqual(self.whole(edge), self.whole(self.origin, "p/films/a.mp4"))
@@ -346,8 +322,8 @@ class ListTests(FileCase):
         """Nodes that restream each other list a location once, by the way it came."""
         a, b = self.rig.node("a"), self.rig.node("b")
         a.has("films", self.folder)
-        a.follow("b")
-        b.follow("a")
+        a.source("b")
+        b.source("a")
         self.rig.run(2)
         self.assertEqual((a.listed_locations(), b.listed_locations()), ({"films": 1}, {"films": 2}))
         a.own.set_locations({})
@@ -404,8 +380,8 @@ class LostTests(FileCase):
         second = self.rig.node("second")
         second.has("films", self.folder)
         edge = self.rig.node("edge")
-        edge.follow("origin", priority=2)
-        edge.follow("second", priority=1)
+        edge.source("origin", priority=2)
+        edge.source("second", priority=1)
         self.rig.run(1)
         self.whole(edge)
         self.assertEqual((len(self.origin.asked), len(second.asked)), (0, 5))
@@ -520,6 +496,7 @@ class Wire:
     """A link that keeps what is sent."""
 
     peer_id = b"p" * 16
+    peer_name = "p:80"
 
     def __init__(self) -> None:
         self.paused = False

@@ -30,6 +30,7 @@ class PipeLink:
     """
 
     peer_id = EDGE
+    peer_name = "peer:80"
     round_trip: float | None = None
 
     def __init__(self, pair: Pair, budget: int | None = None) -> None:
@@ -65,6 +66,7 @@ class AskingLink:
     """The puller's end: only ever asks."""
 
     peer_id = NODE
+    peer_name = "peer:80"
     paused = False
     round_trip: float | None = None
 

@@ -36,6 +36,11 @@ return {time: video.currentTime, frames: quality.totalVideoFrames || 0, paused: 
 video.readyState,
         width: video.videoWidth, error: video.error && video.error.message};
 """
+#: The texts of all cells of the page's tables, row by row.
+CELLS = """
+return [...document.querySelectorAll('tbody tr')]
+  .map((row) => [...row.cells].map((cell) => cell.textContent));
+"""
 
 
 class Browser:

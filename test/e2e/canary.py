@@ -7,6 +7,7 @@ import threading
 import time
 from pathlib import Path
 
+from test.e2e.machine import Delays
 from test.e2e.nodes import Node, wait_until
 from test.e2e.players import HttpStream, assert_unbroken, decode, probe_packets
 
@@ -15,7 +16,7 @@ class Canary:
     """Watches C{stream} on C{node} as HTTP MPEG-TS between C{with} and its end, then checks every frame.
 
     @param least: shortest time to watch, seconds. @param gap: longest time without a byte that is allowed,
-        seconds.
+        seconds; what the machine keeps programs waiting is added to it.
     """
 
     def __init__(
@@ -30,6 +31,7 @@ class Canary:
         self.longest = 0.0
         self.ended = False
         self.over = threading.Event()
+        self.delays = Delays()
 
     def __enter__(self) -> Canary:
         self.began = time.monotonic()
@@ -37,8 +39,9 @@ class Canary:
         assert self.http.status == 200, self.http.head
         self.thread = threading.Thread(target=self._watch, daemon=True)
         self.thread.start()
-        wait_until(lambda: len(self.data) > 10_000, 5.0, "the canary sees media")
+        wait_until(lambda: len(self.data) > 10_000, 10.0, "the canary sees media")
         self.longest = 0.0
+        self.delays.start()
         return self
 
     def _watch(self) -> None:
@@ -63,6 +66,7 @@ class Canary:
             self.over.wait(max(0.0, self.began + self.least - time.monotonic()))
         self.over.set()
         self.thread.join(5)
+        self.delays.__exit__()
         self.http.close()
         if kind is None:
             self.check()
@@ -70,7 +74,11 @@ class Canary:
     def check(self) -> None:
         """Fail when the canary lost its connection, a frame, or waited too long."""
         assert not self.ended, "the canary lost its connection"
-        assert self.longest <= self.gap, f"the canary saw nothing for {self.longest:.2f} s"
+        allowance = self.delays.allowance
+        assert self.longest <= self.gap + allowance, (
+            f"the canary saw nothing for {self.longest:.2f} s; the limit is {self.gap} s, "
+            f"and {allowance:.2f} s for delays of the machine"
+        )
         self.path.write_bytes(self.data[: len(self.data) - len(self.data) % 188])
         result = decode(str(self.path), 0)
         assert result.complaints == "", f"the canary's decoder complains: {result.complaints[:1000]}"

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import threading
+from pathlib import Path
+from typing import cast
+
 from twisted.trial.unittest import SynchronousTestCase
 
-from test.e2e.nodes import ALARMS, LateError, wait_until
+from test.e2e.crowd import Reader, tags
+from test.e2e.machine import Delays, stretch
+from test.e2e.nodes import ALARMS, LateError, Node, wait_until
+from test.e2e.players import HttpStream
 from test.e2e.playlists import check_reload, parse
 from test.e2e.rtmp_wire import AUDIO, VIDEO, Tag, amf0, looped, message
 
@@ -86,6 +93,57 @@ class Wire(SynchronousTestCase):
         rounds = looped(tags)
         times = [next(rounds).timestamp for _ in range(8)]
         self.assertEqual(times, [0, 0, 20, 40, 80, 100, 120, 160])
+
+
+class Counting(SynchronousTestCase):
+    """What a crowd counts before it goes home."""
+
+    def test_frames_and_no_tables(self) -> None:
+        """One count for each frame that begins; PAT, SDT and PMT are none; half a packet waits."""
+        pids = [(0, True), (0x11, True), (0x1000, True), (0x101, True), (0x101, False), (0x102, True)]
+        data = b"".join(
+            bytes([0x47, 0x40 * begins | pid >> 8, pid & 0xFF]).ljust(188, b"\0") for pid, begins in pids
+        )
+        reader = Reader(cast(Node, None), "x", cast(HttpStream, None))
+        reader.data += data[:-10]
+        self.assertEqual(reader.count(), {0x101: 1})
+        reader.data += data[-10:] + data[3 * 188 : 4 * 188]
+        self.assertEqual(reader.count(), {0x101: 2, 0x102: 1})
+
+    def test_tags(self) -> None:
+        """Video and audio of an FLV file as far as it is written; other tags are none."""
+
+        def tag(kind: int, size: int) -> bytes:
+            return bytes([kind]) + size.to_bytes(3) + bytes(7 + size + 4)
+
+        path = Path(self.mktemp())
+        path.write_bytes(bytes(13) + tag(18, 5) + tag(9, 100) + tag(8, 10) + tag(9, 7)[:-1])
+        self.assertEqual(tags(path), {9: 1, 8: 1})
+
+
+class Machine(SynchronousTestCase):
+    """The measure of the machine's own delays."""
+
+    def test_busy_thread(self) -> None:
+        """While others run, work is late, and that is told; a mark forgets it; nothing goes below zero."""
+        over = threading.Event()
+
+        def busy() -> None:
+            while not over.is_set():
+                sum(range(1000))
+
+        others = [threading.Thread(target=busy, daemon=True) for _ in range(3)]
+        with Delays() as delays:
+            for thread in others:
+                thread.start()
+            wait_until(lambda: delays.longest > 0.001, 10.0, "a delay is seen")
+            self.assertGreater(delays.allowance, delays.longest)
+            over.set()
+            for thread in others:
+                thread.join()
+        delays.mark()
+        self.assertEqual(delays.allowance, 0.0)
+        self.assertGreaterEqual(stretch(), 1.0)
 
 
 class Waiting(SynchronousTestCase):

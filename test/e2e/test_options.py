@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from typing_extensions import override
 
-from test.e2e.browser import Browser
+from test.e2e.browser import CELLS, Browser
 from test.e2e.nodes import KEY, Node, get, wait_until
 from test.e2e.players import HttpStream
 from test.e2e.playlists import wait_segments
@@ -17,11 +17,6 @@ from test.e2e.shared import LIVE, Stage, StageCase, source_of
 STREAM = "live/options"
 PREFIX = "https://cdn.example.net/video"
 PREPUSH = 5.0
-#: The texts of all cells of the page's tables, row by row.
-CELLS = """
-return [...document.querySelectorAll('tbody tr')]
-  .map((row) => [...row.cells].map((cell) => cell.textContent));
-"""
 
 
 class Options(StageCase):

@@ -40,7 +40,7 @@ class OtherEncode(StageCase):
         stage.publish(cls.two, STREAM, OTHER)
         cls.two.wait_alive(STREAM, 20.0)
 
-    def uses(self, node: Node, seconds: float = 15.0) -> None:
+    def uses(self, node: Node, seconds: float = 30.0) -> None:
         """Wait until the edge takes the stream from C{node}."""
         address = f"127.0.0.1:{node.http}"
         wait_until(
@@ -69,7 +69,7 @@ class OtherEncode(StageCase):
             with Crowd([self.edge], [STREAM], self.stage.folder) as crowd:
                 self.one.kill()
                 self.uses(self.two)
-                wait_until(lambda: self.watch(seen), 15.0, "the playlist lists the splice")
+                wait_until(lambda: self.watch(seen), 30.0, "the playlist lists the splice")
             marks = {each.number for playlist in seen for each in playlist.segments if each.discontinuity}
             gaps = {each.number for playlist in seen for each in playlist.segments if each.gap}
             self.assertEqual((len(marks), gaps), (1, set()), seen[-1].text)

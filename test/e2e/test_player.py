@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from test.e2e.browser import Browser
-from test.e2e.nodes import ROOT
+from test.e2e.nodes import ROOT, wait_until
 from test.e2e.playlists import wait_segments
 from test.e2e.shared import StageCase
 
@@ -11,6 +11,16 @@ FILM = f"""
 vod demo {{ storage {ROOT / "restreamer" / "demo"}; }}
 stream NAME {{ input file://demo/demo.mp4; segment_duration 2; segment_count 6; OPTIONS }}
 """
+
+
+class NotThere(StageCase):
+    def test_misspelt_name(self) -> None:
+        """The page is the same for every name, but says when there is no such stream."""
+        node = self.stage.node("none", "")
+        with Browser.open_or_skip() as browser:
+            browser.go(f"http://127.0.0.1:{node.http}/live/mispelt/embed.html")
+            note = "return document.getElementById('note').textContent"
+            wait_until(lambda: "no such stream" in browser.run(note), 20.0, "the page says so")
 
 
 class OtherHost(StageCase):

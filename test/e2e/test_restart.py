@@ -24,6 +24,8 @@ STREAM = "live/phoenix"
 HTTP_VIEWERS = 150
 RTMP_VIEWERS = 50
 POLLERS = 50
+#: How long the origin is dead, seconds: this is the fault.
+DEAD = 1.0
 #: Viewers of the origin itself.
 ORIGIN_VIEWERS = 50
 
@@ -50,7 +52,7 @@ class Restart(StageCase):
         self.origin.kill()
         kind = type(self)
         self.addCleanup(self.publisher.stop)
-        self.watch_for(1.0, watch)
+        self.watch_for(DEAD, watch)
         self.origin.start()
         self.origin.wait_ready()
         self.publisher.stop()
@@ -108,14 +110,12 @@ class Restart(StageCase):
             self.assertEqual(viewer.status, 200)
             viewer.read_for(1.0)
             self.crash_and_return([])
-            returned = time.monotonic()
-            got, path = bytearray(), self.stage.folder / "over-crash.ts"
-            while time.monotonic() - returned < 12.0 and len(got) < 400_000:
+            returned, got = time.monotonic(), 0
+            while time.monotonic() - returned < 25.0 and got < 400_000:
                 piece = viewer.read()
                 self.assertNotEqual(piece, b"", "the edge closed the viewer's connection")
-                got += piece
-            path.write_bytes(got)
-            self.assertGreater(len(got), 200_000)
+                got += len(piece)
+            self.assertGreater(got, 200_000)
 
     def test_crowd_stays(self) -> None:
         """Hundreds watch at the edge while the origin dies and returns: nobody is sent away, each gets media
@@ -133,10 +133,8 @@ class Restart(StageCase):
             # The origin's own viewers cannot stay: they are there so that it dies at work.
             stack.enter_context(Audience(near, ORIGIN_VIEWERS, processes=1))
             pollers = stack.enter_context(Pollers(self.edge.http, polls, 0.5))
-            time.sleep(2.0)
             for crowd in crowds:
-                crowd.mark()
-            time.sleep(1.0)
+                wait_until(crowd.filled, 20.0, "everybody has media")
             for crowd, count in zip(crowds, (HTTP_VIEWERS, RTMP_VIEWERS), strict=True):
                 window = crowd.report()
                 self.assertEqual((len(window.first), window.closed), (count, 0), window.describe())
@@ -145,6 +143,7 @@ class Restart(StageCase):
             wait_segments(self.edge, STREAM, 1, beyond=last)
             for crowd in crowds:
                 crowd.mark()
+            # The time that is judged: as much media as the encoder sends in it.
             time.sleep(4.0)
             for crowd, count in zip(crowds, (HTTP_VIEWERS, RTMP_VIEWERS), strict=True):
                 window = crowd.report()

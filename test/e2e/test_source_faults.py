@@ -74,7 +74,7 @@ class Ends(StageCase):
             for viewer in (*viewers, stayed):
                 stack.callback(viewer.close)
             # Into the middle of a segment, so that there is something to finish.
-            time.sleep(0.7)
+            time.sleep(0.7)  # part of the fault: when it strikes
             began = time.monotonic()
             self.assertIn(self.origin.stop(6.0), (0, -signal.SIGTERM))
             self.assertLess(time.monotonic() - began, 5.0)
@@ -101,7 +101,7 @@ class Ends(StageCase):
         node = self.stage.prepare("early")
         for pause in (0.3, 0.6, 0.9):
             node.start()
-            time.sleep(pause)
+            time.sleep(pause)  # the fault: when it strikes
             began = time.monotonic()
             node.stop(6.0)
             self.assertLess(time.monotonic() - began, 5.5)
@@ -131,10 +131,10 @@ class Signals(StageCase):
                 if turn % 50 == 0:
                     self.node.write_config(body + ("" if turn % 100 else "\nnonsense"))
                 self.node.reload()
-                time.sleep(0.005)
+                time.sleep(0.005)  # the storm's pace
             self.node.write_config(f"{body}\ntemplate storm {{ prefix storm; input publish://; }}")
             self.node.reload()
-            self.node.wait_log("templates added: 1", 10.0, since)
+            self.node.wait_log("templates added: 1", 30.0, since)
         text = self.node.log_text()[since:]
         self.assertLess(text.count("reloaded") + text.count("reload failed"), 60)
 
@@ -152,7 +152,7 @@ class Signals(StageCase):
         wait_until(minds, 15.0, "it minds SIGHUP")
         while "is up" not in node.log_text():
             node.reload()
-            time.sleep(0.005)
+            time.sleep(0.005)  # the storm's pace
         for _ in range(20):
             node.reload()
         node.wait_ready()
@@ -176,9 +176,9 @@ class Signals(StageCase):
             try:
                 for _ in range(5):
                     os.kill(self.node.pid, signal.SIGSTOP)
-                    time.sleep(2.2)
+                    time.sleep(2.2)  # the fault: it does not run, three times or more for over a second
                     os.kill(self.node.pid, signal.SIGCONT)
-                    time.sleep(0.2)
+                    time.sleep(0.2)  # the little that it gets to run
             finally:
                 os.kill(self.node.pid, signal.SIGCONT)
             with HttpStream(self.node.http, request) as other:

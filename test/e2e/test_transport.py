@@ -16,6 +16,7 @@ from unittest import SkipTest
 from typing_extensions import override
 
 from test.certificates import Authority
+from test.e2e.browser import CELLS, Browser
 from test.e2e.nodes import Node, free_ports, get, wait_until
 from test.e2e.players import HttpStream, assert_unbroken, probe_packets
 from test.e2e.playlists import fetch, wait_segments
@@ -181,7 +182,7 @@ class PeersAndPushes(StageCase):
         stage.publish(a, STREAM)
         a.wait_alive(STREAM)
         wait_segments(a, STREAM, 1)
-        wait_until(lambda: b.get(f"/{STREAM}/index.m3u8").status == 302, 5.0, "b knows what a has")
+        wait_until(lambda: b.get(f"/{STREAM}/index.m3u8").status == 302, 20.0, "b knows what a has")
 
     def test_http(self) -> None:
         """HLS and MPEG-TS are redirected to the peer's public name with the query; players follow."""
@@ -203,6 +204,7 @@ class PeersAndPushes(StageCase):
         began = time.monotonic()
         done = subprocess.run(command, capture_output=True, timeout=20)
         self.assertIn(there, done.stderr.decode())
+        self.b.wait_log(f"refused: .*another node has this stream .{re.escape(there)[: -len(STREAM) - 1]}")
         self.assertLess(time.monotonic() - began, 5)
         if RTMPDUMP is not None:
             command = [RTMPDUMP, "--live", "--debug", "-r", url, "-o", os.devnull]
@@ -217,7 +219,24 @@ class PeersAndPushes(StageCase):
         self.assertEqual(self.b.get(f"/{STREAM}/index.m3u8?redirected=1").status, 404)
 
     def test_balancer(self) -> None:
+        peers = "/streamer/api/v3/cluster/peers"
+
+        def sent() -> int:
+            (peer,) = self.b.get(peers).json()["peers"]
+            return int(peer["stats"]["redirected_clients"])
+
+        before = sent()
         answer = self.b.get(f"/lb/{STREAM}/index.m3u8?token=t")
+        self.assertEqual(sent(), before + 1)
+        (told,) = self.b.get("/streamer/api/v3/cluster/balancers").json()["balancers"]
+        address = f"127.0.0.1:{self.a.http}"
+        self.assertEqual(
+            told, {"name": "lb", "mode": "streams", "peers": [{"peer": address, "connected": True}]}
+        )
+        peer = self.b.get(f"{peers}/{address}").json()
+        self.assertEqual(
+            (peer["public"], peer["stats"]["connected"]), (f"http://localhost:{self.a.http}", True)
+        )
         self.assertEqual(answer.status, 302)
         self.assertEqual(
             answer.headers["location"], f"http://localhost:{self.a.http}/{STREAM}/index.m3u8?token=t"
@@ -229,6 +248,14 @@ class PeersAndPushes(StageCase):
         publisher = self.stage.publish(self.b, "up/x")
         self.a.wait_alive("live/up/x")
         self.a.wait_log("push of live/up/x from node [0-9a-f]+ taken")
+        told = self.b.streams()["up/x"]["stats"]["pushes"]
+        self.assertEqual([each["url"] for each in told], [f"m4f://127.0.0.1:{self.a.http}/live/up/x"])
+        self.assertEqual((told[0]["stats"]["status"], told[0]["stats"]["connected"]), ("running", True))
+        self.assertGreater(told[0]["stats"]["bytes"], 0)
+        pusher = self.a.streams()["live/up/x"]["stats"]["pushed_from"]
+        self.assertEqual((pusher["address"], pusher["name"]), ("127.0.0.1", "up/x"))
+        self.assertEqual(pusher["server_id"], self.b.get("/streamer/api/v3/config/stats").json()["id"])
+        self.status_page()
         wait_segments(self.a, "live/up/x", 2)
         mine, theirs = fetch(self.a, "live/up/x"), fetch(self.b, "up/x")
         common = [entry.uri for entry in mine.segments if entry.uri in {e.uri for e in theirs.segments}]
@@ -248,6 +275,32 @@ class PeersAndPushes(StageCase):
             # Its claim was given back (after a moment in which the publisher of b could have returned).
             wait_until(lambda: self.a.alive("live/up/x") or not own.running, 15.0, "the name is free again")
 
+    def status_page(self) -> None:
+        """The page of b has its peer, its balancer and its push; that of a says who pushes."""
+        try:
+            browser = Browser.open_or_skip()
+        except SkipTest:
+            return
+        with browser:
+            browser.go(f"http://127.0.0.1:{self.b.http}/")
+
+            def shown() -> list[list[str]] | None:
+                found: list[list[str]] = browser.run(CELLS)
+                return found if len(found) == 4 else None
+
+            _, peer, balancer, push = wait_until(shown, 20.0, "a row of each table")
+            self.assertEqual(peer[:2], [f"m4f://127.0.0.1:{self.a.http}", "connected"])
+            self.assertEqual(balancer, ["lb", "streams", f"127.0.0.1:{self.a.http}"])
+            self.assertEqual(push[:3], ["up/x", f"m4f://127.0.0.1:{self.a.http}/live/up/x", "taken"])
+            browser.go(f"http://127.0.0.1:{self.a.http}/")
+
+            def of_pushed() -> list[list[str]] | None:
+                found = [cells for cells in browser.run(CELLS) if cells[0] == "live/up/x"]
+                return found or None
+
+            (stream,) = wait_until(of_pushed, 20.0, "the pushed stream on the page")
+            self.assertEqual(stream[2], "pushed by 127.0.0.1")
+
     def test_reload(self) -> None:
         """Without peer, balancer and push in the file there are none; with them again they are back."""
         body = self.b.body
@@ -255,13 +308,13 @@ class PeersAndPushes(StageCase):
         self.a.wait_alive("live/up/y")
         self.b.write_config(f"{LIVE}\ntemplate up {{ prefix up; input publish://; segment_duration 2; }}")
         self.b.reload()
-        wait_until(lambda: self.b.get(f"/{STREAM}/index.m3u8").status == 404, 5.0, "no redirect")
+        wait_until(lambda: self.b.get(f"/{STREAM}/index.m3u8").status == 404, 15.0, "no redirect")
         self.assertEqual(self.b.get(f"/lb/{STREAM}/index.m3u8").status, 404)
-        wait_until(lambda: not self.a.alive("live/up/y"), 5.0, "the push is over")
+        wait_until(lambda: not self.a.alive("live/up/y"), 15.0, "the push is over")
         self.assertTrue(self.b.alive("up/y"), "its stream is not")
         self.b.write_config(body)
         self.b.reload()
-        wait_until(lambda: self.b.get(f"/{STREAM}/index.m3u8").status == 302, 5.0, "redirected")
+        wait_until(lambda: self.b.get(f"/{STREAM}/index.m3u8").status == 302, 15.0, "redirected")
         self.assertEqual(self.b.get(f"/lb/{STREAM}/index.m3u8").status, 302)
         self.a.wait_alive("live/up/y")
 
@@ -270,8 +323,11 @@ class PeersAndPushes(StageCase):
         os.kill(self.a.pid, signal.SIGSTOP)
         try:
             gone = f"/lb/{STREAM}/index.m3u8"
-            wait_until(lambda: self.b.get(gone).status == 503, 5.0, "the balancer has nobody")
+            wait_until(lambda: self.b.get(gone).status == 503, 10.0, "the balancer has nobody")
             self.assertEqual(self.b.get(f"/{STREAM}/index.m3u8").status, 404)
+            (peer,) = self.b.get("/streamer/api/v3/cluster/peers").json()["peers"]
+            self.assertFalse(peer["stats"]["connected"])
+            self.assertIn("silent", peer["stats"]["last_error"])
         finally:
             os.kill(self.a.pid, signal.SIGCONT)
         wait_until(lambda: self.b.get(gone).status == 302, 25.0, "the peer is back")

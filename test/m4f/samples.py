@@ -70,7 +70,7 @@ AUDIO = Track(
     channels=2,
     bandwidth=128_000,
 )
-RUN = RunInfo(0x1122334455667788, START, NODE, (NODE, OTHER_NODE), -2)
+RUN = RunInfo(0x1122334455667788, START, NODE, (NODE, OTHER_NODE), -2, 0xC0)
 
 
 def tiny_segment() -> Segment:
@@ -128,7 +128,7 @@ names = st.from_regex(
     r"[A-Za-z0-9_][A-Za-z0-9._-]{0,20}(/[A-Za-z0-9_][A-Za-z0-9._-]{0,20}){0,7}", fullmatch=True
 )
 texts = st.text(max_size=80)
-runs = st.builds(RunInfo, u64, times, node_ids, paths, i32)
+runs = st.builds(RunInfo, u64, times, node_ids, paths, i32, u64)
 
 
 @st.composite
@@ -208,7 +208,7 @@ file_indexes = st.builds(
     track_tables(),
     st.lists(st.tuples(st.integers(1, 1 << 30), st.integers(0, 1 << 25)), min_size=1, max_size=9),
 )
-positions = st.builds(Position, names, u64, numbers, u32, st.booleans())
+positions = st.builds(Position, names, u64, numbers, u32, st.booleans(), u64)
 records: st.SearchStrategy[Record] = st.one_of(
     st.builds(StreamListed, names, st.sampled_from(StreamState), texts, paths, st.booleans()),
     st.builds(StreamUnlisted, names),
@@ -222,7 +222,7 @@ records: st.SearchStrategy[Record] = st.one_of(
     st.builds(SegmentOpen, runs, openings),
     frames_records(),
     st.builds(PartClose, u32, u32, u32, st.booleans()),
-    st.builds(SegmentClose, numbers, u32, u32),
+    st.builds(SegmentClose, numbers, u32, u32, u64),
     st.builds(RunEnd, u64, texts),
     st.builds(SegmentAsk, numbers),
     st.builds(SegmentLacking, numbers),

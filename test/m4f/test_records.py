@@ -62,12 +62,13 @@ from test.m4f.samples import NODE, OTHER_NODE, RUN, START
 _SETTINGS = settings(deadline=None, max_examples=150, derandomize=True)
 
 _RUN_HEX = (
-    "00451122334455667788"
+    "004d1122334455667788"
     + START.to_bytes(8, "big").hex()
     + NODE.hex()
     + "02"
     + (NODE + OTHER_NODE).hex()
     + "fffffffe"
+    + "00000000000000c0"
 )
 _START_HEX = START.to_bytes(8, "big").hex()
 
@@ -82,18 +83,19 @@ VECTORS: tuple[tuple[Record, str], ...] = (
     (CatalogueComplete(), "1200 00000000"),
     (Heartbeat(1), "1300 0000000a 0000000000000001 0000"),
     (
-        Heartbeat(-1, (Position("a", 2, 3, 4, True),)),
-        "1300 00000023 ffffffffffffffff 0001 0017 01 61 0000000000000002 0000000000000003 00000004 01",
+        Heartbeat(-1, (Position("a", 2, 3, 4, True, 5),)),
+        "1300 0000002b ffffffffffffffff 0001 001f 01 61 0000000000000002 0000000000000003 00000004 01"
+        "0000000000000005",
     ),
     (Goodbye(3, "bye"), "1400 00000007 0003 0003 627965"),
     (NodeLoad(1, 2, 3, 4, 5), "1500 0000001a 00000001 00000002 0000000000000003 0000000000000004 0005"),
     (Pull("a", 2, 3, 4), "2000 00000016 01 61 0000000000000002 0000000000000003 00000004"),
-    (PullAccepted("a", RUN, "T", 450_000), "2100 00000050 01 61" + _RUN_HEX + "0001 54 0006ddd0"),
+    (PullAccepted("a", RUN, "T", 450_000), "2100 00000058 01 61" + _RUN_HEX + "0001 54 0006ddd0"),
     (PullRefused(404, "no"), "2200 00000006 0194 0002 6e6f"),
-    (SegmentCopy(RUN, b"M4FS"), "2300 0000004f" + _RUN_HEX + "00000004 4d344653"),
+    (SegmentCopy(RUN, b"M4FS"), "2300 00000057" + _RUN_HEX + "00000004 4d344653"),
     (
         SegmentOpen(RUN, SegmentOpening(7, START, True, False, 9, ())),
-        "2400 0000005d" + _RUN_HEX + "0000000000000007" + _START_HEX + "01 00000009 00",
+        "2400 00000065" + _RUN_HEX + "0000000000000007" + _START_HEX + "01 00000009 00",
     ),
     (
         Frames([Frame(1, START + 5, -1, True, b"xy"), Frame(2, START - 1, 0, False, b"z")], START),
@@ -102,7 +104,10 @@ VECTORS: tuple[tuple[Record, str], ...] = (
         + "00000002 01 01 00000005 ffffffff 00000002 02 00 ffffffff 00000000 00000001 7879 7a",
     ),
     (PartClose(1, 2, 3, True), "2600 0000000d 00000001 00000002 00000003 01"),
-    (SegmentClose(7, 450_000, 0xDEADBEEF), "2700 00000010 0000000000000007 0006ddd0 deadbeef"),
+    (
+        SegmentClose(7, 450_000, 0xDEADBEEF, 5),
+        "2700 00000018 0000000000000007 0006ddd0 deadbeef 0000000000000005",
+    ),
     (RunEnd(8, ""), "2800 0000000a 0000000000000008 0000"),
     (SegmentAsk(7), "2a00 00000008 0000000000000007"),
     (SegmentLacking(7), "2b00 00000008 0000000000000007"),
@@ -197,6 +202,25 @@ class StreamTests(SynchronousTestCase):
         encoded = encode_record(record)
         self.assertEqual(_read(_record(encoded[0], encoded[6:] + tail)), [record])
 
+    def test_older_nodes_know_of_no_continuation(self) -> None:
+        close = encode_record(SegmentClose(7, 8, 9, 10))[6:]
+        self.assertEqual(_read(_record(RecordType.SEGMENT_CLOSE, close[:-8])), [SegmentClose(7, 8, 9, 0)])
+        beat = encode_record(Heartbeat(0, (Position("a", 1, 2, 3, True, 4), Position("b", 4, 5, 6))))[6:]
+        size = int.from_bytes(beat[10:12], "big")
+        older = beat[:10] + (size - 8).to_bytes(2, "big") + beat[12 : 4 + size] + beat[12 + size :]
+        self.assertEqual(
+            _read(_record(RecordType.HEARTBEAT, older)),
+            [Heartbeat(0, (Position("a", 1, 2, 3, True), Position("b", 4, 5, 6)))],
+        )
+        for fields, told in ((5, (-3, 0)), (6, (-3, 4))):
+            run = encode_record(SegmentCopy(RunInfo(1, 2, NODE, (NODE,), -3, 4), b"x"))[6:-5]
+            run = run[2:-8] if fields == 5 else run[2:]
+            data = len(run).to_bytes(2, "big") + run + b"\0\0\0\1x"
+            self.assertEqual(
+                _read(_record(RecordType.SEGMENT_COPY, data)),
+                [SegmentCopy(RunInfo(1, 2, NODE, (NODE,), *told), b"x")],
+            )
+
     def test_run_and_position_may_grow(self) -> None:
         run = wire.RUN_INFO.build({"run_id": 1, "run_start": 2, "ingest_node": NODE, "path": [NODE]})
         grown = (len(run) - 2 + 3).to_bytes(2, "big") + run[2:] + b"new"
@@ -266,6 +290,9 @@ class HostileTests(SynchronousTestCase):
         for record, text in VECTORS:
             payload = bytes.fromhex(text)[6:]
             for size in range(len(payload)):
+                if isinstance(record, SegmentClose) and size == len(payload) - 8:
+                    # That of an older node (StreamTests.test_older_nodes_know_of_no_continuation).
+                    continue
                 self.assertRaises(RemoteProtocolError, _read, _record(bytes.fromhex(text)[0], payload[:size]))
             self.assertEqual(_read(_record(bytes.fromhex(text)[0], payload)), [record])
 

@@ -136,7 +136,12 @@ class SimPublisher:
             self._timer.cancel()
         if ingest is not None:
             self.node.publishers.pop(self.content.name, None)
+            watch = self.node.watches.get(self.content.name)
+            if watch is not None:
+                watch.cut_short = True
             ingest.end(reason)
+            if watch is not None:
+                watch.cut_short = False
 
     def _push(self) -> None:
         ingest, content = self._ingest, self.content

@@ -38,13 +38,13 @@ class Onlooker:
         self._dts: dict[int, int] = {}
         self._past: dict[tuple[int, int], int] = {}
         self._run_id = -1
-        self._away = False
+        self._away = 0
         self._begun_at = 0
         self._begun_run = -1
 
     def run_began(self) -> None:
         """Another run takes over: what follows begins with a keyframe."""
-        self._away = True
+        self._away += 1
 
     def configure(self, tracks: Tracks, run_start: int, discontinuity: bool) -> None:
         """See L{restreamer.seams.FeedMuxer}."""
@@ -88,7 +88,7 @@ class Onlooker:
             self._violated("whose frames", f"a frame of content {content}, which is not of this stream")
             return
         same = old == content and run_id == self._run_id
-        away, self._away = self._away, False
+        away, self._away = self._away, 0
         if same and not (away and place > last):
             self._hole(what, last, place)
             return
@@ -101,7 +101,8 @@ class Onlooker:
             # Another run took over for a moment, nothing of it was shown: this one is back at a keyframe.
             return
         if old == content:
-            if self._overlap(what, last, host) >= RECOGNISED_SECONDS:
+            # When yet another run took over between, it is that one that this is compared with.
+            if away < 2 and self._overlap(what, last, host) >= RECOGNISED_SECONDS:
                 self._violated("same content", f"frames of content {content} were taken for other ones")
         elif old >= 0:
             self._past[old, self._begun_run] = last
@@ -123,15 +124,17 @@ class Onlooker:
             self._violated("contiguous frames", f"{missing}, though the first is {age:.1f} s old")
 
     def _unknown(self, what: Content, place: int) -> bool:
-        """Whether the node this one takes the run from has it only from behind C{place} on."""
+        """Whether a node that this one takes the run from has it only from behind C{place} on."""
         world = self._node.world
         run = self._stream.run
-        if run is None or len(run.path) < 2:
-            return False
-        source = world.up.get(world.ids.get(run.path[-2], ""))
-        watch = source.watches.get(self._stream.name) if source is not None else None
-        number, first = watch.first.get(run.run_id, (-1, 0)) if watch is not None else (-1, 0)
-        return number == what.number and first > place
+        for node_id in run.path[:-1] if run is not None else ():
+            source = world.up.get(world.ids.get(node_id, ""))
+            watch = source.watches.get(self._stream.name) if source is not None else None
+            if watch is not None and run is not None:
+                number, first = watch.first.get(run.run_id, (-1, 0))
+                if number == what.number and first > place:
+                    return True
+        return False
 
     def _ingest(self) -> bytes:
         """Where the frames come in: the id of the first node of their way."""

@@ -73,6 +73,9 @@ class Trouble:
         undo, self._undo = self._undo, {}
         for undoing in undo.values():
             undoing()
+        for end in world.rig.network.connections:
+            # What was to break soon, and has not had enough to say.
+            end.cut_after = end.peer.cut_after = None
         for host in world.plans:
             if host not in world.up:
                 self._start(host, True)

@@ -42,6 +42,16 @@ class WatchedStream(Stream):
             call(watch)
 
     @override
+    def _end_open(self, run: RunInfo) -> None:
+        watch = _WATCHES.get(self)
+        if watch is None:
+            super()._end_open(run)
+            return
+        watch.cut_short = True
+        super()._end_open(run)
+        watch.cut_short = False
+
+    @override
     def finish(self, reason: str) -> None:
         """See L{Stream.finish}."""
         super().finish(reason)
@@ -70,9 +80,12 @@ class StreamWatch(IdleTap):
 
     @ivar output: what a viewer of its continuous outputs gets.
     @ivar first: by run, which frame of its content came first.
+    @ivar cut_short: what is cut here and closed now ends before its time.
     """
 
-    __slots__ = ("_began", "_dts", "_entry", "_feed", "_node", "_number", "_stream", "first", "output")
+    __slots__ = (
+        "_began", "_dts", "_entry", "_feed", "_node", "_number", "_stream", "cut_short", "first", "output",
+    )  # fmt: skip
 
     def __init__(self, node: SimNode, stream: Stream) -> None:
         self._node = node
@@ -81,6 +94,7 @@ class StreamWatch(IdleTap):
         self._entry: WindowSegment | None = None
         self._number = -1
         self._began = -1
+        self.cut_short = False
         self.first: dict[int, tuple[int, int]] = {}
         self.output = Onlooker(node, stream)
         self._feed = Feed(self.output, node.clock, _LIMITS, FeedCounters(), _nothing, node.faulted)
@@ -147,6 +161,8 @@ class StreamWatch(IdleTap):
         self._number = number
         if self._stream.window.find(number) is not entry:
             self._violated("one window", f"segment {number} is not the one that is listed")
+        if self.cut_short:
+            node.world.segments.closed_short(entry)
         node.world.segments.check(node, name, entry)
         before, self._entry = self._entry, entry
         if before is not None:

@@ -1,6 +1,11 @@
 "use strict";
 // The page is /NAME/embed.html, so the stream's playlist is its neighbour.
 const RETRY_MS = 3000;
+const WAITING = "Waiting for the stream…";
+const REFUSALS = {
+  403: "You may not watch this stream.",
+  404: "There is no such stream now. Waiting for it…",
+};
 const video = document.getElementById("video");
 const note = document.getElementById("note");
 const token = new URLSearchParams(location.search).get("token");
@@ -16,7 +21,7 @@ function say(text) {
 function playNatively() {
   video.src = playlist.href;
   video.addEventListener("error", () => {
-    say("Waiting for the stream…");
+    say(WAITING);
     setTimeout(() => { video.src = playlist.href; }, RETRY_MS);
   });
 }
@@ -32,7 +37,7 @@ function playWithHls() {
       return;
     }
     const status = data.response && data.response.code;
-    say(status === 403 ? "You may not watch this stream." : "Waiting for the stream…");
+    say(REFUSALS[status] || WAITING);
     hls.destroy();
     setTimeout(playWithHls, RETRY_MS);
   });

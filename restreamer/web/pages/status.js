@@ -4,8 +4,6 @@ const REFRESH_MS = 3000;
 const rows = document.getElementById("streams");
 const summary = document.getElementById("summary");
 const empty = document.getElementById("empty");
-const cluster = document.getElementById("cluster");
-const sources = document.getElementById("sources");
 const find = document.getElementById("find");
 const pages = { next: document.getElementById("next"), prev: document.getElementById("previous") };
 let cursor = "";
@@ -50,10 +48,13 @@ function row(stream) {
   links.append(link("HLS", base + "/index.m3u8"), link("MPEG-TS", base + "/mpegts"));
   play.append(links);
   const state = String(stats.status || "waiting");
+  const origin = cell(comesFrom(stats));
+  const troubles = (stream.inputs || []).filter((input) => input.stats && input.stats.last_error);
+  origin.title = troubles.map((input) => input.url + ": " + input.stats.last_error).join("\n");
   line.append(
     name,
     cell(state, ["running", "waiting", "error"].includes(state) ? state : ""),
-    cell(stats.source_id || (stats.status === "running" ? "this node" : "–")),
+    origin,
     cell(String(stats.online_clients || 0), "number"),
     cell(stats.input_bitrate ? String(stats.input_bitrate) : "–", "number"),
     cell(stats.status === "running" && "ts_delay" in stats ? String(stats.ts_delay) : "–", "number"),
@@ -64,27 +65,100 @@ function row(stream) {
   return line;
 }
 
+function comesFrom(stats) {
+  if (stats.pushed_from) return "pushed by " + stats.pushed_from.address;
+  if (stats.backup_running) return "backup" + (stats.source_id ? " of " + stats.source_id : "");
+  return stats.source_id || (stats.status === "running" ? "this node" : "–");
+}
+
+function reader(stats) {
+  return (key) => (key in stats ? String(stats[key]) : "–");
+}
+
+function since(stats) {
+  const moment = stats.opened_at || stats.closed_at;
+  return cell(moment ? new Date(moment).toLocaleString() : "–");
+}
+
+function connection(stats) {
+  return cell(stats.connected ? "connected" : "not connected", stats.connected ? "running" : "error");
+}
+
 function sourceRow(source) {
   const stats = source.stats || {};
   const line = document.createElement("tr");
-  const shown = (key) => (key in stats ? String(stats[key]) : "–");
-  const state = stats.connected ? "running" : "error";
-  const name = cell(source.url, "name");
-  if (stats.last_error) name.title = stats.last_error;
-  const since = stats.opened_at || stats.closed_at;
+  const shown = reader(stats);
   line.append(
-    name,
-    cell(stats.connected ? "connected" : "not connected", state),
+    cell(source.url, "name"),
+    connection(stats),
     cell(shown("online_streams") + " / " + shown("total_streams"), "number"),
     cell(shown("standby_streams"), "number"),
     cell(shown("input_kbit"), "number"),
     cell(shown("output_kbit"), "number"),
     cell(shown("ping"), "number"),
     cell(shown("errors_connection_lost"), "number"),
-    cell(since ? new Date(since).toLocaleString() : "–"),
+    since(stats),
+    cell(stats.last_error || "–"),
   );
   return line;
 }
+
+function peerRow(peer) {
+  const stats = peer.stats || {};
+  const line = document.createElement("tr");
+  const shown = reader(stats);
+  const name = cell("", "name");
+  name.append(link(peer.url, peer.public));
+  line.append(
+    name,
+    connection(stats),
+    cell(shown("online_streams") + " / " + shown("total_streams"), "number"),
+    cell(shown("total_clients"), "number"),
+    cell(shown("output_kbit"), "number"),
+    cell(shown("redirected_clients"), "number"),
+    cell(shown("ping"), "number"),
+    cell(shown("errors_connection_lost"), "number"),
+    since(stats),
+    cell(stats.last_error || "–"),
+  );
+  return line;
+}
+
+function balancerRow(balancer) {
+  const line = document.createElement("tr");
+  const peers = balancer.peers.map((each) => each.peer + (each.connected ? "" : " (not connected)"));
+  const usable = balancer.peers.some((each) => each.connected);
+  line.append(cell(balancer.name, "name"), cell(balancer.mode), cell(peers.join(", "), usable ? "" : "error"));
+  return line;
+}
+
+function pushRow(push) {
+  const stats = push.stats || {};
+  const line = document.createElement("tr");
+  const words = { running: "taken", waiting: "waiting", error: "not taken" };
+  line.append(
+    cell(push.name, "name"),
+    cell(push.url),
+    cell(words[stats.status] || "–", stats.status),
+    cell(String(Math.round((stats.bytes || 0) / 1000)), "number"),
+    since(stats),
+    cell(stats.last_error || "–"),
+  );
+  return line;
+}
+
+// What the node is to others: the section, the rows in it, the collection of the API, and one row of it.
+const collections = [
+  ["cluster", "sources", sourceRow],
+  ["neighbours", "peers", peerRow],
+  ["balancing", "balancers", balancerRow],
+  ["pushing", "pushes", pushRow],
+].map(([section, name, make]) => ({
+  section: document.getElementById(section),
+  rows: document.getElementById(name),
+  name,
+  make,
+}));
 
 async function load(address) {
   const answer = await fetch(address, { cache: "no-store" });
@@ -99,15 +173,21 @@ async function refresh() {
   if (cursor) query.set("cursor", cursor);
   if (find.value) query.set("q", find.value);
   try {
-    const [list, nodes] = await Promise.all([
+    const [list, ...found] = await Promise.all([
       load("/streamer/api/v3/streams?" + query),
-      load("/streamer/api/v3/cluster/sources").catch(() => ({ sources: [] })),
+      ...collections.map((each) =>
+        load("/streamer/api/v3/cluster/" + each.name).catch(() => ({ [each.name]: [] }))),
     ]);
     if (mine !== turn) return;
-    sources.replaceChildren(...nodes.sources.map(sourceRow));
-    cluster.hidden = nodes.sources.length === 0;
+    let entries = 0;
+    collections.forEach((each, index) => {
+      const all = found[index][each.name];
+      each.rows.replaceChildren(...all.map(each.make));
+      each.section.hidden = all.length === 0;
+      entries += all.length;
+    });
     rows.replaceChildren(...list.streams.map(row));
-    empty.hidden = list.streams.length > 0;
+    empty.hidden = list.streams.length > 0 || entries > 0;
     summary.textContent = list.estimated_count + (list.estimated_count === 1 ? " stream" : " streams");
     for (const [side, element] of Object.entries(pages)) {
       element.hidden = !list[side];
