@@ -29,6 +29,8 @@ MAX_FRAME_BYTES = 8 * 1024 * 1024
 BREAK_SPACING = TICKS_PER_SECOND
 #: A publisher from which nothing came for longer was away, or this node was; its clock may be right. Ticks.
 STANDSTILL = TICKS_PER_SECOND
+#: After so much of that in one segment it does not count any more: a clock that stands still may come slowly.
+LONGEST_PAUSE = 30 * TICKS_PER_SECOND
 
 
 def _nothing(*_: object) -> None:
@@ -80,6 +82,7 @@ class Ingest:
     _over: bool = field(default=False, init=False)
     _retrack: bool = field(default=False, init=False)
     _pushed_at: int = field(default=0, init=False)
+    _paused: int = field(default=0, init=False)
 
     def __attrs_post_init__(self) -> None:
         remembered = self.ledger.last(self.stream.name)
@@ -115,8 +118,9 @@ class Ingest:
         now = self.now()
         silent = now - self._pushed_at
         self._pushed_at = now
-        if silent > STANDSTILL:
+        if silent > STANDSTILL and self._paused < LONGEST_PAUSE:
             # Nothing came: that says nothing of the publisher's clock.
+            self._paused += silent
             self._cutter.opened_at += silent
         batch: list[Frame] = []
         for source in frames:
@@ -217,6 +221,7 @@ class Ingest:
     def _open(self, opens: Callable[[], None]) -> None:
         self._retrack = False
         self._cutter.opened_at = self.now()
+        self._paused = 0
         opens()
         self.counters.discontinuities = self._cutter.discontinuities
 

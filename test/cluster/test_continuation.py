@@ -7,6 +7,7 @@ import random
 from attrs import evolve
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
+from typing_extensions import override
 
 from restreamer.cluster.puller import Puller
 from restreamer.live.continuation import continuation_of
@@ -195,6 +196,7 @@ class _BadLink(EdgeLink):
     spoil = 0
     lacking = False
 
+    @override
     def ask(self, record: Record) -> None:
         if isinstance(record, SegmentAsk):
             if self.lacking:
@@ -203,6 +205,7 @@ class _BadLink(EdgeLink):
             self.asked = [*getattr(self, "asked", []), record.number]
         super().ask(record)
 
+    @override
     def send_encoded(self, data: bytes) -> None:
         if self.spoil:
             (record,) = RecordReader().receive(data)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from twisted.internet.task import Clock
@@ -33,6 +34,7 @@ class SlowClock(Clock):
 class TurnsTests(SynchronousTestCase):
     """L{Turns}."""
 
+    @override
     def setUp(self) -> None:
         self.clock = SlowClock()
         self.turns = Turns(self.clock)
@@ -73,7 +75,7 @@ class TurnsTests(SynchronousTestCase):
         self.assertEqual(len(self.one_turn()), 2)
 
     def test_called_off(self) -> None:
-        turns = [self.turns.ask(lambda index=index: self.done.append(index)) for index in range(5)]
+        turns = [self.turns.ask(partial(self.done.append, index)) for index in range(5)]
         for turn in (turns[0], turns[3]):
             turn.cancel()
         self.assertEqual(len(self.turns), 3)

@@ -15,10 +15,12 @@ from restreamer.cluster.relay import Relay
 from restreamer.cluster.remote_streams import RemoteStreams
 from restreamer.cluster.source_service import ClusterSource, MediaPull
 from restreamer.live.registry import Claim, StreamRegistry
+from restreamer.live.run_cutter import RunCutter
 from restreamer.live.stream import Stream, StreamWriter
 from restreamer.live.window import LiveWindow
 from restreamer.m4f.records import RunInfo, StreamUnlisted
 from restreamer.m4f.segment import Segment, SegmentBuilder, SegmentOpening
+from restreamer.media.frame import Frame
 
 #: Plants a bug and gives what takes it out again.
 Mutation = Callable[[], Callable[[], None]]
@@ -78,6 +80,20 @@ def _numbers_recounted() -> Callable[[], None]:
         return add
 
     return _plant(LiveWindow, "add", adds)
+
+
+@_mutation("mapped-cut-late")
+def _mapped_cut_late() -> Callable[[], None]:
+    """A node that goes on with another ingest node's frames cuts later than the ingest does."""
+
+    def ends(original: Any) -> Any:
+        def ends_before(self: RunCutter, frame: Frame) -> bool:
+            mapped = self.stream.run is not None and self.stream.run.continuation != 0
+            return bool(original(self, frame)) and not (mapped and frame.key and frame.track_id == 1)
+
+        return ends_before
+
+    return _plant(RunCutter, "ends_before", ends)
 
 
 @_mutation("replayed-on-resume")

@@ -11,6 +11,7 @@ from test.simulator.test_seeds import SEEDS, SMALL
 #: Invariants that may be the first to notice.
 NOTICED = {
     "numbers-recounted": {"segment identity", "contiguous frames", "rising numbers", "rising DTS"},
+    "mapped-cut-late": {"segment identity"},
     "replayed-on-resume": {"contiguous frames", "rising DTS", "segment identity"},
     "joined-without-index": {
         "contiguous frames", "liveness", "segment identity", "rising DTS", "same content",
