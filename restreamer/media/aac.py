@@ -156,6 +156,16 @@ def _rate(bits: BitReader) -> int:
 
 def _program_config(bits: BitReader) -> tuple[int, bytes]:
     """Speakers of a program_config_element (section 4.4.1.1), and the element for a raw data block."""
+    channels, size, head, comment = _read_element(bits)
+    width = 3 + size
+    padding = -width % 8
+    element = ((5 << size | head) << padding).to_bytes((width + padding) // 8, "big")
+    return channels, element + comment
+
+
+def _read_element(bits: BitReader) -> tuple[int, int, int, bytes]:
+    """A program_config_element behind its id: speakers, the bits of its first part and what they are, and
+    the comment with its size, which begins at a byte border."""
     begin = bits.position
     bits.skip(4 + 2 + 4)
     front, side, back = bits.read(4), bits.read(4), bits.read(4)
@@ -179,10 +189,29 @@ def _program_config(bits: BitReader) -> tuple[int, bytes]:
     comment = bits.read(8 * comment_size).to_bytes(comment_size, "big")
     if not channels:
         raise MediaError("AAC program config element without channels")
-    width = 3 + size
-    padding = -width % 8
-    element = ((5 << size | head) << padding).to_bytes((width + padding) // 8, "big")
-    return channels, element + bytes((comment_size,)) + comment
+    return channels, size, head, bytes((comment_size,)) + comment
+
+
+def adts_config(header: bytes, raw: bytes) -> tuple[bytes, int]:
+    """The AudioSpecificConfig that an ADTS header stands for (section 1.A.2.2.1).
+
+    @param header: its first L{ADTS_SIZE} bytes; @param raw: the raw frame behind it, which begins with a
+        program config element when the header names no channels.
+    @return: the configuration, and the bytes of that element in C{raw}, 0 without one.
+    @raise MediaError: the channels are told nowhere.
+    """
+    object_type, index = (header[2] >> 6) + 1, header[2] >> 2 & 15
+    channel_config = (header[2] & 1) << 2 | header[3] >> 6
+    begin = object_type << 11 | index << 7 | channel_config << 3
+    if channel_config:
+        return begin.to_bytes(2, "big"), 0
+    bits = BitReader(raw[:_MAX_CONFIG])
+    if bits.read(3) != 5:
+        raise MediaError("AAC with channel configuration 0 and no program config element")
+    _, size, head, comment = _read_element(bits)
+    padding = -size % 8
+    config = ((begin << size | head) << padding).to_bytes(2 + (size + padding) // 8, "big")
+    return config + comment, bits.position // 8
 
 
 def _backward_compatible(bits: BitReader, rate: int) -> tuple[bool, bool, int]:

@@ -16,8 +16,18 @@ class TrackKind(enum.IntEnum):
 
 #: FourCC of each codec, as in Enhanced RTMP and ISO/IEC 14496-12 sample entries.
 H264 = "avc1"
+HEVC = "hvc1"
+AV1 = "av01"
+VP9 = "vp09"
+MPEG2 = "mp2v"
 AAC = "mp4a"
 MP3 = ".mp3"
+MP2 = ".mp2"
+OPUS = "Opus"
+AC3 = "ac-3"
+EAC3 = "ec-3"
+ULAW = "ulaw"
+ALAW = "alaw"
 
 
 @frozen(kw_only=True)
@@ -25,10 +35,17 @@ class Track:
     """One track of a stream.
 
     @ivar track_id: 1..255, unique within the stream; video tracks first, then audio.
-    @ivar codec: FourCC, 4 ASCII characters (L{H264}, L{AAC}, L{MP3}).
-    @ivar config: codec configuration: AVCDecoderConfigurationRecord (lengthSizeMinusOne is 3) for
-        H.264 (ISO/IEC 14496-15 section 5.3.3.1), AudioSpecificConfig for AAC (14496-3 section 1.6.2),
-        empty for MP3.
+    @ivar codec: FourCC, 4 ASCII characters (L{H264}, L{AAC} …).
+    @ivar config: codec configuration, in the form that ISO base media files hold:
+         - H.264: AVCDecoderConfigurationRecord, lengthSizeMinusOne is 3 (ISO/IEC 14496-15 section 5.3.3.1);
+         - HEVC: HEVCDecoderConfigurationRecord, likewise (section 8.3.3.1);
+         - AV1: AV1CodecConfigurationRecord with the sequence header OBU (AV1-ISOBMFF section 2.3.3);
+         - VP9: VPCodecConfigurationRecord without the four bytes of version and flags (VP-ISOBMFF);
+         - MPEG-2 video: the sequence header with its extension, from its start code on;
+         - AAC: AudioSpecificConfig (ISO/IEC 14496-3 section 1.6.2);
+         - Opus: the payload of dOps (Opus-ISOBMFF section 4.3.2);
+         - AC-3, E-AC-3: the payload of dac3, dec3 (ETSI TS 102 366 annex F);
+         - MPEG audio, G.711: empty.
     @ivar timescale: the source's natural clock in Hz (90000 for video, the sample rate for audio); a hint.
     @ivar language: ISO 639-2/T, 3 letters, C{"und"} when unknown.
     @ivar width, height: pixels, 0 when unknown or audio.

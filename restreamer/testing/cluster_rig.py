@@ -394,7 +394,9 @@ class ClusterRig:
     seed: int = 0
     step: float = 0.02
     settings: StreamSettings = field(
-        factory=lambda: StreamSettings(segment_duration=2 * TICKS_PER_SECOND, source_timeout=30.0)
+        factory=lambda: StreamSettings(
+            segment_duration=2 * TICKS_PER_SECOND, part_duration=TICKS_PER_SECOND // 5, source_timeout=30.0
+        )
     )
     clock: SimTime = field(factory=SimTime)
     rng: random.Random = field(init=False)
