@@ -76,20 +76,22 @@ def walk_boxes(data: bytes, start: int = 0, end: int | None = None) -> Iterator[
     raise MediaError(f"more than {MAX_BOXES} boxes in one container")
 
 
-def walk_file(read_at: ReadAt, size: int) -> Iterator[Box]:
+def walk_file(read_at: ReadAt, size: int, most: int = MAX_BOXES) -> Iterator[Box]:
     """The top-level boxes of a file of C{size} bytes, reading only their headers.
+
+    @param most: boxes, at most.
 
     A last box whose size is 0 reaches to the end of the file (section 4.2.2).
     @raise MediaError: as L{walk_boxes}.
     """
     at = 0
-    for _ in range(MAX_BOXES):
+    for _ in range(most):
         if size - at < 8:
             return
         box = _box_at(read_at(at, 16), at, size, open_ended=True)
         yield box
         at = box.end
-    raise MediaError(f"more than {MAX_BOXES} boxes on the top level")
+    raise MediaError(f"more than {most} boxes on the top level")
 
 
 def children(data: bytes, box: Box, skip: int = 0) -> dict[bytes, Box]:

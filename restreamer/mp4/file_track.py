@@ -8,23 +8,27 @@ are moved into the DTS, so that PTS is never below DTS.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from operator import itemgetter
 
 from attrs import evolve, frozen
 
 from restreamer.errors import MediaError
-from restreamer.media.aac import aac_track
-from restreamer.media.h264 import NAL_PPS, NAL_SPS, avcc_from_sets, h264_track, relength, split_nals
+from restreamer.media.h264 import relength
 from restreamer.media.timebase import TICKS_PER_SECOND
-from restreamer.media.track import AAC, H264, Track, TrackKind
+from restreamer.media.track import Track
 from restreamer.mp4.boxes import Box, ReadAt, children, fields
-from restreamer.mp4.sample_entry import SampleEntry, read_sample_entry
+from restreamer.mp4.entry_track import track_of
+from restreamer.mp4.fragments import TableBuilder
+from restreamer.mp4.sample_entry import read_sample_entry
 from restreamer.mp4.sample_table import SampleTable, read_sample_table
 
 #: Longest file, in seconds.
 MAX_SECONDS = 31 * 86_400
 #: Most frames per second of one track, averaged over the file.
 MAX_RATE = 1000
+#: Runs of equally long samples that are looked at for the frame rate.
+_MAX_RUNS = 10_000
 #: Largest composition offset, in seconds.
 MAX_COMPOSITION = 60
 
@@ -45,7 +49,7 @@ class FileTrack:
     """One playable track.
 
     @ivar track: what it is. @ivar table: where its samples are, timed in C{timescale} per second.
-    @ivar length_size: bytes of each NAL unit's length in the file, 0 for audio.
+    @ivar length_size: bytes of each NAL unit's length in the file, 0 for codecs without.
     @ivar start: tick of its first DTS.
     """
 
@@ -145,43 +149,24 @@ def _check_table(table: SampleTable, timescale: int, size: int) -> None:
     table.check_places(size)
 
 
-def _track(entry: SampleEntry, config: bytes, frame_rate: int) -> Track:
-    """The track, with what the codec's configuration says where it says something.
-
-    @raise MediaError: the configuration is bad.
-    """
-    if entry.codec == H264:
-        video = h264_track(1, config)
-        return evolve(
-            video,
-            width=video.width or entry.width,
-            height=video.height or entry.height,
-            frame_rate=frame_rate,
-        )
-    if entry.codec == AAC:
-        audio = aac_track(1, config)
-        return evolve(audio, channels=audio.channels or entry.channels)
-    return Track(
-        track_id=1,
-        kind=TrackKind.AUDIO,
-        codec=entry.codec,
-        timescale=entry.sample_rate or TICKS_PER_SECOND,
-        sample_rate=entry.sample_rate,
-        channels=entry.channels,
-    )
+def _frame_rate(table: SampleTable, timescale: int) -> int:
+    """Frames/s times 1000: of nearly all samples if they last equally long, else on average."""
+    longest: dict[int, int] = {}
+    for delta, count in zip(table.deltas[:_MAX_RUNS], table.delta_counts, strict=False):
+        longest[delta] = longest.get(delta, 0) + count
+    delta, count = max(longest.items(), key=itemgetter(1))
+    if delta and count * 10 >= table.count * 9:
+        return round(timescale * 1000 / delta)
+    return round(table.count * timescale * 1000 / table.duration)
 
 
-def _config_in_band(read_at: ReadAt, table: SampleTable, length_size: int) -> bytes:
-    """The configuration record of the parameter sets in the first sync sample."""
+def _first_sample(read_at: ReadAt, table: SampleTable, length_size: int) -> bytes:
+    """The first sync sample, NAL units behind 4-byte lengths."""
     for _, _, key, at, size in table.samples():
         if key and size:
-            sample = relength(read_at(at, size), length_size)
-            nals = [sample[start : start + length] for start, length in split_nals(sample)]
-            return avcc_from_sets(
-                [nal for nal in nals if nal[0] & 0x1F == NAL_SPS],
-                [nal for nal in nals if nal[0] & 0x1F == NAL_PPS],
-            )
-    raise MediaError("an avc3 track has no sync sample")
+            sample = read_at(at, size)
+            return relength(sample, length_size) if length_size else sample
+    raise MediaError("a track has no sync sample")
 
 
 def _need(boxes: dict[bytes, Box], kind: bytes) -> Box:
@@ -190,10 +175,37 @@ def _need(boxes: dict[bytes, Box], kind: bytes) -> Box:
     return boxes[kind]
 
 
-def read_trak(moov: bytes, box: Box, movie_scale: int, read_at: ReadAt, size: int) -> FileTrack | str | None:
+def _track_id(data: bytes, tkhd: Box) -> int:
+    """track_ID (section 8.3.2)."""
+    version = fields(data, tkhd, _WORD)[0] >> 24
+    return fields(data, tkhd, _WORD, _SCALE_AT[1 if version else 0])[0]
+
+
+def begin_fragments(moov: bytes, box: Box, builders: Mapping[int, TableBuilder]) -> None:
+    """Give the builder of a trak's fragments what moov itself tells of samples.
+
+    @raise MediaError: the trak is broken.
+    """
+    trak = children(moov, box)
+    builder = builders.get(_track_id(moov, _need(trak, b"tkhd")))
+    minf = children(moov, _need(children(moov, _need(trak, b"mdia")), b"minf"))
+    table = read_sample_table(moov, children(moov, _need(minf, b"stbl")))
+    if builder is not None and table.count:
+        builder.begin(table)
+
+
+def read_trak(
+    moov: bytes,
+    box: Box,
+    movie_scale: int,
+    read_at: ReadAt,
+    size: int,
+    builders: Mapping[int, TableBuilder],
+) -> FileTrack | str | None:
     """Read one trak box.
 
     @param movie_scale: timescale of mvhd. @param size: bytes of the file.
+    @param builders: what movie fragments hold, by track_ID.
     @return: a playable track with id 1, the FourCC of one we do not carry, or None for one with no samples.
     @raise MediaError: it is broken.
     """
@@ -206,6 +218,11 @@ def read_trak(moov: bytes, box: Box, movie_scale: int, read_at: ReadAt, size: in
     if entry is None:
         return fourcc.decode("ascii", "replace")
     table = read_sample_table(moov, stbl)
+    begins = 0
+    if builders:
+        builder = builders.get(_track_id(moov, _need(trak, b"tkhd")))
+        if builder is not None and builder.first is not None:
+            table, begins = builder.table(), builder.first
     if not table.count:
         return None
     _check_table(table, timescale, size)
@@ -213,10 +230,12 @@ def read_trak(moov: bytes, box: Box, movie_scale: int, read_at: ReadAt, size: in
     start += table.lowest_offset * TICKS_PER_SECOND // timescale
     if abs(start) > MAX_SECONDS * TICKS_PER_SECOND:
         raise MediaError(f"an edit list moves a track by {start // TICKS_PER_SECOND} s")
-    config = entry.config
-    if entry.codec == H264 and not config:
-        config = _config_in_band(read_at, table, entry.length_size)
-    track = _track(entry, config, round(table.count * timescale * 1000 / table.duration))
+    start += begins * TICKS_PER_SECOND // timescale
+    track = track_of(
+        entry,
+        lambda: _first_sample(read_at, table, entry.length_size),
+        _frame_rate(table, timescale),
+    )
     return FileTrack(
         track=evolve(track, language=_language(moov, mdhd, version)),
         table=table,

@@ -15,8 +15,16 @@ from restreamer.media.frame import Frame
 from restreamer.media.h264 import relength
 from restreamer.media.timebase import TICKS_PER_SECOND
 from restreamer.media.track import Tracks
-from restreamer.mp4.boxes import ReadAt, find_moov, walk_boxes
-from restreamer.mp4.file_track import MAX_SECONDS, FileTrack, Row, read_trak, timescale_of
+from restreamer.mp4.boxes import Box, ReadAt, find_moov, walk_boxes
+from restreamer.mp4.file_track import (
+    MAX_SECONDS,
+    FileTrack,
+    Row,
+    begin_fragments,
+    read_trak,
+    timescale_of,
+)
+from restreamer.mp4.fragments import FragmentedFile, TableBuilder
 
 #: Tracks of a file, supported or not.
 MAX_TRACKS = 32
@@ -31,7 +39,7 @@ def read_frames(read_at: ReadAt, forms: Sequence[tuple[int, int]], batch: Sequen
     """Read the samples of C{batch}, joining neighbours in the file into one read.
 
     @param forms: of each track that a row may name: its id, and the bytes of each NAL unit's length in the
-        file, 0 for audio (L{Mp4Reader.forms}).
+        file, 0 for codecs without (L{Mp4Reader.forms}).
     @return: the frames, in the order of C{batch}.
     @raise MediaError: the file ends early or a video sample does not hold together.
     """
@@ -75,7 +83,8 @@ class Mp4Reader:
     @ivar duration: ticks after which it may be played again: the longest track's, rounded up.
     @ivar end: tick at which the last track ends.
     @ivar skipped: FourCC of tracks left out because we do not carry their codec.
-    @ivar forms: what L{read_frames} must know of each track. @ivar digest: SHA-256 of moov.
+    @ivar forms: what L{read_frames} must know of each track. @ivar digest: SHA-256 of what tells
+        of samples.
     """
 
     tracks: Tracks
@@ -94,6 +103,7 @@ class Mp4Reader:
         """
         self._read_at = read_at
         moov = find_moov(read_at, size)
+        self.digest = hashlib.sha256(moov).digest()
         try:
             found = self._read_moov(moov, size)
         except (struct.error, IndexError, OverflowError) as error:
@@ -106,7 +116,6 @@ class Mp4Reader:
         ]
         self.tracks = tuple(each.track for each in self._tracks)
         self.forms = tuple((each.track.track_id, each.length_size) for each in self._tracks)
-        self.digest = hashlib.sha256(moov).digest()
         self.end = max(each.start + each.lasts for each in self._tracks)
         if max(each.start for each in self._tracks) > MAX_STAGGER:
             self.duration = self.end
@@ -125,17 +134,28 @@ class Mp4Reader:
         traks = [box for box in boxes if box.kind == b"trak"]
         if len(traks) > MAX_TRACKS:
             raise MediaError(f"the file has {len(traks)} tracks, at most {MAX_TRACKS} are taken")
-        read = [read_trak(moov, trak, movie_scale, self._read, size) for trak in traks]
+        builders = self._read_fragments(moov, boxes, traks, size)
+        read = [read_trak(moov, trak, movie_scale, self._read, size, builders) for trak in traks]
         found = [each for each in read if isinstance(each, FileTrack)]
         self.skipped = tuple(each for each in read if isinstance(each, str))
         if not found:
-            if any(box.kind == b"mvex" for box in boxes):
-                raise MediaError(
-                    "the file is fragmented; only files with their sample tables in moov are read"
-                )
             has = ", ".join(self.skipped) or "none with samples"
-            raise MediaError(f"the file has no H.264, AAC or MP3 track (its tracks: {has})")
+            raise MediaError(f"the file has no track of a codec that is carried (its tracks: {has})")
         return found
+
+    def _read_fragments(
+        self, moov: bytes, boxes: Sequence[Box], traks: Sequence[Box], size: int
+    ) -> dict[int, TableBuilder]:
+        """What movie fragments tell of samples, by track_ID; nothing for a file without."""
+        mvex = next((box for box in boxes if box.kind == b"mvex"), None)
+        if mvex is None:
+            return {}
+        fragmented = FragmentedFile(moov, mvex, size)
+        for trak in traks:
+            begin_fragments(moov, trak, fragmented.builders)
+        fragmented.read(self._read)
+        self.digest = hashlib.sha256(self.digest + fragmented.digest).digest()
+        return fragmented.builders
 
     def _read(self, at: int, size: int) -> bytes:
         return _read(self._read_at, at, size)

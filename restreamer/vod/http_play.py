@@ -41,7 +41,7 @@ def file_mpegts_route(
             if crowded():
                 raise Refused(Reason.OVERLOADED, "this node is short of memory: try another one, or later")
             await gate.open(wanted)
-            index = await files.index(wanted.name)
+            index = await files.ts_index(wanted.name)
         except Refused as refused:
             return refusal_reply(refused)
         return EndlessReply(headers=HEADERS, start=_Body(files, wanted.name, index, clock))

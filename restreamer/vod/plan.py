@@ -38,7 +38,7 @@ MAX_ROWS = 10_000_000
 #: DTS since the segment's start, composition offset, twice the track's index and 1 for a key, offset, size.
 _ROW = struct.Struct(">IIBQI")
 #: Goes into a file's version: raised when the same file is cut in another way.
-_FORM = 1
+_FORM = 2
 
 
 @frozen

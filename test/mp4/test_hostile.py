@@ -120,10 +120,11 @@ class RefusedTests(SynchronousTestCase):
             self.refused(data.replace(kind, b"free"), kind.decode())
 
     def test_nothing_to_play(self) -> None:
-        self.refused(mp4(), "no H.264, AAC or MP3")
-        self.refused(mp4(video(entry=box(b"hvc1", bytes(78)))), "hvc1")
+        self.refused(mp4(), "no track of a codec that is carried")
+        self.refused(mp4(video(entry=box(b"hvc1", bytes(78)))), "hvcC")
+        self.refused(mp4(video(entry=box(b"vvc1", bytes(78)))), "vvc1")
         self.refused(mp4(audio(entry=audio_entry(esds(0xA9), b"mp4a"))), "mp4a")
-        self.refused(mp4(more=[box(b"mvex", b"")]), "fragmented")
+        self.refused(mp4(more=[box(b"mvex", b"")]), "none with samples")
 
     def test_codec_configurations(self) -> None:
         for avcc in (

@@ -148,9 +148,9 @@ class FormTests(SynchronousTestCase):
             self.assertEqual(("mp4a", ASC), (track.codec, track.config))
 
     def test_codecs_not_carried_are_left_out(self) -> None:
-        ac3 = audio(entry=audio_entry(box(b"dac3", bytes(3)), kind=b"ac-3"))
-        reader = opened(mp4(ac3, video()))
-        self.assertEqual(("ac-3",), reader.skipped)
+        lossless = audio(entry=audio_entry(box(b"alac", bytes(28)), kind=b"alac"))
+        reader = opened(mp4(lossless, video()))
+        self.assertEqual(("alac",), reader.skipped)
         self.assertEqual(1, len(reader.tracks))
 
     def test_empty_samples_are_left_out(self) -> None:

@@ -10,6 +10,8 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.task import Clock
 
 from restreamer.media.timebase import TICKS_PER_SECOND
+from restreamer.media.vp9 import vp9_track
+from restreamer.mp4.codec_boxes import sample_entry
 from restreamer.mpegts.segment_muxer import mux_segment
 from restreamer.vod.library import Library
 from restreamer.vod.packaged import PackagedFiles
@@ -19,6 +21,12 @@ from test.mp4.build import audio, mp4, video
 def film(seconds: int = 4, **how: bool) -> bytes:
     """A film with a keyframe every 0.2 s."""
     return mp4(video(25 * seconds), audio(47 * seconds), **how)  # type: ignore[arg-type]
+
+
+def film_of_vp9() -> bytes:
+    """A film that MPEG-TS carries nothing of."""
+    entry = sample_entry(vp9_track(1, bytes.fromhex("000b820202020000"), width=320, height=180))
+    return mp4(video(25, entry=entry))
 
 
 class Threads:

@@ -16,7 +16,7 @@ from restreamer.http1.play_request import query_value
 from restreamer.http1.reply import EndlessReply, FullReply, HttpRequest, Reply
 from restreamer.seams import Grant, OpenRequest
 from restreamer.vod.http_play import file_mpegts_route
-from test.vod.fakes import Threads, film, library, packaged
+from test.vod.fakes import Threads, film, film_of_vp9, library, packaged
 from test.vod.test_paced import Transport
 
 
@@ -40,6 +40,7 @@ class RouteTests(SynchronousTestCase):
         folder.mkdir()
         (folder / "a b.mp4").write_bytes(film())
         (folder / "text.mp4").write_bytes(b"hello")
+        (folder / "vp9.mp4").write_bytes(film_of_vp9())
         self.clock = Clock()
         self.files = packaged(library(folder, self.clock, Threads()))
         self.gate = Doorman()
@@ -103,6 +104,9 @@ class RouteTests(SynchronousTestCase):
     def test_refused(self) -> None:
         self.assertEqual(self.status("/films/none.mp4/mpegts"), 404)
         self.assertEqual(self.status("/films/text.mp4/mpegts"), 415)
+        reply = self.ask("/films/vp9.mp4/mpegts")
+        assert isinstance(reply, FullReply)
+        self.assertEqual((reply.status, b"VP9" in reply.body), (415, True))
         self.assertEqual(self.status("/films/a b.mp4/mpegts", method="POST"), 405)
         self.assertEqual(self.status("/films/a b.mp4/mpegts", query="token=bad"), 403)
         self.assertEqual(self.status("/films/none.mp4/mpegts", query="token=bad"), 403)
