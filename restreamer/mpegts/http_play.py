@@ -6,10 +6,11 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from restreamer.errors import Refused
-from restreamer.http1.play_request import play_request
+from restreamer.http1.play_request import play_request, selection_of
 from restreamer.http1.refusal import refusal_reply
 from restreamer.http1.reply import EndlessReply, FullReply, HttpRequest, Reply, Route
 from restreamer.media.names import check_stream_name
+from restreamer.media.selection import TrackSelection
 from restreamer.seams import OpenRequest, Playable, PlayPoint, ViewerTransport
 
 SUFFIX: Final = "/mpegts"
@@ -21,10 +22,17 @@ HEADERS: Final = (
     b"Access-Control-Allow-Origin: *\r\n"
     b"X-Content-Type-Options: nosniff\r\n"
 )
+_PLAIN: Final = b"Content-Type: text/plain; charset=utf-8\r\nCache-Control: no-store\r\n"
 NOT_ALLOWED: Final = FullReply(
     status=405,
-    headers=b"Allow: GET, HEAD\r\nContent-Type: text/plain; charset=utf-8\r\nCache-Control: no-store\r\n",
+    headers=b"Allow: GET, HEAD\r\n" + _PLAIN,
     body=b"this address answers GET and HEAD\n",
+)
+#: Of a stream, which can be published to as well.
+_STREAM_NOT_ALLOWED: Final = FullReply(
+    status=405,
+    headers=b"Allow: GET, HEAD, POST, PUT\r\n" + _PLAIN,
+    body=b"this address answers GET and HEAD, and takes POST and PUT\n",
 )
 
 
@@ -39,29 +47,43 @@ def mpegts_route(play_point: PlayPoint) -> Route:
         if not request.path.endswith(SUFFIX) or not name:
             return None
         if request.method not in ("GET", "HEAD"):
-            return NOT_ALLOWED
+            return _STREAM_NOT_ALLOWED
         try:
             wanted = play_request(check_stream_name(name), "tshttp", request)
+            selection = selection_of(request)
         except Refused as refused:
             return refusal_reply(refused)
-        return _answer(play_point, wanted, request)
+        return _answer(play_point, wanted, request, selection)
 
     return route
 
 
-async def _answer(play_point: PlayPoint, wanted: OpenRequest, request: HttpRequest) -> Reply:
+async def _answer(
+    play_point: PlayPoint, wanted: OpenRequest, request: HttpRequest, selection: TrackSelection | None
+) -> Reply:
     try:
         playable = await play_point.play(wanted)
+        playable.tracks(CONTAINER, selection)
     except Refused as refused:
         return refusal_reply(refused, request)
-    return EndlessReply(headers=HEADERS, start=_Body(playable))
+    return EndlessReply(headers=HEADERS, start=_Body(playable, selection))
+
+
+def _nothing() -> None:
+    """There is nothing to leave."""
 
 
 class _Body:
     """Puts the viewer on the stream's feed when the head is written."""
 
-    def __init__(self, playable: Playable) -> None:
+    def __init__(self, playable: Playable, selection: TrackSelection | None) -> None:
         self._playable = playable
+        self._selection = selection
 
     def __call__(self, transport: ViewerTransport, ended: Callable[[str], None]) -> Callable[[], None]:
-        return self._playable.join(CONTAINER, transport, ended).leave
+        try:
+            return self._playable.join(CONTAINER, transport, ended, self._selection).leave
+        except Refused as refused:
+            # What was there a moment ago is not any more.
+            ended(refused.text)
+            return _nothing

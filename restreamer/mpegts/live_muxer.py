@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Final
 
 from restreamer.errors import MediaError
+from restreamer.media.codecs import mpegts_can_carry
 from restreamer.media.frame import Frame
 from restreamer.media.timebase import TICKS_PER_SECOND
-from restreamer.media.track import Tracks
+from restreamer.media.track import Track, Tracks
 from restreamer.mpegts.program import MAX_PAUSE, MAX_SPACING, ProgramWriter, program_of
 
 #: Ticks after which the next frame gets PAT and PMT before it. With frames of at most 100 ms they are then
@@ -23,6 +24,8 @@ class MpegTsFeedMuxer:
     Every keyframe's bytes begin with PAT and PMT. Timestamps are UTC modulo 2**33, as in segments.
     """
 
+    by_viewers = True
+
     def __init__(self, title: str = "") -> None:
         """@param title: the service's name in the SDT; without one there is no SDT."""
         self._title = title
@@ -31,6 +34,10 @@ class MpegTsFeedMuxer:
         self._tables_at = 0
         self._service_at = 0
         self._clock = 0
+
+    def carries(self, track: Track) -> bool:
+        """Whether MPEG-TS can carry C{track}."""
+        return mpegts_can_carry(track)
 
     def configure(self, tracks: Tracks, run_start: int, discontinuity: bool) -> None:
         """Set the tracks. Counters run on; with C{discontinuity} the next packet of every PID tells of it.

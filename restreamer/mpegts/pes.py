@@ -8,10 +8,16 @@ from restreamer.media.timebase import MPEGTS_MASK
 
 VIDEO_STREAM_ID: Final = 0xE0
 AUDIO_STREAM_ID: Final = 0xC0
+#: What has no numbers of its own (table 2-22): AC-3, E-AC-3, Opus.
+PRIVATE_STREAM_ID: Final = 0xBD
 
 #: Bytes of the header with PTS alone, and with PTS and DTS.
 PTS_HEADER: Final = 14
 PTS_DTS_HEADER: Final = 19
+
+#: The head of a PES packet (its header and what is put before the access unit), the access unit, and where in
+#: it to begin.
+Unit = tuple[bytes, "bytes | bytearray", int]
 
 _MAX_LENGTH: Final = 0xFFFF
 _START: Final = b"\x00\x00\x01"

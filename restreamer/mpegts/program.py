@@ -16,12 +16,13 @@ from attrs import field, frozen
 from restreamer.media.frame import Frame
 from restreamer.media.timebase import MPEGTS_MASK, TICKS_PER_SECOND
 from restreamer.media.track import Track, TrackKind, Tracks
-from restreamer.mpegts.elementary import ElementaryForm, Unit, elementary_form
+from restreamer.mpegts.elementary import ElementaryForm, elementary_form
 from restreamer.mpegts.packet import DISCONTINUITY, RANDOM_ACCESS, PacketWriter, adaptation_field
-from restreamer.mpegts.pes import AUDIO_STREAM_ID, VIDEO_STREAM_ID
+from restreamer.mpegts.pes import AUDIO_STREAM_ID, VIDEO_STREAM_ID, Unit
 from restreamer.mpegts.psi import (
     PAT_PID,
     PMT_PID,
+    PROGRAM_NUMBER,
     SDT_PID,
     ProgramStream,
     pat_section,
@@ -70,14 +71,42 @@ class Program:
 
     streams: Mapping[int, Stream]
     pcr_pid: int
+    number: int
+    pmt_pid: int
     has_video: bool
     pat: bytes = field(repr=False)
     pmt_body: bytes = field(repr=False)
     sdt: bytes = field(repr=False)
 
 
+@frozen(kw_only=True)
+class ProgramLayout:
+    """Where a program's parts go, when it is not as everywhere else.
+
+    @ivar number: program_number. @ivar pmt_pid: of its map. @ivar provider: in the SDT.
+    @ivar pids: (kind, place within the kind, from 1): PID of that track.
+    @ivar clock_aside: the PCR comes in packets of its own, at times that the sender knows.
+    """
+
+    number: int = PROGRAM_NUMBER
+    pmt_pid: int = PMT_PID
+    provider: str = PROVIDER
+    pids: tuple[tuple[TrackKind, int, int], ...] = ()
+    clock_aside: bool = False
+
+    def pid(self, track: Track, place: int) -> int:
+        """The PID of C{track}, the C{place}th of its kind."""
+        for kind, number, pid in self.pids:
+            if kind is track.kind and number == place:
+                return pid
+        return (VIDEO_PID if track.kind is TrackKind.VIDEO else AUDIO_PID) + track.track_id
+
+
+USUAL: Final = ProgramLayout()
+
+
 @functools.lru_cache(maxsize=256)
-def program_of(tracks: Tracks, title: str) -> Program:
+def program_of(tracks: Tracks, title: str, layout: ProgramLayout = USUAL) -> Program:
     """The program of a track table.
 
     @param title: the service's name; without one no SDT is written.
@@ -91,25 +120,37 @@ def program_of(tracks: Tracks, title: str) -> Program:
     clock = videos[0] if videos else carried[0][0] if carried else None
     streams: dict[int, Stream] = {}
     lines = []
+    places = {TrackKind.VIDEO: 0, TrackKind.AUDIO: 0}
     for order, (track, form) in enumerate(carried):
+        places[track.kind] += 1
         video = track.kind is TrackKind.VIDEO
         stream = Stream(
             form=form,
-            pid=(VIDEO_PID if video else AUDIO_PID) + track.track_id,
-            stream_id=VIDEO_STREAM_ID | order & 0xF if video else AUDIO_STREAM_ID | order & 0x1F,
+            pid=layout.pid(track, places[track.kind]),
+            stream_id=form.stream_id
+            or (VIDEO_STREAM_ID | order & 0xF if video else AUDIO_STREAM_ID | order & 0x1F),
             video=video,
-            clock=track is clock,
+            clock=track is clock and not layout.clock_aside,
         )
         streams[track.track_id] = stream
-        lines.append(ProgramStream(stream_type=form.stream_type, pid=stream.pid, language=track.language))
+        lines.append(
+            ProgramStream(
+                stream_type=form.stream_type,
+                pid=stream.pid,
+                language=track.language,
+                descriptors=form.descriptors,
+            )
+        )
     pcr_pid = streams[clock.track_id].pid if clock is not None else NO_PCR_PID
     return Program(
         streams=streams,
         pcr_pid=pcr_pid,
         has_video=bool(videos),
-        pat=pat_section(),
+        number=layout.number,
+        pmt_pid=layout.pmt_pid,
+        pat=pat_section(layout.number, layout.pmt_pid),
         pmt_body=pmt_body(pcr_pid, lines),
-        sdt=sdt_section(PROVIDER, title, radio=not videos) if title else b"",
+        sdt=sdt_section(layout.provider, title, not videos, layout.number) if title else b"",
     )
 
 
@@ -122,11 +163,11 @@ class ProgramWriter:
     def __init__(self, program: Program) -> None:
         self.program = program
         self.pat = PacketWriter(PAT_PID)
-        self.pmt = PacketWriter(PMT_PID)
+        self.pmt = PacketWriter(program.pmt_pid)
         self.sdt = PacketWriter(SDT_PID)
         self.by_pid = {stream.pid: PacketWriter(stream.pid) for stream in program.streams.values()}
         self.broken: set[int] = set()
-        self._pmt_section = pmt_section(program.pmt_body, pmt_version(program.pmt_body))
+        self._pmt_section = pmt_section(program.pmt_body, pmt_version(program.pmt_body), program.number)
         self._pmt_version = pmt_version(program.pmt_body)
 
     def change(self, program: Program) -> None:
@@ -136,7 +177,7 @@ class ProgramWriter:
             if version == self._pmt_version:
                 version = version + 1 & 0x1F
             self._pmt_version = version
-            self._pmt_section = pmt_section(program.pmt_body, version)
+            self._pmt_section = pmt_section(program.pmt_body, version, program.number)
         self.program = program
         for stream in program.streams.values():
             if stream.pid not in self.by_pid:

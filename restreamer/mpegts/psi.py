@@ -15,15 +15,22 @@ TRANSPORT_STREAM_ID: Final = 1
 #: original_network_id for private temporary use (ETSI TS 101 162).
 ORIGINAL_NETWORK_ID: Final = 0xFF01
 
-#: stream_type (table 2-34).
+#: stream_type (table 2-34; AC-3 and E-AC-3 as ATSC A/52 annex A and HLS have them).
+STREAM_MPEG1_VIDEO: Final = 0x01
+STREAM_MPEG2_VIDEO: Final = 0x02
 STREAM_MPEG1_AUDIO: Final = 0x03
 STREAM_MPEG2_AUDIO: Final = 0x04
+STREAM_PRIVATE: Final = 0x06
 STREAM_AAC_ADTS: Final = 0x0F
 STREAM_H264: Final = 0x1B
+STREAM_HEVC: Final = 0x24
+STREAM_AC3: Final = 0x81
+STREAM_EAC3: Final = 0x87
 
 #: Bytes of a service or provider name that are written.
 MAX_NAME: Final = 100
 
+_REGISTRATION_DESCRIPTOR: Final = 0x05
 _LANGUAGE_DESCRIPTOR: Final = 0x0A
 _SERVICE_DESCRIPTOR: Final = 0x48
 _DIGITAL_TELEVISION: Final = 0x01
@@ -58,11 +65,18 @@ class ProgramStream:
     """One line of the PMT.
 
     @ivar stream_type, pid: as written. @ivar language: ISO 639-2, C{"und"} writes no descriptor.
+    @ivar descriptors: of the codec, before the language.
     """
 
     stream_type: int
     pid: int
     language: str = "und"
+    descriptors: bytes = b""
+
+
+def registration(identifier: bytes) -> bytes:
+    """A registration_descriptor (section 2.6.8) of a 4-byte format identifier."""
+    return bytes((_REGISTRATION_DESCRIPTOR, len(identifier))) + identifier
 
 
 def _section(table_id: int, flags: int, extension: int, version: int, body: bytes) -> bytes:
@@ -73,9 +87,9 @@ def _section(table_id: int, flags: int, extension: int, version: int, body: byte
     return section + crc32_mpeg(section).to_bytes(4, "big")
 
 
-def pat_section() -> bytes:
-    """The program association section: one program, its map on L{PMT_PID}."""
-    body = PROGRAM_NUMBER.to_bytes(2, "big") + (0xE000 | PMT_PID).to_bytes(2, "big")
+def pat_section(number: int = PROGRAM_NUMBER, pmt_pid: int = PMT_PID) -> bytes:
+    """The program association section: one program, its map on C{pmt_pid}."""
+    body = number.to_bytes(2, "big") + (0xE000 | pmt_pid).to_bytes(2, "big")
     return _section(0x00, 0xB, TRANSPORT_STREAM_ID, 0, body)
 
 
@@ -83,20 +97,20 @@ def pmt_body(pcr_pid: int, streams: Sequence[ProgramStream]) -> bytes:
     """What a program map section says, without its frame."""
     parts = [(0xE000 | pcr_pid).to_bytes(2, "big"), b"\xf0\x00"]
     for stream in streams:
-        info = b""
+        info = stream.descriptors
         if stream.language != "und" and len(stream.language) == 3 and stream.language.isascii():
-            info = bytes((_LANGUAGE_DESCRIPTOR, 4)) + stream.language.encode() + b"\x00"
+            info += bytes((_LANGUAGE_DESCRIPTOR, 4)) + stream.language.encode() + b"\x00"
         parts.append(bytes((stream.stream_type,)) + (0xE000 | stream.pid).to_bytes(2, "big"))
         parts.append((0xF000 | len(info)).to_bytes(2, "big") + info)
     return b"".join(parts)
 
 
-def pmt_section(body: bytes, version: int) -> bytes:
+def pmt_section(body: bytes, version: int, number: int = PROGRAM_NUMBER) -> bytes:
     """The program map section around a L{pmt_body}.
 
     @param version: 0..31; it changes when the body does.
     """
-    return _section(0x02, 0xB, PROGRAM_NUMBER, version, body)
+    return _section(0x02, 0xB, number, version, body)
 
 
 def pmt_version(body: bytes) -> int:
@@ -104,7 +118,7 @@ def pmt_version(body: bytes) -> int:
     return crc32_mpeg(body) & 0x1F
 
 
-def sdt_section(provider: str, name: str, radio: bool = False) -> bytes:
+def sdt_section(provider: str, name: str, radio: bool = False, number: int = PROGRAM_NUMBER) -> bytes:
     """The service description section of the one program.
 
     @param radio: there is no picture.
@@ -112,9 +126,7 @@ def sdt_section(provider: str, name: str, radio: bool = False) -> bytes:
     names = b"".join(bytes((len(text),)) + text for text in (_dvb_text(provider), _dvb_text(name)))
     kind = _DIGITAL_RADIO if radio else _DIGITAL_TELEVISION
     descriptor = bytes((_SERVICE_DESCRIPTOR, 1 + len(names), kind)) + names
-    service = (
-        PROGRAM_NUMBER.to_bytes(2, "big") + b"\xfc" + (_RUNNING << 13 | len(descriptor)).to_bytes(2, "big")
-    )
+    service = number.to_bytes(2, "big") + b"\xfc" + (_RUNNING << 13 | len(descriptor)).to_bytes(2, "big")
     network = ORIGINAL_NETWORK_ID.to_bytes(2, "big") + b"\xff"
     return _section(0x42, 0xF, TRANSPORT_STREAM_ID, 0, network + service + descriptor)
 

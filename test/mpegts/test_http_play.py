@@ -12,6 +12,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from restreamer.errors import Reason, Redirected, Refused
 from restreamer.http1.refusal import STATUS_OF_REASON, refusal_reply
 from restreamer.http1.reply import EndlessReply, FullReply, HttpRequest, Reply
+from restreamer.media.selection import TrackSelection
+from restreamer.media.track import TrackKind, Tracks
 from restreamer.mpegts.http_play import mpegts_route
 from restreamer.seams import FeedViewer, OpenRequest, Playable, ViewerTransport
 
@@ -36,6 +38,8 @@ class RecordingStream:
     """A play point of one stream that remembers who asked."""
 
     refused: Refused | None = None
+    untold: Refused | None = None
+    selections: list[TrackSelection | None] = field(factory=list)
     asked: list[OpenRequest] = field(factory=list)
     joined: list[tuple[str, object]] = field(factory=list)
     viewer: RecordingViewer = field(factory=RecordingViewer)
@@ -47,9 +51,24 @@ class RecordingStream:
             raise self.refused
         return self
 
-    def join(self, container: str, transport: ViewerTransport, ended: Callable[[str], None]) -> FeedViewer:
+    def tracks(self, container: str, selection: TrackSelection | None = None) -> Tracks:
+        """See L{Playable.tracks}."""
+        if self.untold is not None:
+            raise self.untold
+        return ()
+
+    def join(
+        self,
+        container: str,
+        transport: ViewerTransport,
+        ended: Callable[[str], None],
+        selection: TrackSelection | None = None,
+    ) -> FeedViewer:
         """See L{Playable.join}."""
+        if self.untold is not None:
+            raise self.untold
         self.joined.append((container, transport))
+        self.selections.append(selection)
         return self.viewer
 
 
@@ -114,6 +133,37 @@ class RouteTests(SynchronousTestCase):
         stop()
         self.assertTrue(stream.viewer.left)
 
+    def test_selection(self) -> None:
+        stream = RecordingStream()
+        reply = self.ask(stream, HttpRequest(method="GET", path="/cam/mpegts", query="filter.tracks=a2v1&x"))
+        assert isinstance(reply, EndlessReply)
+        reply.start(cast("ViewerTransport", object()), lambda reason: None)
+        self.assertEqual(stream.selections, [TrackSelection(((TrackKind.VIDEO, 1), (TrackKind.AUDIO, 2)))])
+
+    def test_bad_selection(self) -> None:
+        for value in ("x1", "v0", "v", "v1,a1", "v1a", "1", "v1" * 40, "v100", "v1%0a"):
+            stream = RecordingStream()
+            reply = self.ask(
+                stream, HttpRequest(method="GET", path="/cam/mpegts", query=f"filter.tracks={value}")
+            )
+            assert isinstance(reply, FullReply)
+            self.assertEqual((reply.status, stream.asked), (400, []), value)
+
+    def test_no_such_track(self) -> None:
+        stream = RecordingStream(untold=Refused(Reason.UNSUPPORTED, "nothing to carry"))
+        reply = self.ask(stream, HttpRequest(method="GET", path="/cam/mpegts"))
+        assert isinstance(reply, FullReply)
+        self.assertEqual((reply.status, reply.body), (415, b"nothing to carry\n"))
+
+    def test_gone_between_the_head_and_the_body(self) -> None:
+        stream = RecordingStream()
+        reply = self.ask(stream, HttpRequest(method="GET", path="/cam/mpegts"))
+        assert isinstance(reply, EndlessReply)
+        stream.untold = Refused(Reason.UNSUPPORTED, "nothing to carry")
+        ended: list[str] = []
+        reply.start(cast("ViewerTransport", object()), ended.append)()
+        self.assertEqual(ended, ["nothing to carry"])
+
     def test_head(self) -> None:
         stream = RecordingStream()
         self.assertIsInstance(self.ask(stream, HttpRequest(method="HEAD", path="/cam/mpegts")), EndlessReply)
@@ -125,7 +175,7 @@ class RouteTests(SynchronousTestCase):
             reply = self.ask(stream, HttpRequest(method=method, path="/cam/mpegts"))
             assert isinstance(reply, FullReply)
             self.assertEqual((reply.status, stream.asked), (405, []))
-            self.assertIn(b"Allow: GET, HEAD\r\n", reply.headers)
+            self.assertIn(b"Allow: GET, HEAD, POST, PUT\r\n", reply.headers)
 
     def test_bad_name(self) -> None:
         stream = RecordingStream()

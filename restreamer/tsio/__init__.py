@@ -1,0 +1,1 @@
+"""MPEG-TS to and from the network: publishers, pulls, pushes."""
