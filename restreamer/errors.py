@@ -66,13 +66,14 @@ class Redirected(Refused):
     """Another node has what was asked for; each protocol says so in its own words.
 
     @ivar http: scheme, host and port of its HTTP side, with no C{/} at the end.
-    @ivar rtmp: the same of its RTMP side; empty when viewers do not find RTMP there.
+    @ivar rtmp, rtsp: the same of its RTMP and RTSP sides; empty when viewers do not find that there.
     """
 
-    def __init__(self, http: str, rtmp: str = "") -> None:
+    def __init__(self, http: str, rtmp: str = "", rtsp: str = "") -> None:
         super().__init__(Reason.NOT_FOUND, "another node has this stream")
         self.http = http
         self.rtmp = rtmp
+        self.rtsp = rtsp
 
 
 class ConfigError(RestreamerError):

@@ -12,7 +12,8 @@ from typing import Protocol
 from attrs import field, frozen
 
 from restreamer.media.frame import Frame
-from restreamer.media.track import Tracks
+from restreamer.media.selection import TrackSelection
+from restreamer.media.track import Track, Tracks
 
 
 class Timer(Protocol):
@@ -119,11 +120,23 @@ class PublishPoint(Protocol):
 
 
 class FeedMuxer(Protocol):
-    """A container's live form: frames in, container bytes out, shared by all viewers of the feed."""
+    """A container's live form: frames in, container bytes out, shared by all viewers of the feed.
+
+    @ivar by_viewers: viewers bring such feeds about by what they ask for, so their number is bounded; False:
+        the configuration does.
+    """
+
+    by_viewers: bool = True
+
+    def carries(self, track: Track) -> bool:
+        """Whether the container can carry C{track}; raises nothing. Others are not given to L{configure}."""
+        ...
 
     def configure(self, tracks: Tracks, run_start: int, discontinuity: bool) -> None:
         """(Re)set the tracks; called before the first frame and at each new run or track change.
 
+        @param tracks: those that the viewers of this feed chose and the container carries; L{mux} gets frames
+            of no others.
         @param run_start: UTC ticks of the run's first frame (zero of the RTMP/FLV clock).
         @param discontinuity: timestamps or tracks break here: say so in the container's own way.
         """
@@ -186,18 +199,30 @@ class FeedViewer(Protocol):
 class Playable(Protocol):
     """A stream somebody was granted to play."""
 
+    def tracks(self, container: str, selection: TrackSelection | None = None) -> Tracks:
+        """What a viewer that joins now would be sent: to be asked before a protocol says yes.
+
+        @raise restreamer.errors.Refused: as L{join}.
+        """
+        ...
+
     def join(
         self,
         container: str,
         transport: ViewerTransport,
         ended: Callable[[str], None],
+        selection: TrackSelection | None = None,
     ) -> FeedViewer:
-        """Put a viewer on the feed of C{container} (C{"mpegts"} or C{"rtmp"}) at the newest keyframe.
+        """Put a viewer on the feed of C{container} (C{"mpegts"}, C{"rtmp"} …) at the newest keyframe.
 
         Whatever the protocol wrote to C{transport} before is sent first. The transport's producer slot
         belongs to the feed until L{FeedViewer.leave}.
+        @param selection: the tracks the viewer wants; None: all that the container can carry.
         @param ended: called once with a reason when the stream ends for good or the viewer is dropped for
             being too slow (the connection is then already aborted); not called after C{leave}.
+        @raise restreamer.errors.Refused: UNSUPPORTED when no such container is served, or it can carry none
+            of the stream's tracks; NOT_FOUND when the stream has none of the chosen ones; OVERLOADED when too
+            many different choices are being watched.
         """
         ...
 

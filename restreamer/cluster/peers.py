@@ -93,8 +93,13 @@ class Peer:
     def redirect(self) -> Redirected:
         """The way there."""
         self.chosen()
-        port = self.load.rtmp_port
-        return Redirected(self.public.http, f"rtmp://{self.public.host}:{port}" if port else "")
+        load = self.load
+        rtmp, rtsp = self._place("rtmp", load.rtmp_port), self._place("rtsp", load.rtsp_port)
+        return Redirected(self.public.http, rtmp, rtsp)
+
+    def _place(self, scheme: str, port: int) -> str:
+        """Where viewers find the protocol C{scheme}; empty: nowhere."""
+        return f"{scheme}://{self.public.host}:{port}" if port else ""
 
     def facts(self) -> PeerFacts:
         """What is known of the peer."""

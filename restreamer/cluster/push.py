@@ -10,7 +10,7 @@ nodes that push one name into each other would keep its publisher out with his o
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
@@ -490,8 +490,29 @@ class Push:
         self._linger = None
 
 
+class AnyPush(Protocol):
+    """One stream pushed to one place: a L{Push}, or one by another protocol.
+
+    @ivar key: what its maker knows it by.
+    """
+
+    key: Hashable
+
+    def follow(self, stream: Stream) -> None:
+        """The stream began or ceased to run, or comes another way now."""
+        ...
+
+    def stop(self) -> Any:
+        """End it; gives None or what fires when it is closed."""
+        ...
+
+    def facts(self) -> PushFacts:
+        """What is known of it."""
+        ...
+
+
 #: Where the stream of a name is to be pushed: a push for each place, not begun.
-PushesOf = Callable[[str], list[Push]]
+PushesOf = Callable[[str], Sequence[AnyPush]]
 
 
 class Pushes:
@@ -503,10 +524,10 @@ class Pushes:
     def __init__(self, registry: StreamRegistry, pushes_of: PushesOf) -> None:
         self._registry = registry
         self._pushes_of = pushes_of
-        self._by_name: dict[str, list[Push]] = {}
+        self._by_name: dict[str, list[AnyPush]] = {}
         registry.listen(self)
 
-    def of(self, name: str) -> list[Push]:
+    def of(self, name: str) -> Sequence[AnyPush]:
         """The pushes of stream C{name} that were begun."""
         return self._by_name.get(name, [])
 
@@ -546,7 +567,7 @@ class Pushes:
         if stream.running and name not in self._by_name:
             pushes = self._pushes_of(name)
             if pushes:
-                self._by_name[name] = pushes
+                self._by_name[name] = list(pushes)
         for push in self.of(name):
             push.follow(stream)
 

@@ -19,6 +19,7 @@ from restreamer.errors import RemoteProtocolError
 from restreamer.live.stream import Stream
 from restreamer.live.tap import IdleTap
 from restreamer.live.window import WindowSegment
+from restreamer.m4f.live_form import part_record
 from restreamer.m4f.records import (
     Frames,
     Pull,
@@ -31,7 +32,7 @@ from restreamer.m4f.records import (
     SegmentOpen,
     encode_record,
 )
-from restreamer.m4f.segment import SegmentBuilder
+from restreamer.m4f.segment import Part, SegmentBuilder
 from restreamer.media.frame import Frame
 
 #: Segments a link may be owed at once, out of their turn.
@@ -44,7 +45,8 @@ class PulledLink:
 
     @ivar link: the link. @ivar next_number: closed segments below it were sent or are held there.
     @ivar run_id: the run the link was told of last; None when it was told of its end, or of none.
-    @ivar open_number: the segment whose opening was sent, or None. @ivar sent: frames of it sent.
+    @ivar open_number: the segment whose opening was sent, or None. @ivar sent: frames of it sent;
+    @ivar parts: ends of its parts sent.
     @ivar goes_on: the run it asked to go on with; None when it did not.
     @ivar live: it gets every record as it comes; otherwise it will catch up.
     @ivar owed: closed segments it asked for, or was sent damaged, and gets out of their turn.
@@ -55,6 +57,7 @@ class PulledLink:
     run_id: int | None = None
     open_number: int | None = None
     sent: int = 0
+    parts: int = 0
     goes_on: int | None = None
     live: bool = False
     owed: list[int] = field(factory=list)
@@ -162,7 +165,7 @@ class Relay(IdleTap):
                 self._catch_up(pulled)
             elif self._write(pulled, encoded):
                 pulled.open_number = number
-                pulled.sent = 0
+                pulled.sent = pulled.parts = 0
 
     @override
     def frames_added(self, builder: SegmentBuilder, frames: Sequence[Frame]) -> None:
@@ -184,14 +187,27 @@ class Relay(IdleTap):
         self.frames_added(builder, frames)
 
     @override
+    def part_closed(self, builder: SegmentBuilder) -> None:
+        """Pass the end of the part on."""
+        number = builder.opening.number
+        count = len(builder.parts)
+        encoded = encode_record(part_record(builder.parts[-1]))
+        for pulled in list(self._pulled.values()):
+            mine = pulled.live and pulled.open_number == number and pulled.parts == count - 1
+            if mine and self._write(pulled, encoded):
+                pulled.parts = count
+
+    @override
     def segment_set_aside(self, entry: WindowSegment) -> None:
         """Pass the close on to those who have it open."""
         segment = entry.segment
         close = _close_of(entry)
         for pulled in list(self._pulled.values()):
             mine = pulled.open_number == segment.number and pulled.run_id == entry.run.run_id
-            if pulled.live and mine and self._write(pulled, encode_record(close)):
-                pulled.open_number = None
+            if pulled.live and mine:
+                self._send_parts(pulled, segment.parts)
+                if self._write(pulled, encode_record(close)):
+                    pulled.open_number = None
 
     @override
     def segment_closed(self, entry: WindowSegment) -> None:
@@ -203,7 +219,10 @@ class Relay(IdleTap):
                 continue
             if pulled.open_number != segment.number:
                 self._catch_up(pulled)
-            elif self._write(pulled, encoded):
+                continue
+            if pulled.parts < len(segment.parts) and not pulled.link.paused:
+                self._send_parts(pulled, segment.parts)
+            if self._write(pulled, encoded):
                 pulled.open_number = None
                 pulled.next_number = segment.number + 1
 
@@ -293,6 +312,7 @@ class Relay(IdleTap):
                 rest = segment.frames()[pulled.sent :]
                 if rest:
                     link.send(Frames(frames=rest, start=segment.start))
+                self._send_parts(pulled, segment.parts)
                 link.send(_close_of(entry))
             else:
                 link.send(SegmentCopy(run=entry.run, encoded=segment.encoded))
@@ -331,11 +351,18 @@ class Relay(IdleTap):
         if pulled.open_number != builder.opening.number:
             link.send(SegmentOpen(run=run, opening=builder.opening))
             pulled.open_number = builder.opening.number
-            pulled.sent = 0
+            pulled.sent = pulled.parts = 0
         rest = builder.frames[pulled.sent :]
         if rest:
             link.send(Frames(frames=rest, start=builder.opening.start))
         pulled.sent = len(builder.frames)
+        self._send_parts(pulled, builder.parts)
+
+    def _send_parts(self, pulled: PulledLink, parts: Sequence[Part]) -> None:
+        """Send the ends of parts that the link lacks; their frames were sent."""
+        for part in parts[pulled.parts :]:
+            pulled.link.send(part_record(part))
+        pulled.parts = max(pulled.parts, len(parts))
 
 
 def _close_of(entry: WindowSegment) -> SegmentClose:

@@ -291,8 +291,8 @@ class Passing(Way):
         if held is None or held.opening.number != self._number:
             return
         part = part_of(record)
-        if not (held.parts and held.parts[-1].first_frame >= part.first_frame):
-            held.close_part(part)
+        if part.first_frame == sum(known.frame_count for known in held.parts):
+            self.writer.close_part(part)
 
     @override
     def close(self, record: SegmentClose) -> None:

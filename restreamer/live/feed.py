@@ -1,4 +1,4 @@
-"""A feed: one container of one stream, muxed once and sent to many viewers.
+"""A feed: one container and one choice of tracks of one stream, muxed once and sent to many viewers.
 
 Exists while it has viewers. Frames are muxed as they come and become log entries at each flush and before
 each keyframe. A flush walks the live viewers in slices of L{SLICE} per reactor turn, so that thousands
@@ -46,6 +46,10 @@ SKIP_WINDOW = 30.0
 _AUDIO_KEY_DISTANCE = TICKS_PER_SECOND
 
 
+def _everything(tracks: Tracks) -> Tracks:
+    return tracks
+
+
 @frozen
 class FeedLimits:
     """Bounds of a viewer's backlog.
@@ -87,9 +91,10 @@ class FeedCounters:
 
 
 class Feed(IdleTap):
-    """The feed of one container; follows its stream as a tap.
+    """The feed of one container and choice of tracks; follows its stream as a tap.
 
     @ivar muxer: the container. @ivar counters: see L{FeedCounters}. @ivar log: the shared entries.
+    @param choose: those of a track table that its viewers get; nothing of the others reaches the muxer.
     @param empty: called once when the last viewer has gone and the feed has closed.
     @param faulted: told (what, error) when a viewer's protocol fails.
     """
@@ -102,6 +107,7 @@ class Feed(IdleTap):
         counters: FeedCounters,
         empty: Callable[[], None],
         faulted: Faulted = ignore_fault,
+        choose: Callable[[Tracks], Tracks] = _everything,
     ) -> None:
         self.muxer = muxer
         self.counters = counters
@@ -125,6 +131,9 @@ class Feed(IdleTap):
         self._flush_timer: Timer | None = None
         self._stall_timer: Timer | None = None
         self._tracks: Tracks = ()
+        self._choose = choose
+        #: Ids of the tracks that are muxed; None: of all there are.
+        self._chosen: frozenset[int] | None = None
         self._run: RunInfo | None = None
         self._builder: SegmentBuilder | None = None
         self._sent: dict[bool, Sent] = {}
@@ -141,10 +150,9 @@ class Feed(IdleTap):
         return len(self._live) + len(self._parked) + len(self._waiting)
 
     @property
-    def bytes_out(self) -> int:
-        """Bytes sent to all viewers so far, gone ones included."""
-        here = sum(v.bytes_sent for group in (self._live, self._parked, self._waiting) for v in group)
-        return self.counters.bytes_out + here
+    def bytes_here(self) -> int:
+        """Bytes sent to the viewers that are here; what was sent to others is in L{counters}."""
+        return sum(v.bytes_sent for group in (self._live, self._parked, self._waiting) for v in group)
 
     @property
     def flush_interval(self) -> float:
@@ -200,7 +208,8 @@ class Feed(IdleTap):
         """
         self._run = run
         if tracks:
-            self._configure(run, tracks, discontinuity=False)
+            self._configure(run, self._select(tracks), discontinuity=False)
+            frames = self._of_chosen(frames)
             self._mux(frames)
             newest_by_kind(frames, self._video, self._sent)
             self._close_entry()
@@ -224,17 +233,19 @@ class Feed(IdleTap):
         self._note_sent()
         self._builder = builder
         opening = builder.opening
-        changed = not same_tracks(opening.tracks, self._tracks)
+        tracks = self._select(opening.tracks)
+        changed = not same_tracks(tracks, self._tracks)
         if (changed or opening.discontinuity) and self._run is not None:
-            self._configure(self._run, opening.tracks, discontinuity=True)
+            self._configure(self._run, tracks, discontinuity=True)
 
     @override
     def frames_added(self, builder: SegmentBuilder, frames: Sequence[Frame]) -> None:
         """Mux frames and send them, now or with the next flush."""
+        frames = self._of_chosen(frames)
         if self._resumption is not None:
             frames = self._resume(self._resumption, frames)
-            if not frames:
-                return
+        if not frames:
+            return
         self._mux(frames)
         self._newest = frames[-1].dts
         interval = self.flush_interval
@@ -282,12 +293,22 @@ class Feed(IdleTap):
 
     # Muxing.
 
+    def _select(self, tracks: Tracks) -> Tracks:
+        """What of the track table is muxed from here on."""
+        chosen = self._choose(tracks)
+        self._chosen = None if len(chosen) == len(tracks) else frozenset(track.track_id for track in chosen)
+        return chosen
+
+    def _of_chosen(self, frames: Sequence[Frame]) -> Sequence[Frame]:
+        chosen = self._chosen
+        return frames if chosen is None else [frame for frame in frames if frame.track_id in chosen]
+
     def _note_sent(self) -> None:
         """Keep how far the segment that ends now got."""
         if self._builder is None:
             return
         newest: dict[bool, Sent] = {}
-        newest_by_kind(self._builder.frames, self._video, newest)
+        newest_by_kind(self._of_chosen(self._builder.frames), self._video, newest)
         if self._resumption is not None and not self._resumption.begun:
             return
         for kind, sent in newest.items():

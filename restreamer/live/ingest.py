@@ -55,7 +55,8 @@ class Ingest:
     """A L{restreamer.seams.FrameSink} that feeds a stream.
 
     @ivar stream: the stream; @ivar run_id, @ivar node_id: for the run's identity (u64, 16 bytes).
-    @ivar segment_duration: D in ticks. @ivar now: gives UTC ticks. @ivar ledger: last numbers of all streams.
+    @ivar segment_duration: D in ticks. @ivar part_duration: about that of low-latency parts, ticks; 0: none.
+    @ivar now: gives UTC ticks. @ivar ledger: last numbers of all streams.
     @ivar ended: told once when the run is over (the claim on the name is given back there).
     @ivar began: told whenever its frames have taken the stream: with the first one, and when it takes the
         stream back, with a keyframe, from what was shown while it was silent.
@@ -73,6 +74,7 @@ class Ingest:
     began: Callable[[], None] = _nothing
     backup: bool = False
     forced: Callable[[int], None] = _nothing
+    part_duration: int = 0
     counters: IngestCounters = field(factory=IngestCounters, init=False)
     timeline: Timeline = field(factory=Timeline, init=False)
     _cutter: RunCutter = field(init=False)
@@ -92,7 +94,9 @@ class Ingest:
             last = held if last is None else max(last, held)
         if last is not None and last - self.now() // self.segment_duration > UNRELATED:
             last = None
-        self._cutter = cutter = RunCutter(self.stream, SegmentCutter(self.segment_duration, last))
+        self._cutter = cutter = RunCutter(
+            self.stream, SegmentCutter(self.segment_duration, last), self.part_duration
+        )
         if remembered is not None:
             cutter.discontinuity_sequence = remembered[1]
         newest = self.stream.window.last
@@ -193,7 +197,13 @@ class Ingest:
         return True
 
     def _begin(self, frame: Frame) -> None:
-        run = RunInfo(run_id=self.run_id, run_start=frame.dts, ingest_node=self.node_id, path=(self.node_id,))
+        run = RunInfo(
+            run_id=self.run_id,
+            run_start=frame.dts,
+            ingest_node=self.node_id,
+            path=(self.node_id,),
+            part_duration=self.part_duration,
+        )
         cutter = self._cutter
         cutter.writer = self.stream.begin_run(run, self.segment_duration, local=True, backup=self.backup)
         self._open(lambda: cutter.open(frame, discontinuity=cutter.discontinuity_sequence >= 0))

@@ -35,6 +35,7 @@ class StreamSettings:
     """How a stream is kept, whoever feeds it.
 
     @ivar segment_duration: D in ticks. @ivar segment_count: segments listed.
+    @ivar part_duration: about what a low-latency part lasts, ticks; 0: no parts are cut.
     @ivar source_timeout: seconds a stream lives on without input; None: for ever.
     @ivar protocols: words of the protocols it is played by (see L{restreamer.live.protocols}); None: all.
     @ivar url_prefix: stands before segment URIs in playlists. @ivar prepush: seconds a continuous viewer
@@ -46,6 +47,7 @@ class StreamSettings:
     title: str = ""
     segment_duration: int = 5 * TICKS_PER_SECOND
     segment_count: int = 4
+    part_duration: int = 0
     source_timeout: float | None = 60.0
     protocols: frozenset[str] | None = None
     url_prefix: str = ""

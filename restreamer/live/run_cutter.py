@@ -11,7 +11,7 @@ from attrs import define, evolve, field
 
 from restreamer.live.grid import SegmentCutter
 from restreamer.live.stream import Stream, StreamWriter
-from restreamer.m4f.segment import Segment, SegmentOpening
+from restreamer.m4f.segment import Part, Segment, SegmentOpening
 from restreamer.media.frame import Frame
 from restreamer.media.timebase import TICKS_PER_SECOND
 from restreamer.media.track import TrackKind, Tracks
@@ -19,6 +19,8 @@ from restreamer.media.track import TrackKind, Tracks
 #: A segment is ended early, by force, at this size or count, well under what M4F may carry.
 MAX_SEGMENT_BYTES = 24 * 1024 * 1024
 MAX_SEGMENT_FRAMES = 10_000
+#: Other tracks end a part by force when they are so far past its end: its video pauses.
+PART_PATIENCE = TICKS_PER_SECOND
 #: Bandwidths are rounded up to this, so that they change seldom (bits/s).
 BANDWIDTH_STEP = 10_000
 
@@ -29,7 +31,11 @@ class RunCutter:
 
     Frames are collected in a batch of the caller's and written before anything else happens to the segment.
 
-    @ivar stream: the stream; @ivar cutter: the grid. @ivar writer: the right to write, once there is a run.
+    Low-latency parts (RFC 8216bis section 4.4.4.9) end before the frame of the first video track, or of the
+    first track where there is no video, that begins nearest to C{part_duration} after the part.
+
+    @ivar stream: the stream; @ivar cutter: the grid. @ivar part_duration: ticks; 0: no parts.
+    @ivar writer: the right to write, once there is a run.
     @ivar discontinuity_sequence: of the newest segment; -1 before the first.
     @ivar opened_at: UTC ticks by the clock at which the open segment was opened (the caller's to set).
     @ivar discontinuities: segments opened with the flag so far.
@@ -37,6 +43,7 @@ class RunCutter:
 
     stream: Stream
     cutter: SegmentCutter
+    part_duration: int = 0
     writer: StreamWriter | None = None
     discontinuity_sequence: int = -1
     opened_at: int = 0
@@ -50,11 +57,16 @@ class RunCutter:
     _bytes: int = field(default=0, init=False)
     _frames: int = field(default=0, init=False)
     _odd: bool = field(default=False, init=False)
+    _lead: int = field(default=0, init=False)
+    _part_start: int = field(default=0, init=False)
+    _part_first: int = field(default=0, init=False)
+    _part_independent: bool = field(default=False, init=False)
 
     def configure(self, tracks: Tracks) -> None:
         """The tracks of the segments opened from here on."""
         self._tracks = tracks
         self._video = frozenset([track.track_id for track in tracks if track.kind is TrackKind.VIDEO])
+        self._lead = min(self._video, default=tracks[0].track_id if tracks else 0)
 
     def resume(self) -> None:
         """Go on where the stream's run is: in its open segment, or behind the newest closed one of it.
@@ -103,6 +115,10 @@ class RunCutter:
         self._bytes = self._frames = 0
         for frame in builder.frames:
             self._pass(frame.track_id, frame.dts, frame.key, len(frame.data), video)
+        self._part_start = builder.opening.start + sum(part.duration for part in builder.parts)
+        self._part_first = sum(part.frame_count for part in builder.parts)
+        opens = builder.frames[self._part_first] if self._part_first < len(builder.frames) else None
+        self._part_independent = opens is not None and self._is_access(opens)
 
     def ends_before(self, frame: Frame) -> bool:
         """Whether the open segment ends before C{frame}: by its time, or because it is full."""
@@ -124,8 +140,12 @@ class RunCutter:
 
     def take(self, frame: Frame, batch: list[Frame]) -> None:
         """Put C{frame} into the open segment."""
-        batch.append(frame)
         track_id = frame.track_id
+        if self.part_duration and self._part_ends_before(track_id, frame.dts):
+            self.flush(batch)
+            self._close_part(frame.dts)
+            self._part_independent = self._is_access(frame)
+        batch.append(frame)
         size = len(frame.data)
         self._bytes += size
         self._frames += 1
@@ -156,9 +176,11 @@ class RunCutter:
             self.discontinuity_sequence += 1
             self.discontinuities += discontinuity
             self._ends.clear()
-        of_video = frame.track_id in self._video
-        independent = frame.key and (of_video or not self._video)
-        number = self.cutter.open(frame.dts, keyframe=independent and of_video)
+        independent = self._is_access(frame)
+        self._part_start = frame.dts
+        self._part_first = 0
+        self._part_independent = independent
+        number = self.cutter.open(frame.dts, keyframe=independent and bool(self._video))
         self.writer.open(
             SegmentOpening(
                 number=number,
@@ -187,6 +209,8 @@ class RunCutter:
         duration = self.lasting()
         if boundary is not None and boundary - self.cutter.start <= self.cutter.longest():
             duration = max(1, boundary - self.cutter.start)
+        if self.part_duration:
+            self._close_part(self.cutter.start + duration)
         segment = writer.close(duration)
         if segment is not None and not self._odd:
             self._measure(duration)
@@ -199,6 +223,25 @@ class RunCutter:
         start = self.cutter.start
         end = max(self._ends.values(), default=start + 1)
         return max(1, min(end - start, self.cutter.longest()))
+
+    def _is_access(self, frame: Frame) -> bool:
+        """Whether decoding can begin with C{frame}."""
+        return frame.key and (not self._video or frame.track_id in self._video)
+
+    def _part_ends_before(self, track_id: int, dts: int) -> bool:
+        lasted = dts - self._part_start
+        if track_id != self._lead:
+            return lasted >= self.part_duration + PART_PATIENCE
+        return lasted > 0 and 2 * lasted + self._steps.get(track_id, 0) > 2 * self.part_duration
+
+    def _close_part(self, end: int) -> None:
+        """End the open part at C{end}; the frames of it have been written."""
+        count = self._frames - self._part_first
+        if count and self.writer is not None:
+            duration = max(1, end - self._part_start)
+            self.writer.close_part(Part(self._part_first, count, duration, self._part_independent))
+            self._part_first = self._frames
+            self._part_start = end
 
     def _pass(self, track_id: int, dts: int, key: bool, size: int, video: frozenset[int]) -> None:
         """Learn from a frame that is in its segment already."""

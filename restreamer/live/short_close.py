@@ -28,6 +28,7 @@ def closed_short(builder: SegmentBuilder, duration: int, checksum: int) -> Segme
         for part in builder.parts:
             if part.first_frame + part.frame_count <= count:
                 shorter.close_part(part)
+        shorter.finish_parts(duration)
         try:
             segment = shorter.close(duration)
         except LocalProtocolError:

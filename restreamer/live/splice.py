@@ -128,7 +128,7 @@ class Splice:
         self._last = shown_until(stream)
         self._begun = dict(self._last)
         grid = stream.segment_duration
-        cutter = RunCutter(stream, SegmentCutter(grid, stream.window.last_number))
+        cutter = RunCutter(stream, SegmentCutter(grid, stream.window.last_number), run.part_duration)
         cutter.resume()
         continuation = continuation_of(
             path[-1], run.run_id, run.continuation, self.of, self.match.offset, stream.last_dts or 0

@@ -18,7 +18,7 @@ from restreamer.live.tap import StreamTap
 from restreamer.live.told import Told
 from restreamer.live.window import UNRELATED, LiveWindow, WindowSegment
 from restreamer.m4f.records import RunInfo
-from restreamer.m4f.segment import Segment, SegmentBuilder, SegmentOpening
+from restreamer.m4f.segment import Part, Segment, SegmentBuilder, SegmentOpening
 from restreamer.media.frame import Frame
 from restreamer.media.timebase import TICKS_PER_SECOND
 from restreamer.media.track import TrackKind, Tracks, same_tracks
@@ -343,8 +343,10 @@ class Stream:
     def _end_open(self, run: RunInfo) -> None:
         builder, ending = self.open, self._ending
         if builder is not None and builder.frames and ending is not None:
+            duration = ending()
+            builder.finish_parts(duration)
             try:
-                self._closed(builder.close(ending()), run)
+                self._closed(builder.close(duration), run)
             except LocalProtocolError as error:
                 self.faulted(f"stream {self.name}: a segment was thrown away", error)
 
@@ -388,6 +390,13 @@ class StreamWriter:
             self.stream.catching_up = False
             self.stream._added(frames)
 
+    def close_part(self, part: Part) -> None:
+        """End a low-latency part of the open segment; every frame of it has been written."""
+        builder = self.stream.open
+        if self.in_power and builder is not None:
+            builder.close_part(part)
+            self.stream._tell(lambda tap: tap.part_closed(builder))
+
     def close(
         self, duration: int, checksum: int | None = None, continuation: int | None = None
     ) -> Segment | None:
@@ -402,6 +411,8 @@ class StreamWriter:
         stream = self.stream
         if not self.in_power or stream.open is None or stream.run is None:
             return None
+        if checksum is None:
+            stream.open.finish_parts(duration)
         try:
             segment = stream.open.close(duration)
         except LocalProtocolError as error:

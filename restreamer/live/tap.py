@@ -31,6 +31,10 @@ class StreamTap(Protocol):
         run already. They are for those who pass segments on."""
         ...
 
+    def part_closed(self, builder: SegmentBuilder) -> None:
+        """A low-latency part of C{builder}'s segment ended: the newest of its parts."""
+        ...
+
     def segment_closed(self, entry: WindowSegment) -> None:
         """The open segment ended and is in the window."""
         ...
@@ -65,6 +69,9 @@ class IdleTap:
         """Ignore."""
 
     def frames_repeated(self, builder: SegmentBuilder, frames: Sequence[Frame]) -> None:
+        """Ignore."""
+
+    def part_closed(self, builder: SegmentBuilder) -> None:
         """Ignore."""
 
     def segment_closed(self, entry: WindowSegment) -> None:

@@ -1,6 +1,7 @@
 """From a publisher's own clock to UTC ticks: anchored once per run, kept monotonic, drift measured.
 
-The first frame of a run is anchored to UTC as it arrives; every later frame keeps its distance to it. What
+The first frame of a run is anchored to UTC as it arrives, or where the publisher says that it belongs if that
+is plausible; every later frame keeps its distance to it. What
 can go wrong with a publisher's clock, and what happens:
 
  - a timestamp that goes back a little (rounding, interleaving): lifted to just after the track's last
@@ -30,6 +31,9 @@ AHEAD_JUMP = 5 * TICKS_PER_SECOND
 #: How far the first frame of a track may be from the run's anchor and still be of the same clock.
 TOGETHER = 5 * TICKS_PER_SECOND
 DRIFT_LIMIT = 5 * TICKS_PER_SECOND
+#: How far behind and ahead of its arrival a frame may be anchored because the publisher says so.
+DATED_BEHIND = 10 * TICKS_PER_SECOND
+DATED_AHEAD = TICKS_PER_SECOND // 2
 DRIFT_WINDOW = 30 * TICKS_PER_SECOND
 #: How far a track may fall behind the newest frame of the run.
 TRACK_LAG = 30 * TICKS_PER_SECOND
@@ -37,6 +41,10 @@ TRACK_LAG = 30 * TICKS_PER_SECOND
 LEAD_LIMIT = 5 * TICKS_PER_SECOND
 #: Largest composition offset that is believed.
 LONGEST_DELAY = 10 * TICKS_PER_SECOND
+#: Anchors lie on whole 0.1 ms, so that times in milliseconds (RTMP) and at the usual frame rates are whole
+#: microseconds. Browsers count in those: with a rest that they round once up and once down, the first picture
+#: of a player that begins at zero lies a microsecond before it, and a whole segment is thrown away.
+ANCHOR_GRID = TICKS_PER_SECOND // 10_000
 
 
 @define(eq=False)
@@ -65,16 +73,20 @@ class Timeline:
     @ivar lead: ticks by which the newest frame is ahead of UTC (negative: behind).
     @ivar anchors: how often the clock was anchored (1 for an undisturbed run).
     @ivar lifted: frames whose time was lifted to keep DTS rising.
+    @ivar told: ticks from the publisher's clock to UTC, as the publisher says; None: it says nothing. New
+        anchors heed it, no other frame does.
     """
 
     lead: int = field(default=0, init=False)
     anchors: int = field(default=0, init=False)
     lifted: int = field(default=0, init=False)
+    told: int | None = field(default=None, init=False)
     _anchor: _Anchor | None = field(default=None, init=False)
     _tracks: dict[int, _TrackClock] = field(factory=dict, init=False)
     _newest: int = field(default=0, init=False)
     _drift_since: int = field(default=0, init=False)
     _least_lag: int = field(default=0, init=False)
+    _usual_lag: int = field(default=0, init=False)
 
     def map(self, frame: Frame, now: int) -> tuple[Frame, bool]:
         """The frame in UTC.
@@ -122,7 +134,7 @@ class Timeline:
         """
         if now - self._drift_since < DRIFT_WINDOW:
             return False
-        behind = self._least_lag
+        behind = self._least_lag - self._usual_lag
         self._drift_since = now
         self._least_lag = now - self._newest
         return behind > DRIFT_LIMIT
@@ -132,7 +144,7 @@ class Timeline:
 
         All tracks move by the same distance.
         """
-        begin = self._begin(now)
+        begin = self._begin(source_dts, now)
         track = self._tracks[frame.track_id]
         moved = begin - source_dts - track.anchor.offset
         anchors = {id(each.anchor): each.anchor for each in self._tracks.values()}
@@ -165,7 +177,7 @@ class Timeline:
         follows = track is None or track.anchor is not anchor
         if anchor is None or not follows or not self._belongs(anchor, source, now):
             broken = anchor is not None
-            anchor = self._anchor = _Anchor(self._begin(now) - source, source, now)
+            anchor = self._anchor = _Anchor(self._begin(source, now) - source, source, now)
         if track is None:
             track = self._tracks[track_id] = _TrackClock(anchor, source, now)
         else:
@@ -179,11 +191,21 @@ class Timeline:
         distance = source - anchor.newest
         return -TOGETHER <= distance <= max(0, now - anchor.seen_at) + TOGETHER
 
-    def _begin(self, now: int) -> int:
-        """Where a new anchor puts its frame; begins the measuring of drift anew."""
-        begin = now if not self.anchors else max(now, self._newest + 1)
+    def _dated(self, source: int, now: int) -> int:
+        """When a frame that arrives C{now} was made: as the publisher says, where that can be."""
+        if self.told is not None and -DATED_BEHIND <= source + self.told - now <= DATED_AHEAD:
+            return source + self.told
+        return now
+
+    def _begin(self, source: int, now: int) -> int:
+        """Where a new anchor puts its frame (on L{ANCHOR_GRID}); begins the measuring of drift anew."""
+        begin = self._dated(source, now)
+        if self.anchors:
+            begin = max(begin, self._newest + 1)
+        begin += -begin % ANCHOR_GRID
         self._newest = begin
         self._drift_since = now
-        self._least_lag = now - begin
+        # What the publisher dates back is no drift.
+        self._least_lag = self._usual_lag = now - begin
         self.anchors += 1
         return begin

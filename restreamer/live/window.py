@@ -22,6 +22,10 @@ HIDDEN_SEGMENTS = 2
 TARGET_MARGIN = 2
 
 
+#: Containers and choices of tracks that a segment is kept in at once.
+MAX_PACKAGES = 40
+
+
 @frozen
 class WindowGap:
     """A number that nobody closed (an outage): EXT-X-GAP in playlists.
@@ -69,9 +73,14 @@ class WindowSegment:
         return self.segment.duration
 
     def packaged(self, container: str, make: Callable[[Segment], bytes]) -> bytes:
-        """The segment in C{container}, made by C{make} at the first request and shared after that."""
+        """The segment in C{container}, made by C{make} at the first request and shared after that.
+
+        Of very many forms (viewers choose their tracks) the oldest one is made again when it is asked for.
+        """
         packed = self._packages.get(container)
         if packed is None:
+            while len(self._packages) >= MAX_PACKAGES:
+                del self._packages[next(iter(self._packages))]
             packed = self._packages[container] = make(self.segment)
         return packed
 
@@ -241,19 +250,28 @@ class LiveWindow:
 
     def _bridge(self, last: WindowEntry, segment: Segment) -> None:
         """List the numbers missing between C{last} and C{segment}, as many as the window can hold."""
-        missing = segment.number - last.number - 1
+        self._all.extend(self._gaps(last, segment.number, segment.start))
+
+    def gaps_before(self, number: int, start: int) -> list[WindowGap]:
+        """What is missing between the newest entry and a segment C{number} that starts at C{start}."""
+        return self._gaps(self._all[-1], number, start) if self._all else []
+
+    def _gaps(self, last: WindowEntry, number: int, start: int) -> list[WindowGap]:
+        missing = number - last.number - 1
+        if missing <= 0:
+            return []
         lost_from = last.start + last.duration
-        share = max(0, segment.start - lost_from) // missing
+        share = max(0, start - lost_from) // missing
         longest = max(last.duration, TICKS_PER_SECOND)
-        for index in range(max(0, missing - self.segment_count), missing):
-            self._all.append(
-                WindowGap(
-                    last.number + 1 + index,
-                    lost_from + index * share,
-                    min(share, longest) or longest,
-                    last.discontinuity_sequence,
-                )
+        return [
+            WindowGap(
+                last.number + 1 + index,
+                lost_from + index * share,
+                min(share, longest) or longest,
+                last.discontinuity_sequence,
             )
+            for index in range(max(0, missing - self.segment_count), missing)
+        ]
 
     def _trim(self) -> None:
         keep = self.segment_count + HIDDEN_SEGMENTS

@@ -22,6 +22,7 @@ from restreamer.m4f.record_layout import (
     HEARTBEAT_HEAD,
     MAX_CONTROL,
     NODE_LOAD,
+    NODE_LOAD_TAIL,
     POSITION_TAIL,
     STREAM_LISTED,
     STREAM_UNLISTED,
@@ -42,6 +43,7 @@ _HEARTBEAT = row_struct(HEARTBEAT_HEAD)
 _TAIL = row_struct(POSITION_TAIL)
 _CONTINUATION = row_struct(CONTINUATION)
 _LOAD = row_struct(NODE_LOAD)
+_LOAD_TAIL = row_struct(NODE_LOAD_TAIL)
 _STATES = {int(state): state for state in StreamState}
 
 
@@ -174,15 +176,19 @@ def decode_goodbye(payload: bytes) -> Goodbye:
 
 def encode_load(record: NodeLoad) -> bytes:
     """Payload of L{NodeLoad}; counts that do not fit are cut."""
-    return _LOAD.pack(
+    load = _LOAD.pack(
         min(record.clients, (1 << 32) - 1),
         min(record.streams, (1 << 32) - 1),
         record.bitrate_in,
         record.bitrate_out,
         record.rtmp_port,
     )
+    return load + _LOAD_TAIL.pack(record.rtsp_port)
 
 
 def decode_load(payload: bytes) -> NodeLoad:
     """Read what L{encode_load} wrote."""
-    return NodeLoad(*_LOAD.unpack_from(payload))
+    fields = _LOAD.unpack_from(payload)
+    if len(payload) > _LOAD.size:
+        fields += _LOAD_TAIL.unpack_from(payload, _LOAD.size)
+    return NodeLoad(*fields)

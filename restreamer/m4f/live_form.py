@@ -107,6 +107,11 @@ class LiveFormCheck:
             raise RemoteProtocolError(_WHERE, "the last part is not closed")
 
 
+def part_record(part: Part) -> PartClose:
+    """What announces the end of C{part}."""
+    return PartClose(part.first_frame, part.frame_count, part.duration, part.independent)
+
+
 def part_of(record: PartClose) -> Part:
     """The row of the part table that C{record} announces."""
     return Part(record.first_frame, record.frame_count, record.duration, record.independent)

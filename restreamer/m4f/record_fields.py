@@ -92,6 +92,7 @@ def run_to_wire(run: RunInfo) -> dict[str, Any]:
         "path": path_to_wire(run.path),
         "discontinuities": run.discontinuities,
         "continuation": run.continuation,
+        "part_duration": run.part_duration or None,
     }
 
 
@@ -107,6 +108,7 @@ def run_from_wire(fields: Any) -> RunInfo:
         path_from_wire(fields.path),
         fields.discontinuities or 0,
         fields.continuation or 0,
+        fields.part_duration or 0,
     )
 
 

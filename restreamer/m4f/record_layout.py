@@ -103,6 +103,7 @@ RUN_INFO = Prefixed(
         "path" / PATH,
         "discontinuities" / Optional(Int32sb),
         "continuation" / Optional(Int64ub),
+        "part_duration" / Optional(Int32ub),
     ),
 )
 
@@ -135,6 +136,8 @@ NODE_LOAD = Struct(
     "bitrate_out" / Int64ub,
     "rtmp_port" / Int16ub,
 )
+#: At the end of a node's load; absent: 0.
+NODE_LOAD_TAIL = Struct("rtsp_port" / Int16ub)
 #: Goodbye and PullRefused.
 ENDING = Struct("code" / Int16ub, "text" / TEXT)
 PULL = Struct("name" / NAME, "run_id" / Int64ub, "number" / Int64ub, "frame_index" / Int32ub)

@@ -34,6 +34,7 @@ class RunInfo:
     @ivar continuation: who cut the segments of the run: 0: its ingest node. Otherwise a node on the way did,
         which went on with the same content of another run, and this is the number it drew for that. Of one
         run, continuation and number there is one segment (docs/m4f.md, section 6.1).
+    @ivar part_duration: about what a low-latency part lasts, as the ingest was told, ticks; 0: none are cut.
     """
 
     run_id: int
@@ -42,6 +43,7 @@ class RunInfo:
     path: tuple[bytes, ...]
     discontinuities: int = 0
     continuation: int = 0
+    part_duration: int = 0
 
 
 @frozen
@@ -104,7 +106,7 @@ class NodeLoad:
 
     @ivar clients: viewers with a connection of their own. @ivar streams: streams that run.
     @ivar bitrate_in, bitrate_out: bits/s, media in from publishers and nodes, and out to viewers and nodes.
-    @ivar rtmp_port: where its viewers find RTMP; 0: nowhere.
+    @ivar rtmp_port, rtsp_port: where its viewers find RTMP and RTSP; 0: nowhere.
     """
 
     clients: int = 0
@@ -112,6 +114,7 @@ class NodeLoad:
     bitrate_in: int = 0
     bitrate_out: int = 0
     rtmp_port: int = 0
+    rtsp_port: int = 0
 
 
 @frozen

@@ -186,6 +186,24 @@ class SegmentBuilder:
         """End a low-latency part; the last one is closed before the segment is."""
         self.parts.append(part)
 
+    def finish_parts(self, duration: int) -> None:
+        """End the last part where the frames end, if there are parts and they do not reach so far.
+
+        @param duration: ticks of the segment.
+        """
+        parts = self.parts
+        if not parts:
+            return
+        first = parts[-1].first_frame + parts[-1].frame_count
+        frames = self.frames
+        if first < len(frames):
+            left = duration - sum(part.duration for part in parts)
+            opens = frames[first]
+            tracks = self.opening.tracks
+            video = [track.track_id for track in tracks if track.kind is TrackKind.VIDEO]
+            independent = opens.key and (not video or opens.track_id in video)
+            parts.append(Part(first, len(frames) - first, max(1, left), independent))
+
     def close(self, duration: int) -> Segment:
         """Encode the segment.
 

@@ -67,6 +67,7 @@ class IngestMaker:
             run_id=self._run_id(),
             node_id=self._node_id,
             segment_duration=settings.segment_duration,
+            part_duration=settings.part_duration,
             now=self._utc,
             ledger=self._registry.ledger,
             ended=ended,

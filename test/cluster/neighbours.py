@@ -31,7 +31,7 @@ class Neighbour(RigNode):
     def __init__(self, rig: ClusterRig, name: str) -> None:
         super().__init__(rig, name)
         rig.nodes[name] = self
-        self.load = NodeLoad(rtmp_port=1935)
+        self.load = NodeLoad(rtmp_port=1935, rtsp_port=554)
         gate = PasswordGate(lambda _: "secret")
         self.publishing = Publishing(
             gate,

@@ -46,6 +46,7 @@ class IngestNode:
             run_id=self.runs,
             node_id=self.node_id,
             segment_duration=D,
+            part_duration=D // 10,
             now=lambda: self.now,
             ledger=Ledger(),
             ended=lambda reason: None,

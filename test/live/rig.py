@@ -90,6 +90,7 @@ class Origin:
     segment_duration: int = D
     tracks: Tracks = AV
     segment_count: int = 4
+    part_duration: int = 0
     now: Now = field(factory=Now)
     ledger: Ledger = field(factory=Ledger)
     stream: Stream = field(init=False)
@@ -126,6 +127,7 @@ class Origin:
             run_id=self.runs,
             node_id=NODE,
             segment_duration=self.segment_duration,
+            part_duration=self.part_duration,
             now=self.now,
             ledger=self.ledger,
             ended=self.ends.append,

@@ -58,6 +58,15 @@ class JumpTests(SynchronousTestCase):
             self.assertEqual([f.cts for f in player.given], [i % 3 * STEP for i in range(300)])
             self.assertEqual((player.breaks, player.timeline.anchors, player.timeline.lifted), ([], 1, 0))
 
+    def test_anchors_lie_on_whole_microseconds(self) -> None:
+        """Whatever tick it is; else browsers round the first picture to before zero and lose its segment."""
+        for tick in range(9):
+            player = Player(START + tick)
+            given = [player.take(90 * 41 * n) for n in range(3)]
+            given += [player.take(7 + SECOND * n) for n in (4, 0)]  # jumps back: a new anchor
+            self.assertEqual(player.breaks, [4])
+            self.assertEqual([each.dts % 9 for each in (*given[:3], given[4])], [0] * 4, tick)
+
     def test_a_millisecond_back_is_lifted_and_pts_kept(self) -> None:
         player = Player()
         player.take(0)

@@ -11,7 +11,7 @@ from twisted.internet.task import Clock
 from typing_extensions import override
 
 from restreamer.media.frame import Frame
-from restreamer.media.track import Tracks
+from restreamer.media.track import Track, Tracks
 from restreamer.seams import FeedMuxer
 
 PACKET = 188
@@ -20,6 +20,8 @@ _HEAD = struct.Struct(">cBI")
 KEY, PLAIN, JOIN, SKIP = b"K", b"P", b"J", b"S"
 #: What the tests write aside looks like.
 ASIDE = b"A"
+#: A codec that its container cannot carry.
+UNCARRIED = "none"
 
 
 def packet(kind: bytes, number: int) -> bytes:
@@ -36,6 +38,10 @@ class PacketMuxer(FeedMuxer):
         self.number = 0
         self.log: list[str] = []
         self.made: list[bytes] = []
+
+    @override
+    def carries(self, track: Track) -> bool:
+        return track.codec != UNCARRIED
 
     @override
     def configure(self, tracks: Tracks, run_start: int, discontinuity: bool) -> None:

@@ -227,7 +227,7 @@ records: st.SearchStrategy[Record] = st.one_of(
     st.builds(SegmentAsk, numbers),
     st.builds(SegmentLacking, numbers),
     st.builds(Ping, times),
-    st.builds(NodeLoad, u32, u32, u64, u64, u16),
+    st.builds(NodeLoad, u32, u32, u64, u64, u16, u16),
     st.builds(PushOffer, names, names),
     st.builds(VodListed, names, paths),
     st.builds(VodUnlisted, names),

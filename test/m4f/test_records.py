@@ -88,9 +88,18 @@ VECTORS: tuple[tuple[Record, str], ...] = (
         "0000000000000005",
     ),
     (Goodbye(3, "bye"), "1400 00000007 0003 0003 627965"),
-    (NodeLoad(1, 2, 3, 4, 5), "1500 0000001a 00000001 00000002 0000000000000003 0000000000000004 0005"),
+    (
+        NodeLoad(1, 2, 3, 4, 5, 6),
+        "1500 0000001c 00000001 00000002 0000000000000003 0000000000000004 0005 0006",
+    ),
     (Pull("a", 2, 3, 4), "2000 00000016 01 61 0000000000000002 0000000000000003 00000004"),
     (PullAccepted("a", RUN, "T", 450_000), "2100 00000058 01 61" + _RUN_HEX + "0001 54 0006ddd0"),
+    (
+        PullAccepted("a", RunInfo(1, 2, NODE, (), part_duration=18_000), "T", 450_000),
+        "2100 0000003c 01 61 0031 0000000000000001 0000000000000002"
+        + NODE.hex()
+        + "00 00000000 0000000000000000 00004650 0001 54 0006ddd0",
+    ),
     (PullRefused(404, "no"), "2200 00000006 0194 0002 6e6f"),
     (SegmentCopy(RUN, b"M4FS"), "2300 00000057" + _RUN_HEX + "00000004 4d344653"),
     (
@@ -128,6 +137,10 @@ VECTORS: tuple[tuple[Record, str], ...] = (
 
 
 _OPEN = SegmentOpen(RUN, SegmentOpening(7, START, True, False, 9, ()))
+
+
+#: Bytes that older nodes do not send at the end of a payload.
+OLDER: dict[type, int] = {SegmentClose: 8, NodeLoad: 2}
 
 
 def _read(data: bytes) -> list[Record]:
@@ -221,6 +234,11 @@ class StreamTests(SynchronousTestCase):
                 [SegmentCopy(RunInfo(1, 2, NODE, (NODE,), *told), b"x")],
             )
 
+    def test_older_nodes_tell_no_rtsp_port(self) -> None:
+        load = encode_record(NodeLoad(1, 2, 3, 4, 5, 6))[6:]
+        self.assertEqual(_read(_record(RecordType.NODE_LOAD, load[:-2])), [NodeLoad(1, 2, 3, 4, 5, 0)])
+        self.assertRaises(RemoteProtocolError, _read, _record(RecordType.NODE_LOAD, load[:-3]))
+
     def test_run_and_position_may_grow(self) -> None:
         run = wire.RUN_INFO.build({"run_id": 1, "run_start": 2, "ingest_node": NODE, "path": [NODE]})
         grown = (len(run) - 2 + 3).to_bytes(2, "big") + run[2:] + b"new"
@@ -290,8 +308,8 @@ class HostileTests(SynchronousTestCase):
         for record, text in VECTORS:
             payload = bytes.fromhex(text)[6:]
             for size in range(len(payload)):
-                if isinstance(record, SegmentClose) and size == len(payload) - 8:
-                    # That of an older node (StreamTests.test_older_nodes_know_of_no_continuation).
+                if size == len(payload) - OLDER.get(type(record), 0):
+                    # That of an older node (StreamTests).
                     continue
                 self.assertRaises(RemoteProtocolError, _read, _record(bytes.fromhex(text)[0], payload[:size]))
             self.assertEqual(_read(_record(bytes.fromhex(text)[0], payload)), [record])

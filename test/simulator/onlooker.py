@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from restreamer.live.stream import Stream
 from restreamer.media.frame import Frame
 from restreamer.media.timebase import TICKS_PER_SECOND
-from restreamer.media.track import Tracks
+from restreamer.media.track import Track, Tracks
 from test.simulator.content import Content, code_of
 
 if TYPE_CHECKING:
@@ -45,6 +45,12 @@ class Onlooker:
     def run_began(self) -> None:
         """Another run takes over: what follows begins with a keyframe."""
         self._away += 1
+
+    by_viewers = True
+
+    def carries(self, track: Track) -> bool:
+        """It looks at everything."""
+        return True
 
     def configure(self, tracks: Tracks, run_start: int, discontinuity: bool) -> None:
         """See L{restreamer.seams.FeedMuxer}."""

@@ -183,6 +183,7 @@ class World:
         self.seed = seed
         self.size = size
         settings = StreamSettings(
+            part_duration=TICKS_PER_SECOND // 5,
             segment_duration=SEGMENT_SECONDS * TICKS_PER_SECOND,
             segment_count=SEGMENTS,
             source_timeout=SOURCE_TIMEOUT,
