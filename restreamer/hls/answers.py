@@ -7,19 +7,24 @@ from urllib.parse import quote
 
 from restreamer.http1.reply import FullReply
 
-#: File names of playlists: whether they are the media playlist, the master, or whichever suits.
+#: File names of playlists of files: whether they are the media playlist of MPEG-TS, a master, that of CMAF,
+#: or whichever suits.
 PLAYLISTS: Final[dict[str, str]] = {
     "index.m3u8": "suitable",
     "playlist.m3u8": "suitable",
     "video.m3u8": "media",
     "master.m3u8": "master",
+    "index.ts.m3u8": "ts",
+    "index.fmp4.m3u8": "cmaf",
 }
+#: What L{PLAYLISTS} says.
+KINDS: Final = frozenset(PLAYLISTS.values())
 
 CORS: Final = b"Access-Control-Allow-Origin: *\r\nX-Content-Type-Options: nosniff\r\n"
-_EXPOSED: Final = b"Access-Control-Expose-Headers: Content-Length, Content-Range\r\n"
+EXPOSED: Final = b"Access-Control-Expose-Headers: Content-Length, Content-Range\r\n"
 PLAYLIST_TYPE: Final = b"Content-Type: application/vnd.apple.mpegurl\r\n"
 SEGMENT_HEADERS: Final = (
-    b"Content-Type: video/mp2t\r\nCache-Control: public, max-age=86400, immutable\r\n" + CORS + _EXPOSED
+    b"Content-Type: video/mp2t\r\nCache-Control: public, max-age=86400, immutable\r\n" + CORS + EXPOSED
 )
 PREFLIGHT: Final = FullReply(
     status=204,
@@ -41,7 +46,17 @@ NO_SEGMENT: Final = FullReply(
 )
 
 
+def cmaf_headers(track: str, cached: bytes = b"public, max-age=86400, immutable") -> bytes:
+    """The head of a CMAF file of track C{v1}, C{a1}…; C{cached}: for how long it may be kept."""
+    kind = b"video" if track.startswith("v") else b"audio"
+    return b"Content-Type: %s/mp4\r\nCache-Control: %s\r\n%s%s" % (kind, cached, CORS, EXPOSED)
+
+
 def with_token(playlist: bytes, token: str) -> bytes:
     """C{playlist} with the viewer's token on each of its URIs: players do not hand queries down."""
-    query = b"?token=" + quote(token, safe="").encode("ascii") + b"\n"
-    return playlist.replace(b".ts\n", b".ts" + query).replace(b".m3u8\n", b".m3u8" + query)
+    query = b"?token=" + quote(token, safe="").encode("ascii")
+    for ending in (b".ts", b".m3u8", b".m4s"):
+        playlist = playlist.replace(ending + b"\n", ending + query + b"\n")
+    for ending in (b".m3u8", b".m4s", b".mp4"):
+        playlist = playlist.replace(ending + b'"', ending + query + b'"')
+    return playlist

@@ -25,14 +25,21 @@ def parse_file_segment_uri(uri: str) -> tuple[int, int] | None:
     return (int(match[2], 16), int(match[1])) if match is not None else None
 
 
+def file_list_head(index: FileIndex, version: int) -> tuple[str, list[int]]:
+    """What a playlist of the whole file begins with, and how long each segment is, milliseconds."""
+    durations = [(ticks * 1000 + TICKS_PER_SECOND // 2) // TICKS_PER_SECOND for ticks in index.durations]
+    longest = max(1, *((ms + 500) // 1000 for ms in durations))
+    head = (
+        f"#EXTM3U\n#EXT-X-VERSION:{version}\n#EXT-X-PLAYLIST-TYPE:VOD\n"
+        f"#EXT-X-TARGETDURATION:{longest}\n#EXT-X-MEDIA-SEQUENCE:0\n"
+    )
+    return head, durations
+
+
 def file_playlist(index: FileIndex) -> str:
     """The playlist that lists the whole file and ends."""
-    durations = [(ticks * 1000 + TICKS_PER_SECOND // 2) // TICKS_PER_SECOND for ticks in index.durations]
-    lines = [
-        "#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-PLAYLIST-TYPE:VOD\n"
-        f"#EXT-X-TARGETDURATION:{max(1, *((ms + 500) // 1000 for ms in durations))}\n"
-        "#EXT-X-MEDIA-SEQUENCE:0\n"
-    ]
+    head, durations = file_list_head(index, 3)
+    lines = [head]
     ending = f"-{index.version:016x}.ts\n"
     lines.extend(
         f"#EXTINF:{ms // 1000}.{ms % 1000:03d},\n{number}{ending}" for number, ms in enumerate(durations)

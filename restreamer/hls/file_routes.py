@@ -11,13 +11,22 @@ from attrs import define, field
 
 from restreamer.hls.answers import (
     CORS,
+    KINDS,
     NO_SEGMENT,
     PLAYLIST_TYPE,
     PLAYLISTS,
     PREFLIGHT,
     SEGMENT_HEADERS,
     WRONG_METHOD,
+    cmaf_headers,
     with_token,
+)
+from restreamer.hls.file_cmaf import (
+    FILE_TRACK_PLAYLIST,
+    file_cmaf_master,
+    file_cmaf_playlist,
+    parse_file_cmaf_path,
+    parse_file_cmaf_segment,
 )
 from restreamer.hls.file_playlist import (
     FILE_SEGMENT_PATTERN,
@@ -25,9 +34,10 @@ from restreamer.hls.file_playlist import (
     file_playlist,
     parse_file_segment_uri,
 )
-from restreamer.hls.master import needs_master
+from restreamer.hls.master import needs_master, suits_cmaf
 from restreamer.http1.play_request import play_request
 from restreamer.http1.reply import FullReply, HttpRequest, Reply, Route
+from restreamer.live.cmaf import carried_track, init_of
 from restreamer.m4f.file_index import FileIndex
 from restreamer.seams import Gate, OpenRequest
 from restreamer.vod.keep import Kept, SingleFlight
@@ -64,7 +74,11 @@ class FileRoutes:
     def route(self, request: HttpRequest) -> Reply | Awaitable[Reply] | None:
         """A L{Route}."""
         path = request.path
-        if path.endswith(".m3u8"):
+        track = ""
+        of_track = parse_file_cmaf_path(path) if "/tracks-" in path else None
+        if of_track is not None:
+            name, track, file = of_track
+        elif path.endswith(".m3u8"):
             name, _, file = path[1:].rpartition("/")
             if file not in PLAYLISTS:
                 return None
@@ -79,9 +93,31 @@ class FileRoutes:
             return None
         if request.method not in ("GET", "HEAD"):
             return PREFLIGHT if request.method == "OPTIONS" else WRONG_METHOD
+        if file == FILE_TRACK_PLAYLIST:
+            return self._playlist(play_request(name, "hls", request), track)
         kind = PLAYLISTS.get(file)
         wanted = play_request(name, "hls", request, part=kind is None)
+        if track:
+            return self._cmaf(wanted, track, file)
         return self._segment(wanted, file) if kind is None else self._playlist(wanted, kind)
+
+    async def _cmaf(self, wanted: OpenRequest, track: str, file: str) -> Reply:
+        """The init segment of a track, or a segment of it."""
+        await self._gate.open(wanted)
+        headers = cmaf_headers(track)
+        asked = parse_file_cmaf_segment(file)
+        if asked is None:
+            index = await self._files.index(wanted.name)
+            carried = carried_track(index.tracks, track)
+            if carried is None or init_of(carried)[0] != file:
+                return NO_SEGMENT
+            return FullReply(status=200, headers=headers, body=init_of(carried)[1], etag=f'"{file}"')
+        version, number = asked
+        packaged = await self._files.cmaf(wanted.name, version, number, track)
+        if not packaged.body:
+            return NO_SEGMENT
+        etag = f'"{number:x}-{packaged.checksum:08x}-{track}"'
+        return FullReply(status=200, headers=headers, body=packaged.body, etag=etag)
 
     async def _segment(self, wanted: OpenRequest, uri: str) -> Reply:
         await self._gate.open(wanted)
@@ -96,6 +132,8 @@ class FileRoutes:
     async def _playlist(self, wanted: OpenRequest, kind: str) -> Reply:
         await self._gate.open(wanted)
         index = await self._files.index(wanted.name)
+        if not (kind == "cmaf" or kind not in KINDS or (kind == "suitable" and suits_cmaf(index.tracks))):
+            index = await self._files.ts_index(wanted.name)
         key = (wanted.name, index.version, kind)
         reply = self._kept.get(key)
         if reply is None:
@@ -121,7 +159,12 @@ class FileRoutes:
 
 
 def _body(index: FileIndex, kind: str) -> bytes:
-    if kind == "media" or (kind == "suitable" and not needs_master(index.tracks)):
+    """@param kind: one of L{KINDS}, or a track of CMAF."""
+    if kind not in KINDS:
+        return file_cmaf_playlist(index, kind).encode("ascii")
+    if kind == "cmaf" or (kind == "suitable" and suits_cmaf(index.tracks)):
+        return file_cmaf_master(index).encode("ascii")
+    if kind == "media" or (kind != "master" and not needs_master(index.tracks)):
         return file_playlist(index).encode("ascii")
     return file_master_playlist("video.m3u8", index).encode("ascii")
 

@@ -1,17 +1,17 @@
-"""The HLS routes: playlists and MPEG-TS segments of live streams.
+"""The HLS routes: playlists, MPEG-TS segments and CMAF files of live streams.
 
 For how long each may be kept by caches (RFC 9111):
 
   - a playlist C{max-age=1}: every player asks again after half a target duration at the earliest (RFC 8216
     section 6.3.4), so one second costs nobody a reload, and a cache in front turns a crowd into one request
-    a second; with a token in its URIs it is one viewer's and C{private};
+    a second; with a token in its URIs it is one viewer's and C{private}. One that was waited for
+    (C{_HLS_msn}) means those lines for long, and is kept for a target duration;
   - a segment C{max-age=86400, immutable}: its name means those bytes for ever;
   - a segment that is not there C{max-age=1}: the next reload may list it on this node too.
 """
 
 from __future__ import annotations
 
-import re
 import zlib
 from collections.abc import Awaitable, Sequence
 from typing import Final, Protocol
@@ -19,33 +19,43 @@ from weakref import WeakKeyDictionary
 
 from attrs import define, field
 
-from restreamer.errors import Reason, Refused
 from restreamer.hls.answers import (
     CORS,
     NO_SEGMENT,
     PLAYLIST_TYPE,
-    PLAYLISTS,
     PREFLIGHT,
     SEGMENT_HEADERS,
     WRONG_METHOD,
     with_token,
 )
-from restreamer.hls.master import master_playlist, needs_master
-from restreamer.hls.names import GAP_PATTERN, SEGMENT_PATTERN, segment_uri
-from restreamer.hls.playlist import Listed, ListedGap, ListedSegment, media_playlist, segment_base
-from restreamer.http1.play_request import play_request
+from restreamer.hls.cmaf_routes import CmafRoutes
+from restreamer.hls.live_playlists import LivePlaylists
+from restreamer.hls.low_latency import Directives, check_ahead, has_come
+from restreamer.hls.names import segment_uri
+from restreamer.hls.paths import HlsPath, Kind, parse_path
+from restreamer.hls.service import Reloads
+from restreamer.http1.play_request import play_request, selection_of
 from restreamer.http1.reply import FullReply, HttpRequest, Reply, Route
+from restreamer.live.cmaf_names import named_tracks
 from restreamer.live.stream import Stream
-from restreamer.live.window import LiveWindow, WindowEntry, WindowGap, WindowSegment
+from restreamer.live.window import LiveWindow, WindowSegment
 from restreamer.media.frame import Frame
 from restreamer.media.names import check_stream_name
+from restreamer.media.selection import TrackSelection
 from restreamer.media.track import Tracks
-from restreamer.seams import OpenRequest
-
-_SEGMENT_PATH: Final = re.compile(f"/(.+)/({SEGMENT_PATTERN}|{GAP_PATTERN})")
+from restreamer.seams import Clock, OpenRequest
 
 _PLAYLIST_HEADERS: Final = PLAYLIST_TYPE + b"Cache-Control: max-age=1\r\n" + CORS
 _PRIVATE_PLAYLIST_HEADERS: Final = PLAYLIST_TYPE + b"Cache-Control: private, max-age=1\r\n" + CORS
+_LATE: Final = FullReply(
+    status=503,
+    headers=b"Content-Type: text/plain; charset=utf-8\r\nCache-Control: no-store\r\n" + CORS,
+    body=b"What was asked for did not come in time\n",
+)
+#: Finished answers kept of one version of a window.
+_MAX_REPLIES: Final = 64
+#: Target durations a request waits at most (RFC 8216bis section 6.2.5.2).
+_WAIT: Final = 3.0
 
 
 class WatchPoint(Protocol):
@@ -70,88 +80,113 @@ class PackTs(Protocol):
 
 
 @define(eq=False)
-class _Rendering:
-    """What was rendered of one version of a window.
+class _Known:
+    """What is kept of one version of a window.
 
-    @ivar url_prefix: the stream's; @ivar media: the media playlist.
-    @ivar numbers: segment numbers by URI, unlisted ones included.
-    @ivar replies: finished answers by kind of playlist, for viewers without a token.
+    @ivar numbers: segment numbers by URI, unlisted ones included. @ivar replies: finished answers by body,
+        for viewers without a token.
     """
 
     version: int
-    url_prefix: str
-    media: bytes
     numbers: dict[str, int]
-    replies: dict[str, FullReply] = field(factory=dict, init=False)
+    replies: dict[int, FullReply] = field(factory=dict, init=False)
 
 
 @define(eq=False)
 class HlsRoutes:
-    """Answers C{/NAME/index.m3u8}, C{playlist.m3u8}, C{video.m3u8}, C{master.m3u8} and segments."""
+    """Answers all of HLS of live streams."""
 
     _watch_point: WatchPoint
     _pack_ts: PackTs
-    _renderings: WeakKeyDictionary[LiveWindow, _Rendering] = field(factory=WeakKeyDictionary, init=False)
+    _reloads: Reloads
+    _playlists: LivePlaylists = field(factory=LivePlaylists, init=False)
+    _files: CmafRoutes = field(init=False)
+    _known: WeakKeyDictionary[LiveWindow, _Known] = field(factory=WeakKeyDictionary, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._files = CmafRoutes(self._playlists.cmaf, self._reloads)
 
     def route(self, request: HttpRequest) -> Reply | Awaitable[Reply] | None:
         """A L{Route}."""
-        path = request.path
-        if path.endswith(".m3u8"):
-            name, _, file = path[1:].rpartition("/")
-            if not name or file not in PLAYLISTS:
-                return None
-        elif path.endswith(".ts"):
-            match = _SEGMENT_PATH.fullmatch(path)
-            if match is None:
-                return None
-            name, file = match.groups()
-        else:
+        path = parse_path(request.path)
+        if path is None:
             return None
         if request.method not in ("GET", "HEAD"):
             return PREFLIGHT if request.method == "OPTIONS" else WRONG_METHOD
-        wanted = play_request(check_stream_name(name), "hls", request, part=path.endswith(".ts"))
-        kind = PLAYLISTS.get(file)
-        return self._segment(wanted, file) if kind is None else self._playlist(wanted, kind)
+        name = check_stream_name(path.name)
+        if path.kind is not None:
+            selection = path.selection or selection_of(request)
+            directives = Directives.of(request.query) if request.query else Directives()
+            wanted = play_request(name, "hls", request)
+            if path.kind is Kind.LOW_LATENCY_MEDIA:
+                return self._low_latency(wanted, selection, directives)
+            return self._playlist(wanted, path, path.kind, selection)
+        if path.file.endswith(".ts"):
+            return self._ts(play_request(name, "hls", request, part=True), path)
+        return self._cmaf(play_request(name, "cmaf", request, part=True), path.file)
 
-    async def _segment(self, wanted: OpenRequest, uri: str) -> Reply:
+    async def _cmaf(self, wanted: OpenRequest, file: str) -> Reply:
         stream = await self._watch_point.watch(wanted)
-        number = self._rendering(stream).numbers.get(uri)
+        return await self._files.answer(stream, file)
+
+    async def _ts(self, wanted: OpenRequest, path: HlsPath) -> Reply:
+        stream = await self._watch_point.watch(wanted)
+        number = self._of(stream).numbers.get(path.file)
         entry = stream.window.find(number) if number is not None else None
         if entry is None:
             return NO_SEGMENT
-        return FullReply(
-            status=200,
-            headers=SEGMENT_HEADERS,
-            body=self._packaged(stream, entry),
-            etag=f'"{entry.number:x}-{entry.segment.checksum:08x}"',
-        )
+        etag = f'"{entry.number:x}-{entry.segment.checksum:08x}"'
+        if path.selection is None:
+            body = self._packaged(stream, entry)
+        else:
+            body = self._selected(stream, entry, path.selection)
+            etag = f'{etag[:-1]}-{path.selection}"'
+        if not body:
+            return NO_SEGMENT
+        return FullReply(status=200, headers=SEGMENT_HEADERS, body=body, etag=etag)
 
-    async def _playlist(self, wanted: OpenRequest, kind: str) -> Reply:
+    async def _playlist(
+        self, wanted: OpenRequest, path: HlsPath, kind: Kind, selection: TrackSelection | None
+    ) -> Reply:
         stream = await self._watch_point.watch(wanted)
-        rendering = self._rendering(stream)
-        reply = rendering.replies.get(kind)
-        if reply is None:
-            body = self._playlist_body(stream, rendering, kind)
+        body = self._playlists.body(stream, kind, selection, path.selection is not None)
+        return self._reply(stream, body, wanted.token)
+
+    async def _low_latency(
+        self, wanted: OpenRequest, selection: TrackSelection | None, directives: Directives
+    ) -> Reply:
+        stream = await self._watch_point.watch(wanted)
+        name = str(selection)
+        number, part = directives.number, directives.part
+        if number is not None:
+            cmaf = self._playlists.cmaf.of(stream)
+            check_ahead(cmaf, name, number, part, self._playlists.part_target(stream, name))
+            come = await self._reloads.until(
+                stream,
+                (name, number, part),
+                lambda: has_come(cmaf, name, number, part),
+                _WAIT * stream.window.target_duration,
+            )
+            if not come:
+                return _LATE
+        body = self._playlists.low_latency(stream, name, directives.skip)
+        return self._reply(stream, body, wanted.token, stream.window.target_duration if number else 1)
+
+    def _reply(self, stream: Stream, body: bytes, token: str, seconds: int = 1) -> FullReply:
+        if token:
+            return FullReply(status=200, headers=_PRIVATE_PLAYLIST_HEADERS, body=with_token(body, token))
+        replies = self._of(stream).replies
+        reply = replies.get(id(body))
+        if reply is None or reply.body is not body:
             etag = f'"{zlib.crc32(body):08x}-{len(body):x}"'
             reply = FullReply(status=200, headers=_PLAYLIST_HEADERS, body=body, etag=etag)
-            rendering.replies[kind] = reply
-        if wanted.token:
-            return FullReply(
-                status=200,
-                headers=_PRIVATE_PLAYLIST_HEADERS,
-                body=with_token(reply.body, wanted.token),
-            )
+            if len(replies) >= _MAX_REPLIES:
+                replies.clear()
+            replies[id(body)] = reply
+        if seconds > 1:
+            headers = PLAYLIST_TYPE + b"Cache-Control: max-age=%d\r\n" % seconds + CORS
+            return FullReply(status=200, headers=headers, body=body, etag=reply.etag)
         return reply
-
-    def _playlist_body(self, stream: Stream, rendering: _Rendering, kind: str) -> bytes:
-        newest = stream.window.last
-        if newest is None:
-            raise Refused(Reason.NOT_READY, "the stream has no segment yet")
-        tracks = newest.segment.tracks
-        if kind == "media" or (kind == "suitable" and not needs_master(tracks)):
-            return rendering.media
-        size = len(self._packaged(stream, newest))
-        return master_playlist("video.m3u8", tracks, size, newest.duration).encode("ascii")
 
     def _packaged(self, stream: Stream, entry: WindowSegment) -> bytes:
         return entry.packaged(
@@ -164,45 +199,41 @@ class HlsRoutes:
             ),
         )
 
-    def _rendering(self, stream: Stream) -> _Rendering:
+    def _selected(self, stream: Stream, entry: WindowSegment, selection: TrackSelection) -> bytes:
+        """The segment with chosen tracks; empty when it has none of them."""
+        tracks = selection.of(entry.segment.tracks)
+        if not tracks:
+            return b""
+        ids = {track.track_id for track in tracks}
+        names = [name for name, track in named_tracks(entry.segment.tracks) if track.track_id in ids]
+        return entry.packaged(
+            f"mpegts-{''.join(names)}",
+            lambda segment: self._pack_ts(
+                tracks,
+                [frame for frame in segment.frames() if frame.track_id in ids],
+                title=stream.name,
+                discontinuity=segment.discontinuity,
+            ),
+        )
+
+    def _of(self, stream: Stream) -> _Known:
         window = stream.window
-        rendering = self._renderings.get(window)
-        if (
-            rendering is None
-            or rendering.version != window.version
-            or rendering.url_prefix != stream.url_prefix
-        ):
-            base = segment_base(stream.url_prefix, stream.name)
-            listed = [_listed(entry) for entry in window.entries]
-            rendering = self._renderings[window] = _Rendering(
+        known = self._known.get(window)
+        if known is None or known.version != window.version:
+            known = self._known[window] = _Known(
                 window.version,
-                stream.url_prefix,
-                media_playlist(window.target_duration, listed, base).encode("ascii"),
                 {
                     segment_uri(entry.start, entry.duration, entry.number): entry.number
                     for entry in window.retained
                 },
             )
-        return rendering
+        return known
 
 
-def _listed(entry: WindowEntry) -> Listed:
-    if isinstance(entry, WindowGap):
-        return ListedGap(entry.number, entry.start, entry.duration, entry.discontinuity_sequence)
-    segment = entry.segment
-    return ListedSegment(
-        segment.number,
-        segment.start,
-        segment.duration,
-        segment.program_date_time(),
-        entry.discontinuity,
-        entry.discontinuity_sequence,
-    )
-
-
-def hls_routes(watch_point: WatchPoint, pack_ts: PackTs) -> Route:
+def hls_routes(watch_point: WatchPoint, pack_ts: PackTs, clock: Clock) -> Route:
     """The route of HLS.
 
     @param pack_ts: makes a segment's MPEG-TS bytes (L{restreamer.mpegts.segment_muxer.mux_segment}).
+    @param clock: for requests that wait.
     """
-    return HlsRoutes(watch_point, pack_ts).route
+    return HlsRoutes(watch_point, pack_ts, Reloads(clock)).route

@@ -1,17 +1,23 @@
-"""From an HTTP request to what the gate is asked: the same for every protocol that plays over HTTP."""
+"""From an HTTP request to what the gate is asked, and which tracks the viewer chose: the same for every
+protocol that plays over HTTP.
+"""
 
 from __future__ import annotations
 
 from typing import Final
 from urllib.parse import unquote_plus
 
+from restreamer.errors import Reason, Refused
 from restreamer.http1.reply import HttpRequest
+from restreamer.media.selection import TrackSelection
 from restreamer.seams import OpenRequest
 
 #: Characters of a header field that are kept.
 MAX_FIELD: Final = 256
 #: Characters of a token.
 MAX_TOKEN: Final = 1024
+#: In a query: the tracks a viewer wants.
+FILTER_TRACKS: Final = "filter.tracks"
 
 
 def query_value(query: str, name: str) -> str:
@@ -21,6 +27,20 @@ def query_value(query: str, name: str) -> str:
         if key == name:
             return unquote_plus(value[: 3 * MAX_TOKEN])[:MAX_TOKEN]
     return ""
+
+
+def selection_of(request: HttpRequest) -> TrackSelection | None:
+    """The tracks chosen by C{?filter.tracks=v1a2}; None without: all.
+
+    @raise Refused: BAD_NAME (400) for a value that is not of this form.
+    """
+    text = query_value(request.query, FILTER_TRACKS) if request.query else ""
+    if not text:
+        return None
+    selection = TrackSelection.parse(text)
+    if selection is None:
+        raise Refused(Reason.BAD_NAME, f"{FILTER_TRACKS} is v or a with a number, once or more: v1a2")
+    return selection
 
 
 def play_request(name: str, proto: str, request: HttpRequest, part: bool = False) -> OpenRequest:

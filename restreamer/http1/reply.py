@@ -65,6 +65,79 @@ class EndlessReply:
     status: int = 200
 
 
+class ChunkWriter(Protocol):
+    """Takes the pieces of a L{ChunkedReply}."""
+
+    def write(self, data: bytes) -> None:
+        """Send C{data} as soon as what is before it is sent. It is kept by reference, not copied."""
+        ...
+
+
+class ChunkedBody(Protocol):
+    """Somebody who writes a body that ends, piece by piece."""
+
+    def __call__(self, writer: ChunkWriter, ended: Callable[[str], None]) -> Callable[[], None]:
+        """Begin to write; may write and end before it returns.
+
+        @param ended: to be called once when there is no more. C{ended("")}: the body is whole, and the
+            connection goes on to the next request. C{ended(reason)}: it is not; the connection is cut, so
+            that the client sees that something is missing.
+        @return: what the front calls when the client is gone or too slow; it is not called after C{ended}.
+        """
+        ...
+
+
+@frozen(kw_only=True)
+class ChunkedReply:
+    """A head, then a body of unknown length that ends (RFC 9112 section 7.1).
+
+    Nothing bounds what is written but not sent yet: who writes ends in time, and writes what is shared
+    anyway. A client that takes nothing is aborted, like any other reader, and so is one whose body takes too
+    long. A client of HTTP/1.0 gets it without chunks, and the connection closes. HEAD begins nothing.
+    """
+
+    headers: bytes
+    start: ChunkedBody
+    status: int = 200
+
+
+class Uploader(Protocol):
+    """The front's side of an upload."""
+
+    def answer(self, reply: FullReply) -> None:
+        """Answer: when all has come, or at once; then the rest of the body is not wanted, L{UploadSink} is
+        not called any more and the connection closes. Only the first answer counts."""
+        ...
+
+
+class UploadSink(Protocol):
+    """Takes the body of a request. It raises nothing."""
+
+    def data(self, data: bytes) -> float:
+        """Take bytes of the body, in order; gives seconds for which the client is not read."""
+        ...
+
+    def ended(self, complete: bool) -> None:
+        """The body is over; called once, unless an answer was given before.
+
+        @param complete: all of it came, and L{Uploader.answer} is to be called now or soon. Else the client
+            is gone, was silent for too long, broke the protocol, or the node stops.
+        """
+        ...
+
+
+@frozen(kw_only=True)
+class UploadReply:
+    """Take the body of the request, of any length, while it comes.
+
+    To be given by the route at once, not by an awaitable.
+    @ivar start: asked before any of the body is read (and before C{100 Continue} is sent, RFC 9110 section
+        10.1.1); what it raises is answered like what a route raises.
+    """
+
+    start: Callable[[Uploader], Awaitable[UploadSink]]
+
+
 @frozen(kw_only=True)
 class UpgradeReply:
     """Switch protocols (RFC 9110 section 7.8): the front writes 101 with C{headers}, then hands over.
@@ -77,7 +150,7 @@ class UpgradeReply:
     protocol: Callable[[], Any]
 
 
-Reply = FullReply | EndlessReply | UpgradeReply
+Reply = FullReply | EndlessReply | ChunkedReply | UploadReply | UpgradeReply
 
 #: A route: gives None at once when the request is not its own; otherwise the reply or an awaitable of it.
 Route = Callable[[HttpRequest], "Reply | Awaitable[Reply] | None"]

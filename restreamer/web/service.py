@@ -1,13 +1,12 @@
-"""The listening side of the HTTP front: limits, counters and the factory of its connections."""
+"""The listening side of the HTTP front: the factory of its connections."""
 
 from __future__ import annotations
 
 import resource
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import islice
 from typing import Final
 
-from attrs import define, frozen
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime
 from twisted.internet.protocol import Protocol, ServerFactory
@@ -18,79 +17,16 @@ from typing_extensions import override
 from restreamer.addresses import is_loopback
 from restreamer.http1.head import CLOSE, render_full
 from restreamer.http1.reply import FullReply, HttpRequest, Route
+from restreamer.web.connection import FrontConnection
 from restreamer.web.front import FrontProtocol
+from restreamer.web.limits import AccessLog, FrontCounters, FrontLimits
 from restreamer.web.wire import peer_host
-
-#: Told (peer, method, path, status, body bytes) for each answer of the front; never a query.
-AccessLog = Callable[[str, str, str, int, int], None]
 
 #: Seconds a connection that was refused at accept may take to fetch its answer.
 REFUSAL_TIMEOUT: Final = 5.0
 #: Oldest connections that are looked at for an idle one when descriptors run out.
 _EVICTION_SEARCH: Final = 2000
 _EVICTIONS: Final = 2
-
-
-@frozen(kw_only=True)
-class FrontLimits:
-    """What one listener lets its clients take; times in seconds.
-
-    @ivar connections: open connections at once; @ivar per_address: of one address (0 = no limit).
-    @ivar head_timeout: from the first byte of a head to its last, absolute.
-    @ivar idle_timeout: between requests; @ivar handshake_timeout: for the TLS handshake.
-    @ivar wait_timeout: for a route to decide (a route has its own, shorter, bounded waits).
-    @ivar stall_timeout: without a byte of the answer leaving for the client.
-    @ivar close_timeout: for a closing connection to be really closed.
-    @ivar site_timeout: for a connection handed over to the site, as a whole.
-    @ivar requests: answers per connection; @ivar requests_per_turn: pipelined requests in one turn.
-    @ivar buffered: bytes of later requests read while one is in work.
-    @ivar body: bytes of a request body that may go to the site.
-    @ivar reserve: file descriptors of the process kept from viewers, for publishers, links and files.
-    """
-
-    connections: int = 20_000
-    per_address: int = 200
-    head_timeout: float = 10.0
-    idle_timeout: float = 30.0
-    handshake_timeout: float = 5.0
-    wait_timeout: float = 30.0
-    stall_timeout: float = 10.0
-    close_timeout: float = 5.0
-    site_timeout: float = 300.0
-    requests: int = 1000
-    requests_per_turn: int = 16
-    buffered: int = 32 * 1024
-    body: int = 64 * 1024
-    reserve: int = 64
-
-
-@define(eq=False)
-class FrontCounters:
-    """What one front did since it started.
-
-    @ivar accepted, refused: connections; @ivar evicted: idle ones closed to make room for new ones.
-    @ivar requests: heads answered by the front's own routes.
-    @ivar bytes_sent: head and body bytes of full answers; @ivar errors: answers of status 500 and more.
-    @ivar bad_heads: connections closed for a bad head; @ivar head_timeouts: for a slow one.
-    @ivar wait_timeouts: requests no route decided in time; @ivar stalled: readers that were aborted.
-    @ivar handed_over: connections given to the site; @ivar upgraded: given to another protocol.
-    @ivar endless: endless answers begun; @ivar failures: exceptions of routes (each one a bug).
-    """
-
-    accepted: int = 0
-    refused: int = 0
-    evicted: int = 0
-    requests: int = 0
-    bytes_sent: int = 0
-    errors: int = 0
-    bad_heads: int = 0
-    head_timeouts: int = 0
-    wait_timeouts: int = 0
-    stalled: int = 0
-    handed_over: int = 0
-    upgraded: int = 0
-    endless: int = 0
-    failures: int = 0
 
 
 _BUSY: Final = FullReply(
@@ -161,7 +97,7 @@ class FrontFactory(ServerFactory):
         self.draining = False
         most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         self._descriptors = most - self.limits.reserve if most != resource.RLIM_INFINITY else None
-        self._open: dict[FrontProtocol, str] = {}
+        self._open: dict[FrontConnection, str] = {}
         self._per_address: dict[str, int] = {}
         self._drained: Deferred[None] | None = None
         self._drain_timer: IDelayedCall | None = None
@@ -207,7 +143,7 @@ class FrontFactory(ServerFactory):
         self.counters.refused += not idle
         return bool(idle)
 
-    def forget(self, protocol: FrontProtocol) -> None:
+    def forget(self, protocol: FrontConnection) -> None:
         """Called by a connection when it is lost."""
         host = self._open.pop(protocol, None)
         if host is None:

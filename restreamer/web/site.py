@@ -7,7 +7,7 @@ here logs a query string or a referer, and no answer shows a traceback.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Final
@@ -21,14 +21,13 @@ from typing_extensions import override
 
 from restreamer.media.names import valid_stream_name
 from restreamer.web.api import ApiError, NodeApi, ServerFacts, StreamApi, to_json
+from restreamer.web.limits import AccessLog
 
 #: Bytes a request body may have. The front checks first; this is for what it cannot know.
 MAX_BODY: Final = 64 * 1024
 #: Seconds without a byte from the client.
 IDLE_TIMEOUT: Final = 30
 
-#: Told (peer, method, path, status, body bytes) for each answer; never a query.
-AccessLog = Callable[[str, str, str, int, int], None]
 
 _PAGES: Final = Path(__file__).with_name("pages")
 _TYPES: Final = {
@@ -37,6 +36,14 @@ _TYPES: Final = {
     ".css": b"text/css; charset=utf-8",
     ".txt": b"text/plain; charset=utf-8",
 }
+#: What the player loads, and under which terms.
+_LIBRARIES: Final = (
+    "hls.min.js",
+    "hls.LICENSE.txt",
+    "Apache-2.0.txt",
+    "dash.mediaplayer.min.js",
+    "dash.LICENSE.txt",
+)
 _POLICY: Final = (
     b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'%b; "
     b"media-src 'self' blob:%b; worker-src 'self' blob:; base-uri 'none'; form-action 'none'; "
@@ -268,7 +275,7 @@ class Root(Resource):
         files = Resource()
         for name in ("status.js", "embed.js", "style.css"):
             files.putChild(name.encode(), Page(name))
-        for name in ("hls.light.min.js", "hls.LICENSE.txt", "Apache-2.0.txt"):
+        for name in _LIBRARIES:
             files.putChild(name.encode(), Page(name, max_age=86400))
         self.putChild(b"-", _Folder(files))
         version, api = Resource(), Resource()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from array import array
 from collections.abc import Coroutine
 from pathlib import Path
@@ -13,7 +14,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
 
-from restreamer.errors import Refused
+from restreamer.errors import Reason, Refused
 from restreamer.hls import file_routes
 from restreamer.hls.file_playlist import (
     file_master_playlist,
@@ -26,7 +27,7 @@ from restreamer.http1.reply import FullReply, HttpRequest
 from restreamer.m4f.file_index import FileIndex
 from restreamer.media.timebase import TICKS_PER_SECOND
 from restreamer.testing.media import aac_track, h264_track
-from test.vod.fakes import Threads, film, library, packaged
+from test.vod.fakes import Threads, film, film_of_vp9, library, packaged
 from test.vod.test_http_play import Doorman
 
 INDEX = FileIndex(
@@ -80,6 +81,7 @@ class RouteTests(SynchronousTestCase):
         folder = Path(self.mktemp()).absolute()
         (folder / "sub").mkdir(parents=True)
         (folder / "sub" / "ä b.mp4").write_bytes(film())
+        (folder / "vp9.mp4").write_bytes(film_of_vp9())
         self.name = "films/sub/ä b.mp4"
         self.gate = Doorman()
         self.streams: set[str] = set()
@@ -133,6 +135,45 @@ class RouteTests(SynchronousTestCase):
         for uri in ("9" + first[1:], first[:-4] + "f.ts"):
             self.refused(uri)
         self.refused("index.m3u8", name="films/none.mp4")
+
+    def test_nothing_that_can_be_carried(self) -> None:
+        for file in ("video.m3u8", "index.ts.m3u8"):
+            refused = self.refused(file, name="films/vp9.mp4")
+            self.assertEqual((refused.reason, "VP9" in refused.text), (Reason.UNSUPPORTED, True))
+
+    def test_cmaf(self) -> None:
+        """Each track has a playlist, and every file that a playlist names is there."""
+        master = self.good("index.fmp4.m3u8").body.decode()
+        self.assertIn("\ntracks-v1/mono.fmp4.m3u8\n", master)
+        self.assertIn("CODECS=", master)
+        for track in re.findall(r"tracks-(\w\d)/", master):
+            text = self.good(f"tracks-{track}/mono.fmp4.m3u8").body.decode()
+            self.assertEqual(text.count("#EXTINF"), self.good("index.m3u8").body.count(b"#EXTINF"))
+            self.assertTrue(text.endswith("#EXT-X-ENDLIST\n"))
+            files = re.findall(r"init-\w+\.mp4|\d+-\w+\.m4s", text)
+            self.assertEqual(len(files), 5)
+            replies = [self.good(f"tracks-{track}/{file}") for file in files]
+            self.assertEqual({reply.status for reply in replies}, {200})
+            self.assertIn(b"video/mp4" if track == "v1" else b"audio/mp4", replies[0].headers)
+            self.assertEqual([reply.body[4:8] for reply in replies], [b"ftyp", *[b"moof"] * 4])
+            self.assertEqual(len({reply.etag for reply in replies}), 5)
+        self.assertTrue(all(asked.proto == "hls" for asked in self.gate.asked))
+        token = self.good("tracks-v1/mono.fmp4.m3u8", query="token=t").body.decode()
+        self.assertEqual(token.count(".m4s?token=t\n") + token.count('.mp4?token=t"'), 5)
+
+    def test_cmaf_where_codecs_ask_for_it(self) -> None:
+        text = self.good("index.m3u8", name="films/vp9.mp4").body
+        self.assertIn(b"tracks-v1/mono.fmp4.m3u8", text)
+        self.assertIn(b".m4s", self.good("tracks-v1/mono.fmp4.m3u8", name="films/vp9.mp4").body)
+
+    def test_cmaf_that_is_not_there(self) -> None:
+        text = self.good("tracks-v1/mono.fmp4.m3u8").body.decode()
+        first = re.findall(r"\d+-\w+\.m4s", text)[0]
+        self.assertEqual(self.refused("tracks-v2/mono.fmp4.m3u8").reason, Reason.NOT_FOUND)
+        self.assertEqual(self.good("tracks-v1/init-00000000.mp4").status, 404)
+        self.assertEqual(self.good(f"tracks-v2/{first}").status, 404)
+        self.refused(f"tracks-v1/9{first[1:]}")
+        self.assertIsNone(self.ask("tracks-v1/1.m4s"))
 
     def refused(self, file: str, query: str = "", name: str = "") -> Refused:
         reply = self.route(HttpRequest(method="GET", path=f"/{name or self.name}/{file}", query=query))

@@ -8,6 +8,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
 
@@ -69,8 +70,9 @@ class Routes(SynchronousTestCase):
     @override
     def setUp(self) -> None:
         self.streams = Streams()
+        self.clock: Any = Clock()
         self.stream = self.streams.add("live/one")
-        self.route = hls_routes(self.streams, self.streams.pack)
+        self.route = hls_routes(self.streams, self.streams.pack, self.clock)
 
     def ask(self, path: str, query: str = "", method: str = "GET", **headers: str) -> FullReply | None:
         """What the route answers; None when the request is not its own."""
@@ -166,7 +168,7 @@ class Routes(SynchronousTestCase):
         self.assertIn('CODECS="avc1.64001E,mp4a.40.2"', master)
         self.assertEqual(self.uris(master), ["video.m3u8"])
         self.streams.add("two", (*_TRACKS, aac_track(3)))
-        self.assertEqual(self.uris(self.body("/two/index.m3u8")), ["video.m3u8"])
+        self.assertEqual(self.uris(self.body("/two/index.m3u8")), ["tracks-v1a1/mono.ts.m3u8"])
         self.assertEqual(len(self.uris(self.body("/two/video.m3u8"))), 4)
 
     def test_token_is_handed_down_and_never_forges_a_line(self) -> None:
@@ -244,10 +246,10 @@ class Routes(SynchronousTestCase):
     def test_windows_are_not_kept(self) -> None:
         self.body("/live/one/index.m3u8")
         routes: Any = getattr(self.route, "__self__")  # noqa: B009
-        self.assertEqual(len(routes._renderings), 1)
+        self.assertEqual(len(routes._known), 1)
         self.streams.streams.clear()
         del self.stream
-        self.assertEqual(len(routes._renderings), 0)
+        self.assertEqual(len(routes._known), 0)
 
 
 class Queries(SynchronousTestCase):

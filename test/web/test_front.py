@@ -17,8 +17,10 @@ from typing_extensions import override
 from restreamer.errors import Reason, Refused
 from restreamer.http1.reply import EndlessReply, FullReply, HttpRequest, Reply, UpgradeReply
 from restreamer.seams import ViewerTransport
-from restreamer.web.front import SLICE, FrontProtocol
-from restreamer.web.service import FrontFactory, FrontLimits, RefusingProtocol
+from restreamer.web.delivery import SLICE
+from restreamer.web.front import FrontProtocol
+from restreamer.web.limits import FrontLimits
+from restreamer.web.service import FrontFactory, RefusingProtocol
 from test.web.wires import Visit, Wire
 
 SMALL = FullReply(status=200, headers=b"A: b\r\n", body=b"hello", etag='"a"')

@@ -24,7 +24,8 @@ from typing_extensions import override
 
 from restreamer.http1.reply import FullReply, HttpRequest, Reply
 from restreamer.web.api import ServerFacts, StreamApi
-from restreamer.web.service import FrontFactory, FrontLimits
+from restreamer.web.limits import FrontLimits
+from restreamer.web.service import FrontFactory
 from restreamer.web.site import make_site
 from test.web.test_api import Names
 
@@ -164,9 +165,11 @@ class SiteCase(TestCase):
             ("/b/c/embed.html", "text/html"),
             ("/-/status.js", "text/javascript"),
             ("/-/embed.js", "text/javascript"),
-            ("/-/hls.light.min.js", "text/javascript"),
+            ("/-/hls.min.js", "text/javascript"),
+            ("/-/dash.mediaplayer.min.js", "text/javascript"),
             ("/-/style.css", "text/css"),
             ("/-/hls.LICENSE.txt", "text/plain"),
+            ("/-/dash.LICENSE.txt", "text/plain"),
         ]:
             status, head, body = await self.get(path)
             self.assertEqual(status, 200, path)

@@ -14,7 +14,8 @@ from zope.interface import implementer
 
 from restreamer.http1.reply import Route
 from restreamer.web.front import FrontProtocol
-from restreamer.web.service import FrontFactory, FrontLimits
+from restreamer.web.limits import FrontLimits
+from restreamer.web.service import FrontFactory
 
 
 @implementer(ITransport, ISystemHandle)

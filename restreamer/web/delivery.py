@@ -1,0 +1,151 @@
+"""Sending answers to one client, at its own pace.
+
+An answer is first given to the kernel directly, head and shared body in one call without joining them; that
+is right because nothing is ever left in the transport's buffer when an answer begins. What it does not take
+is pulled by the transport in slices, so a slow reader costs one slice of private memory.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final
+
+from twisted.internet.interfaces import IPullProducer
+from zope.interface import implementer
+
+from restreamer.web.wire import unacknowledged
+
+#: Bytes per pull of the transport: the private memory of a slow reader.
+SLICE: Final = 64 * 1024
+#: Bodies up to this are joined with their head: one small copy is cheaper than a second buffer.
+JOIN_LIMIT: Final = 8 * 1024
+#: Without a plain socket: bytes written before the transport is asked to confirm that it sent them.
+UNCONFIRMED_LIMIT: Final = 64 * 1024
+
+
+@implementer(IPullProducer)
+class Delivery:
+    """Sends what it is given on one connection, in order.
+
+    @ivar busy: something is not sent yet: the transport's producer slot is taken.
+    """
+
+    __slots__ = (
+        "_moved_at",
+        "_queue",
+        "_queue_mark",
+        "_seconds",
+        "_sent",
+        "_socket",
+        "_unconfirmed",
+        "_wire",
+        "busy",
+    )
+
+    def __init__(
+        self,
+        wire: Any,
+        plain: socket.socket | None,
+        seconds: Callable[[], float],
+        sent: Callable[[], None],
+    ) -> None:
+        """@param plain: the transport's own socket, if what is written to it is what the peer reads.
+        @param sent: told whenever everything has been handed to the transport after it was L{busy}.
+        """
+        self._wire = wire
+        self._socket = plain
+        self._seconds = seconds
+        self._sent = sent
+        self._queue: deque[bytes | memoryview] = deque()
+        self._unconfirmed = 0
+        self._queue_mark: int | None = None
+        self._moved_at = 0.0
+        self.busy = False
+
+    def send(self, head: bytes, body: bytes | memoryview) -> bool:
+        """Give the kernel what it takes at once; the rest is pulled. Only when nothing is L{busy}.
+
+        @return: whether it is all gone; else the owner is told later.
+        @raise OSError: the connection is broken.
+        """
+        size = len(head) + len(body)
+        sent = 0
+        direct = self._socket
+        if direct is not None:
+            try:
+                sent = direct.send(head + body) if len(body) <= JOIN_LIMIT else direct.sendmsg((head, body))
+            except (BlockingIOError, InterruptedError):
+                pass
+            if sent == size:
+                return True
+        elif self._unconfirmed + size <= UNCONFIRMED_LIMIT:
+            self._unconfirmed += size
+            self._wire.write(head + body)
+            return True
+        if sent < len(head):
+            self._queue.append(head[sent:])
+        self._queue.append(memoryview(body)[max(0, sent - len(head)) :])
+        self._pull()
+        return False
+
+    def add(self, *pieces: bytes) -> None:
+        """Send C{pieces} behind what is being sent; they are kept, not copied."""
+        self._queue.extend(pieces)
+        if not self.busy:
+            self._pull()
+
+    def stalled(self, timeout: float) -> bool:
+        """Whether not one byte could be sent for C{timeout} seconds, though there are some.
+
+        The transport only tells when it has sent a whole slice, and the kernel only asks for more when
+        much of its buffer is free again; so the kernel's own queue says whether a slow reader is alive.
+        """
+        if not self.busy:
+            return False
+        queued = unacknowledged(self._wire)
+        now = self._seconds()
+        if queued != self._queue_mark:
+            self._queue_mark = queued
+            self._moved_at = now
+        return now - self._moved_at >= timeout
+
+    def forget(self) -> None:
+        """The connection is lost: nothing more is sent."""
+        self._queue.clear()
+
+    def _pull(self) -> None:
+        self.busy = True
+        self._moved_at = self._seconds()
+        self._queue_mark = unacknowledged(self._wire)
+        self._wire.registerProducer(self, False)
+
+    def resumeProducing(self) -> None:
+        """IPullProducer: the transport has sent what it had."""
+        if not self.busy:
+            return
+        self._moved_at = self._seconds()
+        self._queue_mark = unacknowledged(self._wire)
+        queue = self._queue
+        room = SLICE
+        parts: list[bytes | memoryview] = []
+        while queue and room > 0:
+            piece = queue.popleft()
+            if len(piece) > room:
+                view = memoryview(piece)
+                queue.appendleft(view[room:])
+                piece = view[:room]
+            room -= len(piece)
+            parts.append(piece)
+        if room < SLICE:
+            self._wire.write(b"".join(parts))
+            return
+        self.busy = False
+        self._unconfirmed = 0
+        self._wire.unregisterProducer()
+        self._sent()
+
+    def stopProducing(self) -> None:
+        """IPullProducer: the connection is lost; the protocol hears of it too."""
+        self._queue.clear()

@@ -1,0 +1,297 @@
+"""Manifests of streams that were really cut: what is listed, and what two nodes agree about."""
+
+from __future__ import annotations
+
+import itertools
+
+from attrs import evolve
+from typing_extensions import override
+
+from restreamer.errors import Reason, Refused
+from restreamer.live.cmaf_names import init_file
+from restreamer.live.stream import Stream
+from restreamer.live.window import LiveWindow
+from restreamer.media.frame import Frame
+from restreamer.media.track import Tracks
+from restreamer.mp4.fragment import init_segment
+from restreamer.testing.media import START, aac_track, h264_track
+from test.dash.rig import DashCase, Shown, shown
+from test.dash.schema import NAMESPACE, checked
+from test.live.rig import AV, SECOND, Origin, av
+
+TWO_SOUNDS: Tracks = (*AV, evolve(aac_track(3), language="deu"))
+
+
+def listed(window: LiveWindow) -> list[int]:
+    return [entry.number for entry in window.entries]
+
+
+def by_number(all_shown: list[Shown]) -> dict[tuple[str, int], tuple[int, int]]:
+    """(start, duration) by track and segment."""
+    return {(each.name, n): (t, d) for each in all_shown for n, t, d in each.lines}
+
+
+class OneRun(DashCase):
+    """A stream that nothing happens to."""
+
+    @override
+    def setUp(self) -> None:
+        self.origin = Origin(segment_duration=2 * SECOND)
+        self.ingest = self.origin.publish()
+        self.origin.play(self.ingest, av(12))
+        self.routes(self.origin.stream)
+
+    def test_what_it_lists(self) -> None:
+        found = shown(self.text())
+        self.assertEqual([each.name for each in found], ["v1", "a1"])
+        for each, track in zip(found, AV, strict=True):
+            self.assertEqual([n for n, _, _ in each.lines], listed(self.origin.stream.window))
+            self.assertEqual(each.init, f"tracks-{each.name}/{init_file(init_segment(track))}")
+            self.assertEqual(each.media, "tracks-$RepresentationID$/$Number$.m4s")
+        self.assertEqual(found[0].facts["codecs"], "avc1.64001E")
+        self.assertEqual(found[1].facts["codecs"], "mp4a.40.2")
+        self.assertEqual((found[0].facts["width"], found[0].facts["frameRate"]), ("640", "25"))
+
+    def test_lines_say_when_samples_are_shown(self) -> None:
+        """The earliest PTS of each track, and as long as its samples last: without hole or overlap."""
+        lines = by_number(shown(self.text()))
+        for entry in self.origin.stream.window.retained:
+            if entry.number not in listed(self.origin.stream.window):
+                continue
+            for name, track_id in (("v1", 1), ("a1", 2)):
+                frames = [frame for frame in entry.segment.frames() if frame.track_id == track_id]
+                start, duration = lines[name, entry.number]
+                self.assertEqual(start, min(frame.pts for frame in frames))
+                step = frames[1].dts - frames[0].dts
+                self.assertEqual(duration, frames[-1].dts + step - frames[0].dts)
+        for name in ("v1", "a1"):
+            rows = [lines[key] for key in sorted(lines) if key[0] == name]
+            for (start, duration), (after, _) in itertools.pairwise(rows):
+                self.assertEqual(start + duration, after)
+
+    def test_one_period_from_the_first_frame_on(self) -> None:
+        """It keeps name and start while its segments come and go; so does it for who comes late."""
+        before = {(each.period, each.start, each.offset) for each in shown(self.text())}
+        self.assertEqual(before, {("d0", "PT0.000S", 0)})
+        self.origin.play(self.ingest, av(24)[len(av(12)) :])
+        self.assertEqual({(each.period, each.start, each.offset) for each in shown(self.text())}, before)
+        self.routes(self.origin.stream)
+        self.assertEqual({(each.period, each.start, each.offset) for each in shown(self.text())}, before)
+
+    def test_reloads_agree_about_each_segment(self) -> None:
+        one = by_number(shown(self.text()))
+        self.origin.play(self.ingest, av(16)[len(av(12)) :])
+        other = by_number(shown(self.text()))
+        self.assertTrue(set(one) & set(other))
+        self.assertNotEqual(set(one), set(other))
+        for key in set(one) & set(other):
+            self.assertEqual(one[key], other[key])
+
+    def test_publish_time_rises_and_needs_no_clock(self) -> None:
+        root = checked(self.text())
+        self.assertEqual(root.get("availabilityStartTime"), "1970-01-01T00:00:00Z")
+        again = self.text()
+        self.assertEqual(self.text(), again)
+        self.origin.play(self.ingest, av(16)[len(av(12)) :])
+        later = checked(self.text()).get("publishTime") or ""
+        self.assertGreater(later, root.get("publishTime") or "~")
+
+    def test_low_latency_numbers_lie_on_the_grid(self) -> None:
+        """A number times the segment duration is, within a keyframe distance, where the segment begins."""
+        root = checked(self.text("/x/index.ll.mpd"))
+        for each in shown(self.text("/x/index.ll.mpd")):
+            duration = int(each.facts["duration"] or "")
+            self.assertEqual(duration, 2 * SECOND)
+            begin = int(each.facts["startNumber"] or "")
+            self.assertEqual(each.offset, begin * duration)
+            for entry in self.origin.closed:
+                nominal = each.offset + (entry.number - begin) * duration
+                self.assertLessEqual(0, entry.start - nominal)
+                self.assertLess(entry.start - nominal, 2 * SECOND)
+        self.assertIsNotNone(root.find(NAMESPACE + "UTCTiming"))
+        self.assertIn("suggestedPresentationDelay", root.attrib)
+
+    def test_chosen_tracks(self) -> None:
+        self.assertEqual([each.name for each in shown(self.text(query="filter.tracks=a1"))], ["a1"])
+        refused = self.assertRaises(Refused, self.reply, "/x/index.mpd", "filter.tracks=v2")
+        self.assertEqual(refused.reason, Reason.NOT_FOUND)
+        bad = self.assertRaises(Refused, self.reply, "/x/index.mpd", "filter.tracks=x")
+        self.assertEqual(bad.reason, Reason.BAD_NAME)
+
+    def test_token(self) -> None:
+        """On every URL of media, escaped for a template and for XML; and for this viewer only."""
+        reply = self.reply("/x/index.mpd", "token=a%24%22%26%3C")
+        assert reply is not None
+        self.assertIn(b"private", reply.headers)
+        self.assertEqual(reply.etag, "")
+        for each in shown(reply.body.decode()):
+            self.assertTrue(each.media.endswith(".m4s?token=a%24%22%26%3C"), each.media)
+            self.assertTrue(each.init.endswith(".mp4?token=a%24%22%26%3C"), each.init)
+
+    def test_url_prefix(self) -> None:
+        self.origin.stream.url_prefix = "https://cdn.example/a&b/"
+        base = checked(self.text()).find(NAMESPACE + "BaseURL")
+        assert base is not None
+        self.assertEqual(base.text, "https://cdn.example/a&b/x/")
+
+    def test_the_clock(self) -> None:
+        reply = self.reply("/-/time")
+        assert reply is not None
+        self.assertEqual(reply.body, b"2023-11-14T22:13:20.000Z")
+        self.assertIn(b"no-store", reply.headers)
+
+    def test_other_paths_and_methods(self) -> None:
+        for path in ("/x/other.mpd", "/index.mpd", "/x/index.mpd/", "/x/index.m3u8", "/x/1.m4s"):
+            self.assertIsNone(self.reply(path), path)
+        for method, status in (("OPTIONS", 204), ("PUT", 405)):
+            reply = self.reply("/x/index.mpd", method=method)
+            assert reply is not None
+            self.assertEqual(reply.status, status)
+        self.assertRaises(Refused, self.reply, "/-x/index.mpd")
+        self.assertEqual(self.point.asked, [])
+
+    def test_caches(self) -> None:
+        """One answer for everybody until something changes."""
+        reply = self.reply("/x/index.mpd")
+        assert reply is not None
+        self.assertIs(self.reply("/x/index.mpd"), reply)
+        self.assertIn(b"Content-Type: application/dash+xml\r\n", reply.headers)
+        self.assertIn(b"Access-Control-Allow-Origin: *\r\n", reply.headers)
+        self.origin.play(self.ingest, av(16)[len(av(12)) :])
+        again = self.reply("/x/index.mpd")
+        assert again is not None
+        self.assertNotEqual(again.etag, reply.etag)
+
+
+class Breaks(DashCase):
+    """Where periods begin."""
+
+    @override
+    def setUp(self) -> None:
+        self.origin = Origin(segment_duration=2 * SECOND, segment_count=12)
+        self.ingest = self.origin.publish()
+        self.origin.play(self.ingest, av(8))
+        self.routes(self.origin.stream)
+
+    def periods(self) -> list[str]:
+        return list(dict.fromkeys(each.period for each in shown(self.text())))
+
+    def check_numbers(self) -> None:
+        """Every listed segment is in one period, and numbers of a period have no hole."""
+        found = [n for each in shown(self.text()) if each.name == "v1" for n, _, _ in each.lines]
+        window = self.origin.stream.window
+        self.assertEqual(found, [n for n in listed(window) if window.find(n) is not None])
+
+    def test_another_run(self) -> None:
+        self.ingest.end("gone")
+        self.origin.now.ticks += SECOND
+        self.origin.play(self.origin.publish(), av(8))
+        found = shown(self.text())
+        self.assertEqual(self.periods(), ["d0", "d1"])
+        second = next(each for each in found if each.period == "d1")
+        start = next(entry.start for entry in self.origin.closed if entry.discontinuity)
+        self.assertEqual(second.offset, start - start % 90, "whole milliseconds")
+        self.check_numbers()
+
+    def test_missing_numbers(self) -> None:
+        self.ingest.end("gone")
+        self.origin.now.ticks += 9 * SECOND
+        self.origin.play(self.origin.publish(), av(8))
+        self.assertEqual(len(self.periods()), 2)
+        self.check_numbers()
+
+    def test_a_segment_that_is_missing_in_a_run(self) -> None:
+        """Then it has no discontinuity, and the period behind it the number of its first segment."""
+        copy = Stream("x", LiveWindow(12))
+        for index, entry in enumerate(self.origin.closed):
+            if index != 1:
+                copy.window.add(entry.segment, entry.run, 2 * SECOND)
+        self.routes(copy)
+        numbers = [entry.number for entry in self.origin.closed]
+        self.assertEqual(self.periods(), ["d0", f"d0n{numbers[2]}"])
+        copy.window.fill(self.origin.closed[1].segment, self.origin.closed[1].run, 2 * SECOND)
+        self.assertEqual(self.periods(), ["d0"])
+
+    def test_a_track_that_pauses(self) -> None:
+        """A segment without sound: numbers of the sound's segments would be wrong within one period."""
+        frames = av(8)
+        quiet = [frame for frame in frames if frame.track_id == 1 or not 2 * SECOND <= frame.dts < 4 * SECOND]
+        origin = Origin(segment_duration=2 * SECOND, segment_count=12)
+        origin.play(origin.publish(), quiet)
+        self.routes(origin.stream)
+        self.assertEqual(len(self.periods()), 3)
+        for each in shown(self.text()):
+            for number, start, _ in each.lines:
+                segment = origin.stream.window.find(number)
+                assert segment is not None
+                self.assertLess(abs(start - segment.start), SECOND)
+
+    def test_other_tracks(self) -> None:
+        """Other init segments, so another period; audio alone is a manifest, too."""
+        self.ingest.configure(AV[:1])
+        self.origin.play(self.ingest, [f for f in av(16)[len(av(8)) :] if f.track_id == 1])
+        self.assertEqual(len(self.periods()), 2)
+        self.assertEqual({each.name for each in shown(self.text()) if each.period != "d0"}, {"v1"})
+
+
+class Sounds(DashCase):
+    """Several audio tracks, and tracks that CMAF cannot carry."""
+
+    def stream_of(self, tracks: Tracks) -> None:
+        origin = Origin(segment_duration=2 * SECOND, tracks=tracks)
+        frames = []
+        for frame in av(8):
+            frames.append(frame)
+            if frame.track_id == 2:
+                frames.append(Frame(3, frame.dts, 0, True, frame.data))
+        origin.play(origin.publish(), frames)
+        self.routes(origin.stream)
+
+    def test_languages(self) -> None:
+        self.stream_of(TWO_SOUNDS)
+        found = shown(self.text())
+        self.assertEqual(
+            [(each.name, each.facts.get("lang")) for each in found],
+            [("v1", None), ("a1", None), ("a2", "deu")],
+        )
+        self.assertEqual(len({each.facts["contentType"] for each in found}), 2)
+        roles = list(checked(self.text()).iter(NAMESPACE + "Role"))
+        self.assertEqual(len(roles), 2)
+
+    def test_left_out(self) -> None:
+        self.stream_of((h264_track(), evolve(aac_track(2), codec="ulaw", config=b""), aac_track(3)))
+        self.assertEqual([each.name for each in shown(self.text())], ["v1", "a2"])
+        refused = self.assertRaises(Refused, self.reply, "/x/index.mpd", "filter.tracks=a1")
+        self.assertEqual(refused.reason, Reason.UNSUPPORTED)
+        self.assertIn("G.711", refused.text)
+
+
+class TwoNodes(DashCase):
+    """An edge whose window began later says the same of each segment, and of each period whose beginning it
+    has seen or that began with its run.
+    """
+
+    def test_agreement(self) -> None:
+        origin = Origin(segment_duration=2 * SECOND, segment_count=6)
+        edge = Stream("x", LiveWindow(4))
+        ingest = origin.publish()
+        origin.play(ingest, av(8))
+        ingest.end("gone")
+        origin.play(origin.publish(), av(12))
+        for entry in origin.closed[3:]:
+            edge.window.add(entry.segment, entry.run, 2 * SECOND)
+        self.routes(origin.stream)
+        ours = {
+            (each.name, each.period, each.start, each.offset, line)
+            for each in shown(self.text())
+            for line in each.lines
+        }
+        self.routes(edge)
+        theirs = {
+            (each.name, each.period, each.start, each.offset, line)
+            for each in shown(self.text())
+            for line in each.lines
+        }
+        self.assertTrue(theirs & ours)
+        self.assertEqual(theirs - ours, set())
+        self.assertEqual(START % SECOND, 0)
