@@ -9,35 +9,29 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from typing import Any
 
-from attrs import frozen
+from attrs import field, frozen
 
 from restreamer.errors import LocalProtocolError, RemoteProtocolError
+from restreamer.flv.dialect import Dialect
 from restreamer.media.frame import Frame
-from restreamer.media.timebase import TICKS_PER_MS
-from restreamer.media.track import Track, TrackKind, Tracks
+from restreamer.media.track import Tracks
 from restreamer.rtmp import status
-from restreamer.rtmp.chunk_reader import DEFAULT_CHUNK_SIZE, ChunkReader
-from restreamer.rtmp.chunk_writer import chunked
-from restreamer.rtmp.from_media import (
-    audio_body,
-    metadata,
-    offset_ms,
-    playable_tracks,
-    sequence_header,
-    video_body,
+from restreamer.rtmp.capabilities import (
+    CAN_DECODE,
+    CAN_FORWARD,
+    Capabilities,
+    our_capabilities,
+    read_capabilities,
 )
+from restreamer.rtmp.chunk_reader import DEFAULT_CHUNK_SIZE, ChunkReader
 from restreamer.rtmp.handshake import ClientHandshake
 from restreamer.rtmp.limits import WireLimits
 from restreamer.rtmp.message import (
-    AUDIO_CHUNKS,
-    VIDEO_CHUNKS,
     Acknowledgement,
     Audio,
     Command,
     Data,
-    Kind,
     Message,
     SetChunkSize,
     UserControl,
@@ -47,13 +41,15 @@ from restreamer.rtmp.message import (
     decode,
     encode,
 )
+from restreamer.rtmp.play_muxer import PLAY_CHUNK_SIZE, RtmpFeedMuxer
 from restreamer.rtmp.url import RtmpUrl
 
-OUT_CHUNK_SIZE = 65536
+OUT_CHUNK_SIZE = PLAY_CHUNK_SIZE
 _WINDOW = 2_500_000
 _BUFFER_MS = 3000
 _CLIENT = "FMLE/3.0 (compatible; restreamer)"
 _MASK = 0xFFFFFFFF
+_MAX_TEXT = 255
 
 
 class Action(enum.Enum):
@@ -73,10 +69,12 @@ class Ended:
     """The server refused, or ended the stream.
 
     @ivar code: its status code; @ivar text: its words.
+    @ivar redirect: the URL where it says that the stream is, or empty.
     """
 
     code: str
     text: str
+    redirect: str = field(default="", repr=False)
 
 
 @frozen
@@ -117,12 +115,17 @@ class ClientConnection:
         self._stream_id = 0
         self._window = _WINDOW
         self._acknowledged = 0
-        self._origin: int | None = None
-        self._tracks: dict[int, Track] = {}
+        self._muxer: RtmpFeedMuxer | None = None
+        self._unsent = True
         self._ended = False
         self.received = 0
         self.ready = False
-        self.server_properties: Mapping[str, Any] = {}
+        self.server = Capabilities()
+
+    @property
+    def stream_id(self) -> int:
+        """The message stream that the server gave; 0 before."""
+        return self._stream_id
 
     def data_to_send(self) -> bytes:
         """What must be written now; empty when nothing."""
@@ -160,19 +163,21 @@ class ClientConnection:
 
     # Publishing.
 
-    def configure(self, tracks: Tracks, title: str = "") -> None:
+    def configure(self, tracks: Tracks, title: str = "", dialect: Dialect | None = None) -> None:
         """Send onMetaData and the sequence headers of C{tracks}.
 
+        @param dialect: how they are written; None: as the server said that it reads them.
         @raise LocalProtocolError: before L{Ready}, or on a player.
         """
         self._may_publish()
-        chosen = playable_tracks(tracks)
-        self._tracks = {track.track_id: track for track in chosen}
-        self._send(Data(self._stream_id, ("@setDataFrame", "onMetaData", metadata(chosen, title))))
-        for track in chosen:
-            header = sequence_header(track)
-            if header is not None:
-                self._send_media(header[0], 0, header[1])
+        if self._muxer is not None:
+            self._muxer.configure(tracks, self._muxer.run_start, True)
+            return
+        if dialect is None:
+            dialect = self.server.dialect(tracks)
+        self._muxer = RtmpFeedMuxer(title, dialect, self._stream_id, publish=True)
+        self._muxer.configure(tracks, 0, False)
+        self._out.append(self._muxer.join_prefix())
 
     def send(self, frame: Frame) -> None:
         """Send one frame; times count from the first one's DTS. A track not configured is passed over.
@@ -180,16 +185,13 @@ class ClientConnection:
         @raise LocalProtocolError: before L{Ready}, or on a player.
         """
         self._may_publish()
-        track = self._tracks.get(frame.track_id)
-        if track is None:
+        muxer = self._muxer
+        if muxer is None:
             return
-        if self._origin is None:
-            self._origin = frame.dts
-        timestamp = max(frame.dts - self._origin, 0) // TICKS_PER_MS
-        if track.kind is TrackKind.VIDEO:
-            self._send_media(Kind.VIDEO, timestamp, video_body(frame, offset_ms(frame, self._origin)))
-        else:
-            self._send_media(Kind.AUDIO, timestamp, audio_body(track.codec, frame))
+        if self._unsent:
+            self._unsent = False
+            muxer.run_start = frame.dts
+        self._out.append(muxer.mux(frame))
 
     def close(self) -> None:
         """Say goodbye: unpublish and delete the stream; then close the connection."""
@@ -206,10 +208,6 @@ class ClientConnection:
     def _send(self, message: Message) -> None:
         self._out.append(encode(message, self._out_chunk))
 
-    def _send_media(self, kind: Kind, timestamp: int, body: bytes) -> None:
-        chunk_stream = VIDEO_CHUNKS if kind is Kind.VIDEO else AUDIO_CHUNKS
-        self._out.append(chunked(chunk_stream, kind, self._stream_id, timestamp, body, self._out_chunk))
-
     # The dialogue.
 
     def _connect(self) -> None:
@@ -221,9 +219,7 @@ class ClientConnection:
             "flashVer": _CLIENT,
             "tcUrl": self._url.tc_url,
             "objectEncoding": 0,
-            "capsEx": 1,
-            "videoFourCcInfoMap": {"avc1": 7},
-            "audioFourCcInfoMap": {"mp4a": 7, ".mp3": 7},
+            **our_capabilities(CAN_DECODE | CAN_FORWARD),
         }
         self._send(Command("connect", _CONNECT, properties))
 
@@ -241,7 +237,7 @@ class ClientConnection:
 
     def _connected(self, command: Command) -> None:
         if isinstance(command.properties, Mapping):
-            self.server_properties = command.properties
+            self.server = read_capabilities(command.properties)
         if self._action is Action.PUBLISH:
             self._send(Command("releaseStream", _RELEASE, None, (self._url.key,)))
             self._send(Command("FCPublish", _FC_PUBLISH, None, (self._url.key,)))
@@ -281,7 +277,15 @@ class ClientConnection:
         self._ended = True
         info = command.argument(0)
         found = info if isinstance(info, Mapping) else {}
-        events.append(Ended(str(found.get("code", "")), str(found.get("description", ""))))
+        more = found.get("ex")
+        redirect = more.get("redirect2") if isinstance(more, Mapping) and more.get("code") == 302 else ""
+        events.append(
+            Ended(
+                str(found.get("code", "")),
+                str(found.get("description", ""))[:_MAX_TEXT],
+                redirect if isinstance(redirect, str) else "",
+            )
+        )
 
     def _control(self, message: Message) -> None:
         if isinstance(message, WindowAckSize):

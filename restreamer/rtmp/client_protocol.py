@@ -6,25 +6,30 @@ from collections.abc import Callable, Iterable
 from typing import Protocol as Interface
 from typing import cast
 
-from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime, ITCPTransport
-from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.interfaces import IAddress, IDelayedCall, IPushProducer, IReactorTime, ITCPTransport
+from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 from typing_extensions import override
 from zope.interface import implementer
 
 from restreamer.errors import RemoteProtocolError
+from restreamer.live.kernel_backlog import bound_backlog
 from restreamer.logs import Logger
 from restreamer.media.frame import Frame
 from restreamer.media.track import Tracks
+from restreamer.rtmp.capabilities import Capabilities
 from restreamer.rtmp.client import Action, ClientConnection, ClientEvent, Ended, Ready
 from restreamer.rtmp.handshake import NONCE
+from restreamer.rtmp.limits import WireLimits
 from restreamer.rtmp.url import RtmpUrl
-from restreamer.seams import ViewerTransport
+from restreamer.seams import FeedViewer, ViewerTransport
 
 _log = Logger()
 
 #: Default time from the connection to the grant, in seconds.
 READY_SECONDS = 10.0
+#: Time a connection that is being closed gets to drain, in seconds.
+CLOSE_SECONDS = 5.0
 
 
 class ClientOwner(Interface):
@@ -48,6 +53,7 @@ class RtmpClientProtocol(Protocol):
     """Publishes or plays one stream.
 
     @ivar blocked: the transport's buffer is full: a publisher had better drop frames up to a keyframe.
+    @ivar redirect: the URL where the server says that the stream is, or empty (may hold secrets).
     """
 
     def __init__(
@@ -58,9 +64,10 @@ class RtmpClientProtocol(Protocol):
         clock: IReactorTime,
         random: Callable[[int], bytes],
         ready_seconds: float = READY_SECONDS,
+        limits: WireLimits | None = None,
     ) -> None:
         """Ask for C{url} as soon as there is a connection; give up after C{ready_seconds} without a grant."""
-        self._connection = ClientConnection(url, action, random(NONCE))
+        self._connection = ClientConnection(url, action, random(NONCE), limits)
         self._owner = owner
         self._clock = clock
         self._ready_seconds = ready_seconds
@@ -68,7 +75,11 @@ class RtmpClientProtocol(Protocol):
         self._deadline: IDelayedCall | None = None
         self._why = ""
         self._over = False
+        self._viewer: FeedViewer | None = None
+        self._resume_call: IDelayedCall | None = None
+        self._published = 0
         self.blocked = False
+        self.redirect = ""
 
     @override
     def connectionMade(self) -> None:
@@ -96,6 +107,7 @@ class RtmpClientProtocol(Protocol):
                     self._cancel_deadline()
                     self._owner.ready(self)
                 elif type(event) is Ended:
+                    self.redirect = event.redirect
                     self._close(f"{event.code}: {event.text}")
                 else:
                     rest.append(event)
@@ -110,7 +122,11 @@ class RtmpClientProtocol(Protocol):
     @override
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Tell the owner."""
+        self._wire = None
         self._cancel_deadline()
+        self._leave_feed()
+        if self._resume_call is not None and self._resume_call.active():
+            self._resume_call.cancel()
         if not self._over:
             self._over = True
             self._owner.ended(self._why or f"connection lost ({reason.getErrorMessage()})")
@@ -126,9 +142,61 @@ class RtmpClientProtocol(Protocol):
             self._connection.send(frame)
         self._flush()
 
+    @property
+    def server(self) -> Capabilities:
+        """What the server said that it reads of Enhanced RTMP."""
+        return self._connection.server
+
+    @property
+    def stream_id(self) -> int:
+        """The message stream that the server gave."""
+        return self._connection.stream_id
+
+    @property
+    def bytes_published(self) -> int:
+        """Bytes sent from the feed so far."""
+        return self._published + (self._viewer.bytes_sent if self._viewer is not None else 0)
+
+    def follow_feed(self, join: Callable[[ViewerTransport], FeedViewer]) -> None:
+        """Publish what a feed gives: from here on the transport's producer slot is the feed's.
+
+        @param join: puts the transport on the feed, which must be muxed for L{stream_id}.
+        @raise restreamer.errors.Refused: as C{join}.
+        """
+        wire = self._wire
+        if wire is None or self._why:
+            return
+        wire.unregisterProducer()
+        bound_backlog(wire)
+        viewer = join(wire)
+        if self._why or self._wire is None:
+            viewer.leave()
+        else:
+            self._viewer = viewer
+
+    def _leave_feed(self) -> None:
+        viewer, self._viewer = self._viewer, None
+        if viewer is not None:
+            self._published += viewer.bytes_sent
+            viewer.leave()
+
+    def pause_reading(self, seconds: float) -> None:
+        """Do not read for C{seconds}: the server sends faster than real time."""
+        reader = self.transport
+        if self._resume_call is None and self._wire is not None and IPushProducer.providedBy(reader):
+            reader.pauseProducing()
+            self._resume_call = self._clock.callLater(seconds, self._resume_reading)
+
+    def _resume_reading(self) -> None:
+        self._resume_call = None
+        reader = self.transport
+        if self._wire is not None and IPushProducer.providedBy(reader):
+            reader.resumeProducing()
+
     def close(self, reason: str = "closed by us") -> None:
         """Say goodbye and close."""
         if not self._why:
+            self._leave_feed()
             self._connection.close()
             self._close(reason)
 
@@ -146,7 +214,11 @@ class RtmpClientProtocol(Protocol):
 
     def _flush(self) -> None:
         data = self._connection.data_to_send()
-        if data and self._wire is not None:
+        if not data or self._wire is None:
+            return
+        if self._viewer is not None:
+            self._viewer.write_aside(data)
+        else:
             self._wire.write(data)
 
     def _too_late(self) -> None:
@@ -163,7 +235,31 @@ class RtmpClientProtocol(Protocol):
             return
         self._why = why
         self._cancel_deadline()
+        on_feed = self._viewer is not None
+        self._leave_feed()
         if self._wire is not None:
             self._flush()
-            self._wire.unregisterProducer()
+            if not on_feed:
+                self._wire.unregisterProducer()
+            self._deadline = self._clock.callLater(CLOSE_SECONDS, self._abort)
             self._wire.loseConnection()
+
+    def _abort(self) -> None:
+        self._deadline = None
+        if self._wire is not None:
+            self._wire.abortConnection()
+
+
+class ClientFactory(Factory):
+    """Makes the one protocol of an endpoint's connection."""
+
+    noisy = False
+
+    def __init__(self, made: Callable[[], RtmpClientProtocol]) -> None:
+        """@param made: makes it, when there is a connection."""
+        self._made = made
+
+    @override
+    def buildProtocol(self, addr: IAddress | None) -> RtmpClientProtocol:
+        """The client."""
+        return self._made()

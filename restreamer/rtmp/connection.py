@@ -19,9 +19,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from restreamer.errors import LocalProtocolError, Reason, Refused, RemoteProtocolError
+from restreamer.flv.amf0 import UNDEFINED
 from restreamer.rtmp import status
 from restreamer.rtmp.address import StreamAddress, resolve
-from restreamer.rtmp.amf0 import UNDEFINED
+from restreamer.rtmp.capabilities import CAN_FORWARD, our_capabilities, read_capabilities
 from restreamer.rtmp.chunk_reader import DEFAULT_CHUNK_SIZE, ChunkReader, RawMessage
 from restreamer.rtmp.events import (
     Connected,
@@ -63,16 +64,12 @@ _MIN_WINDOW = 4096
 _MASK = 0xFFFFFFFF
 _MAX_TEXT = 255
 
-#: What we tell in the answer to connect; codecs with the Enhanced RTMP value 4, "can forward".
+#: What we tell in the answer to connect: of Enhanced RTMP, that every codec is passed on as it came.
 _PROPERTIES: dict[str, Any] = {
     "fmsVer": "FMS/3,5,7,7009",
     "capabilities": 31,
     "mode": 1,
-    "fourCcList": ["avc1", "mp4a", ".mp3"],
-    "videoFourCcInfoMap": {"avc1": 4},
-    "audioFourCcInfoMap": {"mp4a": 4, ".mp3": 4},
-    # 1: we may send a reconnect request; 4: we read ModEx.
-    "capsEx": 5,
+    **our_capabilities(CAN_FORWARD),
 }
 
 
@@ -362,7 +359,7 @@ class ServerConnection:
         self._send(Command("_result", command.transaction, _PROPERTIES, (answer,)))
         self._send(Command("onBWDone", 0))
         client = _text(asked.get("flashVer"))
-        events.append(Connected(self._app.partition("?")[0][:_MAX_TEXT], client))
+        events.append(Connected(self._app.partition("?")[0][:_MAX_TEXT], client, read_capabilities(asked)))
 
     def _connect_again(self, command: Command, events: list[Event]) -> None:
         self._error(command, status.CONNECT_REJECTED, "already connected")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from attrs import frozen
 
 from restreamer.rtmp.address import StreamAddress
+from restreamer.rtmp.capabilities import NOTHING, Capabilities
 from restreamer.rtmp.message import Audio, Data, Video
 
 
@@ -14,10 +15,12 @@ class Connected:
 
     @ivar app: the application without parameters, cut to 255 characters.
     @ivar client: the peer's software as it names itself, cut to 255 characters.
+    @ivar capabilities: what it says that it reads of Enhanced RTMP.
     """
 
     app: str
     client: str
+    capabilities: Capabilities = NOTHING
 
 
 @frozen

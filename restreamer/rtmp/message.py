@@ -1,7 +1,7 @@
 """RTMP messages as values: one type per message (Adobe RTMP 1.0 sections 5.4, 6.2, 7.1).
 
 L{decode} turns a L{RawMessage} into a value, L{encode} a value into chunks of its own. Audio and video bodies
-stay as they came: L{restreamer.rtmp.flv_tag} reads them.
+stay as they came: L{restreamer.flv.tag} reads them.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Any
 from attrs import define, frozen
 
 from restreamer.errors import RemoteProtocolError
-from restreamer.rtmp import amf0
-from restreamer.rtmp.amf0 import AmfLimitError
+from restreamer.flv import amf0
+from restreamer.flv.amf0 import AmfLimitError
 from restreamer.rtmp.chunk_reader import RawMessage
 from restreamer.rtmp.chunk_writer import chunked
 

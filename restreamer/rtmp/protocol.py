@@ -25,6 +25,7 @@ from restreamer.logs import Logger
 from restreamer.media.frame import Frame
 from restreamer.rtmp import status
 from restreamer.rtmp.bucket import AddressBuckets, LeakyBucket
+from restreamer.rtmp.capabilities import Capabilities
 from restreamer.rtmp.connection import Phase, ServerConnection
 from restreamer.rtmp.counters import RtmpCounters
 from restreamer.rtmp.events import (
@@ -41,6 +42,7 @@ from restreamer.rtmp.events import (
 from restreamer.rtmp.handshake import NONCE
 from restreamer.rtmp.limits import ServiceLimits, WireLimits
 from restreamer.rtmp.message import Audio, Data, Video
+from restreamer.rtmp.play_choice import Choice, choose
 from restreamer.rtmp.to_media import FlvToMedia, NewTracks, UnsupportedCodec
 from restreamer.seams import (
     FeedViewer,
@@ -110,6 +112,8 @@ class RtmpServerProtocol(Protocol):
         self._connection.allowed_commands = parts.limits.commands
         self._what = "connection"
         self._client = ""
+        self._capabilities = Capabilities()
+        self._choice = Choice()
         self._started = self._last_byte = self._clock.seconds()
         self._closed = False
         self._gone = False
@@ -206,6 +210,7 @@ class RtmpServerProtocol(Protocol):
         match event:
             case Connected():
                 self._client = event.client
+                self._capabilities = event.capabilities
             case PublishRequested():
                 self._publish_requested(event)
             case PlayRequested():
@@ -360,6 +365,7 @@ class RtmpServerProtocol(Protocol):
         request = self._open_request(event, "play")
         try:
             playable = await self._admitted(self._parts.play_point.play(request))
+            self._choice = choose(playable, self._capabilities, request.query)
         except Refused as error:
             self._answer_refusal(event.request, "play", request.name, error, request.query)
             return
@@ -380,7 +386,11 @@ class RtmpServerProtocol(Protocol):
 
     def _join(self) -> None:
         if self._playable is not None and self._viewer is None and self._wire is not None:
-            viewer = self._playable.join(_PROTO, self._wire, self._play_over)
+            try:
+                viewer = self._choice.join(self._playable, self._wire, self._play_over)
+            except Refused as refused:
+                self._play_over(refused.text)
+                return
             if self._closed or self._playable is None:
                 viewer.leave()
             else:

@@ -2,6 +2,10 @@
 
 When the tracks are announced. An encoder sends its sequence headers and first frames in any order, and every
 change of the track table later is a discontinuity, so the first table waits for the second kind of track:
+  - onMetaData named more tracks of a kind (C{videoTrackIdInfoMap}, C{audioTrackIdInfoMap}): not before they
+    are known;
+  - a track beyond the default ones is there and onMetaData named none: not before L{MULTITRACK_MS}, because
+    some codecs show up with their first frame;
   - both kinds known: at once, with the next frame;
   - onMetaData named its codecs (C{videocodecid}, C{audiocodecid}): when all it named are known;
   - without such a hint: with the first video keyframe whose configuration is known;
@@ -16,41 +20,40 @@ bits) and multiplied by 90. They are the publisher's own clock: jumps are passed
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Final
 
 from attrs import frozen
 
 from restreamer.errors import MediaError, RemoteProtocolError
-from restreamer.media.aac import aac_track
+from restreamer.flv.incoming import READERS, Incoming
+from restreamer.flv.metadata import Promise, TrackKey, promised
+from restreamer.flv.tag import Packet, TagPart, parse_audio, parse_video
+from restreamer.media.announce import NewTracks
 from restreamer.media.frame import Frame
-from restreamer.media.h264 import h264_track, relength
-from restreamer.media.mp3 import mp3_track
 from restreamer.media.timebase import TICKS_PER_MS
-from restreamer.media.track import AAC, H264, MP3, Track, TrackKind, Tracks
-from restreamer.rtmp.flv_tag import Packet, TagPart, parse_audio, parse_video
+from restreamer.media.track import TrackKind, Tracks
 from restreamer.rtmp.message import Audio, Data, Video
 
-VIDEO_TRACK = 1
-AUDIO_TRACK = 2
+__all__ = ["FlvToMedia", "MillisecondClock", "NewTracks", "Output", "UnsupportedCodec", "find_metadata"]
 
-#: Longest wait for the second kind of track, in milliseconds of media.
-ANNOUNCE_MS = 1000
+VIDEO_TRACK: Final = 1
+AUDIO_TRACK: Final = 2
+#: Ids of further tracks of a kind: this and their number. The same publisher gets the same ids everywhere.
+_MORE: Final = {TrackKind.VIDEO: 16, TrackKind.AUDIO: 64}
+_DEFAULT: Final = {TrackKind.VIDEO: VIDEO_TRACK, TrackKind.AUDIO: AUDIO_TRACK}
+#: Numbers of further tracks that are taken: below this.
+_MAX_NUMBER: Final = 32
+
+#: Longest wait for the tracks that are to come, in milliseconds of media.
+ANNOUNCE_MS: Final = 1000
+#: Who sends several tracks of a kind without naming them gets as long for them all to show up.
+MULTITRACK_MS: Final = 300
 #: Most that is held while waiting.
-_HELD_FRAMES = 500
-_HELD_BYTES = 4 * 1024 * 1024
+_HELD_FRAMES: Final = 500
+_HELD_BYTES: Final = 4 * 1024 * 1024
 #: A step back by 2**31 ms give or take this is a wrap of a 31-bit counter.
-_WRAP_SLACK = 600_000
-#: Largest believable data rate in kbit/s.
-_MAX_RATE = 1_000_000.0
-
-
-@frozen
-class NewTracks:
-    """The track table that holds for the frames after it."""
-
-    tracks: Tracks
+_WRAP_SLACK: Final = 600_000
 
 
 @frozen
@@ -84,14 +87,6 @@ class MillisecondClock:
         return last
 
 
-def _data_rate(metadata: Mapping[str, Any], name: str) -> int:
-    """A kbit/s entry of onMetaData in bits/s, 0 when it is missing or absurd."""
-    value = metadata.get(name)
-    if not isinstance(value, int | float) or not math.isfinite(value) or not 0 < value <= _MAX_RATE:
-        return 0
-    return int(value * 1000)
-
-
 def find_metadata(message: Data) -> Mapping[str, Any] | None:
     """The members of onMetaData, bare or behind @setDataFrame, or None for any other data message."""
     values = message.values
@@ -107,7 +102,8 @@ class FlvToMedia:
 
     @ivar dropped: frames that were not passed on: no configuration, empty, or broken.
     @ivar bad_configs: sequence headers that could not be read (the one in use stays).
-    @ivar other_tracks: parts of multitrack messages beyond the default track.
+    @ivar other_tracks: parts of tracks beyond the default ones that are not carried: their codec is unknown,
+        or their number too high.
     """
 
     def __init__(self) -> None:
@@ -115,11 +111,8 @@ class FlvToMedia:
         self.bad_configs = 0
         self.other_tracks = 0
         self._clock = MillisecondClock()
-        self._tracks: dict[int, Track] = {}
-        self._raw_configs: dict[int, bytes] = {}
-        self._length_size = 4
-        self._rates = {VIDEO_TRACK: 0, AUDIO_TRACK: 0}
-        self._expected: frozenset[int] = frozenset()
+        self._tracks: dict[TrackKey, Incoming] = {}
+        self._promise = Promise()
         self._first_ms: int | None = None
         self._announced = False
         self._changed = False
@@ -129,8 +122,9 @@ class FlvToMedia:
 
     @property
     def tracks(self) -> Tracks:
-        """The tracks known so far, video first."""
-        return tuple(self._tracks[key] for key in sorted(self._tracks))
+        """The tracks known so far, video first, each kind by its number."""
+        known = [self._tracks[key].track for key in sorted(self._tracks)]
+        return tuple(track for track in known if track is not None)
 
     @property
     def announced(self) -> bool:
@@ -141,12 +135,14 @@ class FlvToMedia:
         """What C{message} brings; often one frame. Never raises: broken tags are counted and dropped."""
         out: list[Output] = []
         if type(message) is Data:
-            self._metadata(message)
+            members = find_metadata(message)
+            if members is not None:
+                self._promise = promised(members)
             return out
         if type(message) is Video:
-            parse, use = parse_video, self._video
+            parse, kind = parse_video, TrackKind.VIDEO
         else:
-            parse, use = parse_audio, self._audio
+            parse, kind = parse_audio, TrackKind.AUDIO
         try:
             parts = parse(message.payload)  # type: ignore[union-attr]
         except RemoteProtocolError:
@@ -156,59 +152,51 @@ class FlvToMedia:
         if self._first_ms is None:
             self._first_ms = milliseconds
         for part in parts:
+            self._part(kind, part, milliseconds, out)
+        return out
+
+    def _part(self, kind: TrackKind, part: TagPart, milliseconds: int, out: list[Output]) -> None:
+        reader = READERS.get(part.codec)
+        if reader is None or reader.kind is not kind or part.track >= _MAX_NUMBER:
             if part.track:
                 self.other_tracks += 1
             else:
-                use(part, milliseconds, out)
-        return out
-
-    def _metadata(self, message: Data) -> None:
-        metadata = find_metadata(message)
-        if metadata is None:
+                self._refuse(kind, part, out)
             return
-        self._expected = frozenset(
-            track
-            for track, name in ((VIDEO_TRACK, "videocodecid"), (AUDIO_TRACK, "audiocodecid"))
-            if isinstance(metadata.get(name), int | float | str)
-        )
-        self._rates = {
-            VIDEO_TRACK: _data_rate(metadata, "videodatarate"),
-            AUDIO_TRACK: _data_rate(metadata, "audiodatarate"),
-        }
-
-    def _video(self, part: TagPart, milliseconds: int, out: list[Output]) -> None:
-        if part.codec != H264:
-            self._refuse(TrackKind.VIDEO, part, out)
-        elif part.packet is Packet.FRAME:
-            if VIDEO_TRACK not in self._tracks or not part.data:
-                self.dropped += 1
-                return
+        packet = part.packet
+        if packet is Packet.FRAME:
+            incoming = self._incoming(kind, part.track)
             try:
-                data = relength(part.data, self._length_size)
+                data, changed = incoming.frame(part)
             except MediaError:
                 self.dropped += 1
                 return
-            frame = Frame(VIDEO_TRACK, milliseconds * TICKS_PER_MS, part.cts * TICKS_PER_MS, part.key, data)
-            self._forward(frame, milliseconds, out)
-        elif part.packet is Packet.CONFIG and self._configure(VIDEO_TRACK, part.data, h264_track):
-            self._length_size = (part.data[4] & 3) + 1
+            self._changed = self._changed or changed
+            dts = milliseconds * TICKS_PER_MS
+            if part.nano:
+                dts += (part.nano * TICKS_PER_MS + 500_000) // 1_000_000
+            frame = Frame(incoming.track_id, dts, part.cts * TICKS_PER_MS, part.key, data)
+            self._forward(frame, kind, milliseconds, out)
+        elif packet is Packet.CONFIG:
+            try:
+                self._changed = self._incoming(kind, part.track).configure(part) or self._changed
+            except MediaError:
+                self.bad_configs += 1
 
-    def _audio(self, part: TagPart, milliseconds: int, out: list[Output]) -> None:
-        if part.codec not in (AAC, MP3):
-            self._refuse(TrackKind.AUDIO, part, out)
-        elif part.packet is Packet.FRAME:
-            track = self._tracks.get(AUDIO_TRACK)
-            if part.codec == MP3 and (track is None or track.codec != MP3):
-                self._configure(AUDIO_TRACK, part.data, mp3_track)
-                track = self._tracks.get(AUDIO_TRACK)
-            if track is None or track.codec != part.codec or not part.data:
-                self.dropped += 1
-                return
-            self._forward(
-                Frame(AUDIO_TRACK, milliseconds * TICKS_PER_MS, 0, True, part.data), milliseconds, out
+    def _incoming(self, kind: TrackKind, number: int) -> Incoming:
+        key = kind, number
+        incoming = self._tracks.get(key)
+        if incoming is None:
+            track_id = _MORE[kind] + number if number else _DEFAULT[kind]
+            incoming = self._tracks[key] = Incoming(
+                track_id,
+                kind,
+                number,
+                self._promise.rates.get(key, 0),
+                self._promise.languages.get(key, ""),
+                self._promise.sizes.get(key, (0, 0)),
             )
-        elif part.packet is Packet.CONFIG and part.codec == AAC:
-            self._configure(AUDIO_TRACK, part.data, aac_track)
+        return incoming
 
     def _refuse(self, kind: TrackKind, part: TagPart, out: list[Output]) -> None:
         if part.packet in (Packet.END, Packet.METADATA):
@@ -218,23 +206,7 @@ class FlvToMedia:
             self._refused.add(part.codec)
             out.append(UnsupportedCodec(kind, part.codec))
 
-    def _configure(self, track_id: int, raw: bytes, make: Callable[[int, bytes, int], Track]) -> bool:
-        """Use a sequence header (or first MP3 frame); False when it is the one in use or unreadable."""
-        if self._raw_configs.get(track_id) == raw:
-            return False
-        try:
-            track = make(track_id, raw, self._rates[track_id])
-        except MediaError:
-            self.bad_configs += 1
-            return False
-        self._raw_configs[track_id] = raw
-        before = self._tracks.get(track_id)
-        self._tracks[track_id] = track
-        if before is None or not before.same_media(track):
-            self._changed = True
-        return True
-
-    def _forward(self, frame: Frame, milliseconds: int, out: list[Output]) -> None:
+    def _forward(self, frame: Frame, kind: TrackKind, milliseconds: int, out: list[Output]) -> None:
         if self._announced:
             if self._changed:
                 self._changed = False
@@ -243,7 +215,7 @@ class FlvToMedia:
             return
         self._held.append(frame)
         self._held_bytes += len(frame.data)
-        if self._may_announce(frame, milliseconds):
+        if self._may_announce(frame, kind, milliseconds):
             self._announced = True
             self._changed = False
             out.append(NewTracks(self.tracks))
@@ -251,16 +223,17 @@ class FlvToMedia:
             self._held = []
             self._held_bytes = 0
 
-    def _may_announce(self, frame: Frame, milliseconds: int) -> bool:
-        known = self._tracks.keys()
-        if len(known) == 2:
-            return True
-        if self._expected:
-            if known >= self._expected:
+    def _may_announce(self, frame: Frame, kind: TrackKind, milliseconds: int) -> bool:
+        known = {key for key, incoming in self._tracks.items() if incoming.track is not None}
+        missing = self._promise.tracks - known
+        waited = abs(milliseconds - self._first_ms) if self._first_ms is not None else 0
+        several = any(number for _, number in known) and not any(number for _, number in self._promise.tracks)
+        if not any(number for _, number in missing) and not (several and waited < MULTITRACK_MS):
+            if len({each for each, _ in known}) == 2:
                 return True
-        elif frame.track_id == VIDEO_TRACK and frame.key:
-            return True
-        waited = milliseconds - self._first_ms if self._first_ms is not None else 0
-        return (
-            abs(waited) >= ANNOUNCE_MS or len(self._held) >= _HELD_FRAMES or self._held_bytes >= _HELD_BYTES
-        )
+            if self._promise.tracks:
+                if not missing:
+                    return True
+            elif kind is TrackKind.VIDEO and frame.key:
+                return True
+        return waited >= ANNOUNCE_MS or len(self._held) >= _HELD_FRAMES or self._held_bytes >= _HELD_BYTES

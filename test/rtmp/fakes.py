@@ -9,8 +9,9 @@ from twisted.internet.defer import Deferred, succeed
 
 from restreamer.errors import Reason, Refused
 from restreamer.media.frame import Frame
+from restreamer.media.selection import TrackSelection
 from restreamer.media.track import Tracks
-from restreamer.rtmp.play_muxer import RtmpFeedMuxer
+from restreamer.rtmp.play_muxer import RtmpFeedMuxer, RtmpMuxers
 from restreamer.seams import OpenRequest, ViewerTransport
 
 
@@ -26,12 +27,8 @@ class FakeSink:
     pushes: int = 0
     wait: float = 0.0
     ended: str | None = None
-    muxer: RtmpFeedMuxer = field(init=False)
-    gop: list[bytes] = field(factory=list)
+    gop: list[Frame] = field(factory=list)
     viewers: list[FakeViewer] = field(factory=list)
-
-    def __attrs_post_init__(self) -> None:
-        self.muxer = RtmpFeedMuxer(self.name)
 
     def configure(self, tracks: Tracks) -> None:
         self.tables.append(tracks)
@@ -40,16 +37,13 @@ class FakeSink:
         assert self.ended is None
         self.pushes += 1
         for frame in frames:
-            if not self.frames:
-                self.muxer.configure(self.tables[-1], frame.dts, False)
             self.frames.append(frame)
             if frame.key and self.tables[-1][0].track_id == frame.track_id:
-                self.gop = [self.muxer.join_prefix()]
-            data = self.muxer.mux(frame)
-            if self.gop:
-                self.gop.append(data)
+                self.gop = []
+            if frame.key or self.gop:
+                self.gop.append(frame)
             for viewer in list(self.viewers):
-                viewer.send(data)
+                viewer.send(viewer.muxer.mux(frame))
         return self.wait
 
     def end(self, reason: str) -> None:
@@ -68,6 +62,7 @@ class FakeViewer:
     sink: FakeSink
     transport: ViewerTransport
     ended: Callable[[str], None]
+    muxer: RtmpFeedMuxer
     bytes_sent: int = 0
 
     def send(self, data: bytes) -> None:
@@ -92,11 +87,26 @@ class FakePlayable:
 
     sink: FakeSink
 
-    def join(self, container: str, transport: ViewerTransport, ended: Callable[[str], None]) -> FakeViewer:
-        assert container == "rtmp"
-        viewer = FakeViewer(self.sink, transport, ended)
-        for data in self.sink.gop:
-            viewer.send(data)
+    def tracks(self, container: str, selection: TrackSelection | None = None) -> Tracks:
+        muxer = RtmpMuxers()[container]("")
+        found = tuple(track for track in self.sink.tables[-1] if muxer.carries(track))
+        if not found:
+            raise Refused(Reason.UNSUPPORTED, "no track that can be carried")
+        return found
+
+    def join(
+        self,
+        container: str,
+        transport: ViewerTransport,
+        ended: Callable[[str], None],
+        selection: TrackSelection | None = None,
+    ) -> FakeViewer:
+        muxer = RtmpMuxers()[container](self.sink.name)
+        muxer.configure(self.sink.tables[-1], self.sink.frames[0].dts, False)
+        viewer = FakeViewer(self.sink, transport, ended, muxer)
+        viewer.send(muxer.join_prefix())
+        for frame in self.sink.gop:
+            viewer.send(muxer.mux(frame))
         self.sink.viewers.append(viewer)
         return viewer
 

@@ -1,4 +1,4 @@
-"""L{restreamer.rtmp.play_muxer} and L{restreamer.rtmp.from_media}."""
+"""L{restreamer.rtmp.play_muxer} and L{restreamer.flv.bodies}."""
 
 from __future__ import annotations
 

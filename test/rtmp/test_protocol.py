@@ -21,7 +21,7 @@ from restreamer.rtmp.message import Audio, Command, Data, Message, UserControl, 
 from restreamer.rtmp.protocol import RtmpServerProtocol
 from restreamer.rtmp.service import RtmpFactory
 from restreamer.testing.media import ASC, AVCC
-from test.rtmp.fakes import FakeCore
+from test.rtmp.fakes import FakeCore, FakeSink
 from test.rtmp.wire import HANDSHAKE, command, connect, message, play_opening, publish_opening
 
 NAL = b"\0\0\0\x02\x65\x88"
@@ -250,12 +250,12 @@ class PublishTests(ProtocolCase):
         """The publisher is told which codec and sent away."""
         client = self.server.connect(publish_opening())
         client.wire.messages()
-        client.send(message(9, b"\x90hvc1cfg", csid=6, stream_id=1))
+        client.send(message(9, b"\x90vvc1cfg", csid=6, stream_id=1))
         (status,) = client.wire.messages()
         assert isinstance(status, Command)
         self.assertEqual(status.argument(0)["code"], "NetStream.Publish.Rejected")
-        self.assertEqual(status.argument(0)["description"], "video codec hvc1 is not supported")
-        self.assertIn("video codec hvc1", self.server.core.sinks[0].ended or "")
+        self.assertEqual(status.argument(0)["description"], "video codec vvc1 is not supported")
+        self.assertIn("video codec vvc1", self.server.core.sinks[0].ended or "")
         self.finish(client)
 
     def test_too_many_wrong_passwords(self) -> None:
@@ -519,8 +519,7 @@ class ContainmentTests(ProtocolCase):
         """An error of ours is logged whole and ends this publisher."""
         client = self.server.connect(publish_opening() + CONFIGS)
         (sink,) = self.server.core.sinks
-        sink.tables = []
-        self.patch(sink.muxer, "configure", lambda *args: 1 / 0)
+        self.patch(FakeSink, "push", lambda *args: 1 / 0)
         client.send(CONFIGS.replace(b"\x11\x90", b"\x12\x10") + frame(0, True))
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
         self.assertEqual(sink.ended, "internal error")

@@ -135,6 +135,40 @@ class AnnounceTests(SynchronousTestCase):
             self.assertEqual(media.tracks[0].bandwidth, 0)
 
 
+class SeveralTracksTests(SynchronousTestCase):
+    """Multitrack publishers."""
+
+    def test_promised(self) -> None:
+        """onMetaData names further tracks: the table waits for them, and knows their languages."""
+        more = {"1": {"audiodatarate": 96.0, "language": "deu"}, "x": {}, "0": {}, "999": {}}
+        second = Audio(1, 30, b"\x95\1.mp3\1" + MP3_FRAME)
+        media, out = run(
+            meta(videocodecid=7.0, audiocodecid=10.0, audioTrackIdInfoMap=more),
+            video_config(),
+            audio_config(),
+            video(0, True),
+            audio(0),
+            second,
+        )
+        assert isinstance(out[0], NewTracks)
+        self.assertEqual([track.track_id for track in out[0].tracks], [1, 2, 65])
+        self.assertEqual([track.language for track in out[0].tracks], ["und", "und", "deu"])
+        self.assertEqual(media.tracks[2].codec, MP3)
+        self.assertEqual(len(out), 4)
+
+    def test_stragglers(self) -> None:
+        """A publisher of several tracks that named none gets a little time for the others."""
+        config = Audio(1, 0, b"\x95\0mp4a\1" + ASC)
+        late = Audio(1, 120, b"\x95\1.mp3\2" + MP3_FRAME)
+        pictures = [video(40 * n, n == 0) for n in range(4)]
+        media, out = run(video_config(), audio_config(), config, *pictures, late)
+        self.assertEqual(out, [])
+        out = [each for n in range(4, 9) for each in media.take(video(40 * n))]
+        assert isinstance(out[0], NewTracks)
+        self.assertEqual([track.track_id for track in out[0].tracks], [1, 2, 65, 66])
+        self.assertEqual(sum(isinstance(each, NewTracks) for each in out), 1)
+
+
 class ConfigurationTests(SynchronousTestCase):
     """Sequence headers."""
 
@@ -216,13 +250,13 @@ class ConfigurationTests(SynchronousTestCase):
     def test_unsupported(self) -> None:
         """A codec we do not carry is said once; other tracks than the default one are passed over."""
         media, out = run(
-            Video(1, 0, b"\x90hvc1cfg"),
-            Video(1, 0, b"\x91hvc1\0\0\0x"),
+            Video(1, 0, b"\x90vvc1cfg"),
+            Video(1, 0, b"\x91vvc1\0\0\0x"),
             Audio(1, 0, b"\xb2x"),
-            Video(1, 0, b"\x96\x01hvc1\x02\0\0\0x"),
+            Video(1, 0, b"\x96\x01vvc1\x02\0\0\0x"),
         )
         self.assertEqual(
-            out, [UnsupportedCodec(TrackKind.VIDEO, "hvc1"), UnsupportedCodec(TrackKind.AUDIO, "flv:11")]
+            out, [UnsupportedCodec(TrackKind.VIDEO, "vvc1"), UnsupportedCodec(TrackKind.AUDIO, "flv:11")]
         )
         self.assertEqual(media.other_tracks, 1)
 
@@ -284,6 +318,41 @@ class HostileTests(SynchronousTestCase):
             video_config(),
             *[Video(1, at, body) if is_video else Audio(1, at, body) for is_video, at, body in bodies],
         )
+
+    @settings(deadline=None, max_examples=300, derandomize=True)
+    @given(
+        st.lists(
+            st.tuples(
+                st.sampled_from(
+                    ["hvc1", "av01", "vp09", "avc1", "Opus", "ac-3", "ec-3", "mp4a", ".mp3", "vvc1"]
+                ),
+                st.sampled_from([0x90, 0x91, 0xA1, 0xA3, 0x95]),
+                st.one_of(st.none(), st.integers(0, 255)),
+                st.binary(max_size=60),
+            ),
+            max_size=12,
+        )
+    )
+    def test_enhanced_never_raises(self, bodies: list[tuple[str, int, int | None, bytes]]) -> None:
+        """Whatever stands behind a FourCC, of a default track or another one."""
+        messages: list[Video | Audio] = []
+        for codec, first, track, rest in bodies:
+            kind = Video if codec in ("hvc1", "av01", "vp09", "avc1", "vvc1") else Audio
+            name = codec.encode()
+            if track is None:
+                messages.append(kind(1, 0, bytes((first,)) + name + rest))
+            else:
+                multitrack = 6 if kind is Video else 5
+                head = bytes((first & 0xF0 | multitrack, first & 15)) + name + bytes((track,))
+                messages.append(kind(1, 0, head + rest))
+        media, _ = run(*messages)
+        self.assertLessEqual(len(media.tracks), 64)
+
+    def test_many_tracks(self) -> None:
+        """Tracks of one kind are bounded, whatever their numbers."""
+        media, _ = run(*[Audio(1, 0, b"\x95\0mp4a" + bytes((n,)) + ASC) for n in range(256)])
+        self.assertEqual(len(media.tracks), 32)
+        self.assertEqual(media.other_tracks, 224)
 
     def test_odd_metadata(self) -> None:
         """Anything may stand where onMetaData should."""

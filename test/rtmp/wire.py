@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from restreamer.rtmp.amf0 import encode as amf
+from restreamer.flv.amf0 import encode as amf
 from restreamer.rtmp.connection import ServerConnection
 from restreamer.rtmp.events import Event
 from restreamer.rtmp.handshake import NONCE, PACKET

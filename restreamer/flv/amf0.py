@@ -15,8 +15,8 @@ from struct import Struct
 from typing import Any, Final
 
 from restreamer.errors import LocalProtocolError, RemoteProtocolError
-from restreamer.rtmp import amf3
-from restreamer.rtmp.amf3 import MAX_DEPTH, MAX_STRING, UNDEFINED, AmfLimitError, Budget, Date, Undefined
+from restreamer.flv import amf3
+from restreamer.flv.amf3 import MAX_DEPTH, MAX_STRING, UNDEFINED, AmfLimitError, Budget, Date, Undefined
 
 __all__ = [
     "MAX_DEPTH",

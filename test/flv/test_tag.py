@@ -1,4 +1,4 @@
-"""L{restreamer.rtmp.flv_tag}."""
+"""L{restreamer.flv.tag}."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from restreamer.errors import RemoteProtocolError
-from restreamer.rtmp.flv_tag import Packet, TagPart, parse_audio, parse_video
+from restreamer.flv.tag import Packet, TagPart, parse_audio, parse_video
 
 #: (name, body, parts)
 VIDEO: list[tuple[str, bytes, list[TagPart]]] = [
@@ -27,11 +27,15 @@ VIDEO: list[tuple[str, bytes, list[TagPart]]] = [
     ("TS SequenceStart", b"\x95av01cfg", [TagPart("av01", Packet.CONFIG, True, 0, 0, b"cfg")]),
     ("extended command frame", b"\xd1\0", []),
     ("unprintable FourCC", b"\x91\0\1\2 x", [TagPart("????", Packet.FRAME, True, 0, 0, b"x")]),
-    ("ModEx", b"\x97\x02\0\0\1\x03avc1nal", [TagPart("avc1", Packet.FRAME, True, 0, 0, b"nal")]),
+    ("ModEx", b"\x97\x02\0\0\1\x03avc1nal", [TagPart("avc1", Packet.FRAME, True, 0, 0, b"nal", 1)]),
+    ("other ModEx", b"\x97\x02\0\0\1\x13avc1nal", [TagPart("avc1", Packet.FRAME, True, 0, 0, b"nal")]),
+    ("absurd ModEx", b"\x97\x02\x0f\x42\x40\x03avc1x", [TagPart("avc1", Packet.FRAME, True, 0, 0, b"x")]),
+    ("HEVC of before FourCCs", b"\x1c\1\0\0\x50x", [TagPart("hvc1", Packet.FRAME, True, 80, 0, b"x")]),
+    ("AV1 descriptor", b"\x95av01\x80\4abcd", [TagPart("av01", Packet.CONFIG, True, 0, 0, b"abcd")]),
     (
         "two ModEx",
         b"\x97\x00z\x07\x02\0\0\1\x01avc1\0\0\0nal",
-        [TagPart("avc1", Packet.FRAME, True, 0, 0, b"nal")],
+        [TagPart("avc1", Packet.FRAME, True, 0, 0, b"nal", 1)],
     ),
     (
         "long ModEx",
@@ -69,7 +73,9 @@ AUDIO: list[tuple[str, bytes, list[TagPart]]] = [
     ("extended frame", b"\x91mp4araw", [TagPart("mp4a", Packet.FRAME, True, 0, 0, b"raw")]),
     ("end", b"\x92mp4a", [TagPart("mp4a", Packet.END, True, 0, 0, b"")]),
     ("channels", b"\x94mp4a\0\2", [TagPart("mp4a", Packet.METADATA, True, 0, 0, b"\0\2")]),
-    ("ModEx", b"\x97\x02\0\0\1\x01mp4araw", [TagPart("mp4a", Packet.FRAME, True, 0, 0, b"raw")]),
+    ("ModEx", b"\x97\x02\x0f\x42\x3f\1mp4araw", [TagPart("mp4a", Packet.FRAME, True, 0, 0, b"raw", 999_999)]),
+    ("A-law", b"\x72abc", [TagPart("alaw", Packet.FRAME, True, 0, 0, b"abc")]),
+    ("mu-law, stereo", b"\x83abc", [TagPart("ulaw", Packet.FRAME, True, 0, 0, b"abc", 0, True)]),
     ("one track", b"\x95\x01mp4a\x01raw", [TagPart("mp4a", Packet.FRAME, True, 0, 1, b"raw")]),
 ]
 

@@ -1,6 +1,6 @@
 """AMF3 values (Action Message Format, AMF 3, Adobe 2013), as they occur inside RTMP commands: decoding only.
 
-Decoded as in L{restreamer.rtmp.amf0}, with byte arrays as bytes and integers as int. Externalizable objects,
+Decoded as in L{restreamer.flv.amf0}, with byte arrays as bytes and integers as int. Externalizable objects,
 vectors and dictionaries are refused. References work for strings, traits and finished objects (so no value
 contains itself); what a reference repeats is counted again, so a small message cannot stand for a huge tree.
 """

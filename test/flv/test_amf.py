@@ -1,4 +1,4 @@
-"""L{restreamer.rtmp.amf0} and L{restreamer.rtmp.amf3}."""
+"""L{restreamer.flv.amf0} and L{restreamer.flv.amf3}."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from restreamer.errors import LocalProtocolError, RemoteProtocolError
-from restreamer.rtmp import amf0, amf3
-from restreamer.rtmp.amf0 import UNDEFINED, AmfLimitError, Date, EcmaArray
+from restreamer.flv import amf0, amf3
+from restreamer.flv.amf0 import UNDEFINED, AmfLimitError, Date, EcmaArray
 
 END = b"\0\0\x09"
 

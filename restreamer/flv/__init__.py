@@ -1,0 +1,1 @@
+"""FLV: tag bodies, AMF, onMetaData and the live container (pure); HTTP-FLV playing."""
