@@ -1,0 +1,1 @@
+"""RTP and RTCP: packets, payload formats of each codec both ways, reordering and clocks (pure)."""

@@ -1,0 +1,1 @@
+"""RTSP: server, client, play, record and pull."""

@@ -1,0 +1,169 @@
+"""What a player asks for: DESCRIBE, SETUP, PLAY, PAUSE (RFC 2326 sections 10.2, 10.4 to 10.6)."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from restreamer.live.kernel_backlog import bound_backlog
+from restreamer.logs import Logger
+from restreamer.rtp.rtcp import goodbye
+from restreamer.rtsp.description import describe
+from restreamer.rtsp.headers import Transport
+from restreamer.rtsp.message import Reply, Request
+from restreamer.rtsp.play_muxer import channel_of, framed
+from restreamer.rtsp.play_session import CONTAINER, Granted, PlaySession
+from restreamer.rtsp.player_port import DatagramPort, InterleavedPort
+from restreamer.rtsp.server_parts import refusal, written
+from restreamer.rtsp.session_core import SessionCore
+from restreamer.rtsp.states import State
+from restreamer.rtsp.target import Target, parse_target
+
+_log = Logger()
+
+_CNAME: Final = b"restreamer"
+
+
+class PlayMethods(SessionCore):
+    """The methods of players."""
+
+    async def _describe(self, request: Request, sequence: str) -> Reply | None:
+        accept = request.header("accept")
+        if accept and "application/sdp" not in accept and "*/*" not in accept:
+            raise refusal(406)
+        target = parse_target(request.url)
+        granted = await self._grant(target)
+        body = describe(granted.name, granted.tracks)
+        return Reply(
+            status=200,
+            headers={
+                "Content-Base": target.base,
+                "Content-Type": "application/sdp",
+                "Cache-Control": "no-cache",
+            },
+            body=body,
+        )
+
+    async def _grant(self, target: Target) -> Granted:
+        """Ask whether the stream may be played.
+
+        @raise Refused: it may not.
+        """
+        name, selection = target.played, target.selection
+        self._link.what = f"play {name}"
+        request = self._open_request(name, "play", target)
+        playable = await self._admitted(self._parts.play_point.play(request))
+        granted = Granted(name, playable, selection)
+        if self.play is None:
+            self._granted = granted
+        return granted
+
+    async def _set_up_play(self, target: Target, choices: list[Transport]) -> Reply:
+        name = target.played
+        session = self.play
+        granted = session.granted if session is not None else self._granted
+        if session is not None and granted is not None and granted.name != name:
+            raise refusal(459)
+        if granted is None or granted.name != name:
+            granted = await self._grant(target)
+        tracks = granted.tracks
+        number = target.track_id
+        if number is None:
+            if len(tracks) != 1:
+                raise refusal(459)
+            number = tracks[0].track_id
+        if all(track.track_id != number for track in tracks):
+            raise refusal(404)
+        if session is not None and number in session.tracks:
+            raise refusal(455)
+        choice = self._chosen(choices, session.tcp if session is not None else None, record=False)
+        pair = None if choice.tcp else self._open_pair(None)
+        if session is None:
+            session = self.play = PlaySession(
+                number=self._parts.random(8).hex(),
+                granted=granted,
+                base=target.base,
+                tcp=choice.tcp,
+                heard=self._clock.seconds(),
+            )
+        session.tracks[number] = pair
+        self.state = State.READY
+        channel = channel_of(number)
+        if pair is None:
+            told = Transport(tcp=True, channels=(channel, channel + 1))
+        else:
+            assert choice.client_ports is not None
+            pair.remote = choice.client_ports
+            told = Transport(tcp=False, client_ports=choice.client_ports, server_ports=pair.ports)
+        return Reply(status=200, headers={"Transport": str(told), **self._session_header()})
+
+    async def _start_play(self, request: Request, sequence: str) -> Reply | None:
+        session = self.play
+        assert session is not None
+        if self.state is State.PLAYING:
+            return Reply(status=200, headers={"Range": "npt=now-", **self._session_header()})
+        choice = session.choice()
+        playable = session.granted.playable
+        headers = {"Range": "npt=now-", **self._session_header()}
+        self._parts.counters.plays += 1
+        _log.info(
+            "RTSP {peer}: play of {name} granted to {agent!r}",
+            peer=self._link.peer,
+            name=session.granted.name,
+            agent=self._link.agent,
+        )
+
+        def answer(first: bytes) -> bytes:
+            return written(
+                Reply(status=200, headers={**headers, "RTP-Info": session.rtp_info(first)}), sequence
+            )
+
+        self.state = State.PLAYING
+        session.heard = self._clock.seconds()
+        if session.tcp:
+            self._link.unproduce()
+            bound_backlog(self._link.wire)
+            port: Any = InterleavedPort(self._link.wire, answer)
+        else:
+            port = session.port = DatagramPort(
+                self._clock, session.send, lambda first: self._link.write(answer(first)), self._link.abort
+            )
+        try:
+            viewer = playable.join(CONTAINER, port, self._play_over, choice)
+        except BaseException:
+            self.state = State.READY
+            session.pause()
+            self._link.produce()
+            raise
+        if self._link.closed or self.play is not session:
+            viewer.leave()
+        else:
+            session.viewer = viewer
+        return None
+
+    async def _pause(self, request: Request, sequence: str) -> Reply | None:
+        if self.play is not None:
+            self.play.pause()
+            self._link.produce()
+        self.state = State.READY
+        return Reply(status=200, headers=self._session_header())
+
+    def _play_over(self, reason: str) -> None:
+        """The feed has no more for us."""
+        if self.play is not None:
+            self.play.viewer = None
+        if not self._link.closed:
+            self.say_goodbye()
+            self._link.close(reason)
+
+    def say_goodbye(self) -> None:
+        """Tell a player that its tracks have ended."""
+        session = self.play
+        if session is None or self.state is not State.PLAYING:
+            return
+        packet = goodbye(int.from_bytes(self._parts.random(4), "big"), _CNAME)
+        for number in session.tracks:
+            channel = channel_of(number) + 1
+            if session.tcp:
+                self._link.write(framed(channel, packet))
+            else:
+                session.send(channel, packet)

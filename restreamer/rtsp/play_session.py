@@ -1,0 +1,124 @@
+"""What a player has set up, from its first SETUP to TEARDOWN."""
+
+from __future__ import annotations
+
+from attrs import define, field
+
+from restreamer.errors import Reason, Refused
+from restreamer.media.selection import TrackSelection
+from restreamer.media.track import TrackKind, Tracks
+from restreamer.rtsp.description import control_of
+from restreamer.rtsp.first_packets import first_packets
+from restreamer.rtsp.play_muxer import channel_of
+from restreamer.rtsp.player_port import DatagramPort
+from restreamer.rtsp.udp_ports import UdpPair
+from restreamer.seams import FeedViewer, Playable
+
+CONTAINER = "rtsp"
+_MAX_PLACE = 32
+
+
+@define(eq=False)
+class Granted:
+    """A stream that this connection may play.
+
+    @ivar selection: as its URL chose; None: all tracks.
+    """
+
+    name: str
+    playable: Playable
+    selection: TrackSelection | None
+
+    @property
+    def tracks(self) -> Tracks:
+        """What is sent now.
+
+        @raise Refused: the stream has nothing (any more) that can be sent.
+        """
+        return self.playable.tracks(CONTAINER, self.selection)
+
+
+@define(eq=False)
+class PlaySession:
+    """A session that plays.
+
+    @ivar number: its identifier; @ivar base: URL of the stream with a C{/} at its end.
+    @ivar tcp: interleaved. @ivar tracks: ids of the tracks that are set up; over UDP each has its ports.
+    @ivar viewer, @ivar port: while it plays. @ivar heard: when the player was last heard of, seconds.
+    """
+
+    number: str
+    granted: Granted
+    base: str
+    tcp: bool
+    heard: float
+    tracks: dict[int, UdpPair | None] = field(factory=dict)
+    viewer: FeedViewer | None = None
+    port: DatagramPort | None = None
+
+    def choice(self) -> TrackSelection | None:
+        """The tracks to be sent: those set up. All of them are the feed that most players share."""
+        granted = self.granted
+        if self.tracks.keys() == {track.track_id for track in granted.tracks}:
+            return granted.selection
+        wanted = [
+            (kind, place)
+            for kind in TrackKind
+            for place, number in _places(granted.playable, kind)
+            if number in self.tracks
+        ]
+        return TrackSelection(tuple(wanted))
+
+    def rtp_info(self, first: bytes) -> str:
+        """Where each track begins in C{first}, the bytes that are sent first."""
+        channels = {channel_of(number): number for number in self.tracks}
+        begin = first_packets(first, channels)
+        told = []
+        for channel, number in channels.items():
+            url = f"url={self.base}{control_of(number)}"
+            if channel in begin:
+                sequence, rtptime = begin[channel]
+                url += f";seq={sequence};rtptime={rtptime}"
+            told.append(url)
+        return ",".join(told)
+
+    def send(self, channel: int, packet: bytes) -> None:
+        """Send a datagram of one channel of the feed."""
+        pair = self.tracks.get(channel // 2 + 1)
+        if pair is None:
+            return
+        if channel & 1:
+            pair.send_rtcp(packet)
+        else:
+            pair.send_rtp(packet)
+
+    def pause(self) -> None:
+        """Send nothing more; what is set up stays."""
+        viewer, self.viewer = self.viewer, None
+        port, self.port = self.port, None
+        if viewer is not None:
+            viewer.leave()
+        if port is not None:
+            port.close()
+
+    def close(self) -> None:
+        """Give everything back."""
+        self.pause()
+        for pair in self.tracks.values():
+            if pair is not None:
+                pair.close()
+        self.tracks.clear()
+
+
+def _places(playable: Playable, kind: TrackKind) -> list[tuple[int, int]]:
+    """Places within a kind and the numbers of the tracks there, of those that can be sent."""
+    found = []
+    for place in range(1, _MAX_PLACE + 1):
+        try:
+            tracks = playable.tracks(CONTAINER, TrackSelection(((kind, place),)))
+        except Refused as error:
+            if error.reason is Reason.NOT_FOUND:
+                break
+            continue
+        found += [(place, track.track_id) for track in tracks]
+    return found
