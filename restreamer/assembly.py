@@ -9,10 +9,12 @@ from __future__ import annotations
 import os
 import random
 import time
+from collections import ChainMap
 from collections.abc import Callable, Coroutine
 from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.threads import deferToThreadPool
 
 from restreamer.cluster.catalogue import Catalogue
@@ -26,11 +28,14 @@ from restreamer.cluster.seams import LinkHandler
 from restreamer.cluster.traffic import LinkTraffic
 from restreamer.config.model import Configuration, PushConfig
 from restreamer.config.resolve import resolve_stream
+from restreamer.dash.routes import dash_routes
 from restreamer.facts import InputFacts
+from restreamer.flv.http_play import flv_route
+from restreamer.flv.live_muxer import FlvFeedMuxer, several_tracks
 from restreamer.hls.routes import hls_routes
 from restreamer.http1.reply import Route
 from restreamer.live.feed import FeedLimits
-from restreamer.live.playout import Playout
+from restreamer.live.playout import MuxerFactory, Playout
 from restreamer.live.registry import StreamRegistry, StreamSettings
 from restreamer.live.stream import Stream
 from restreamer.live.utc_clock import UtcClock
@@ -46,12 +51,16 @@ from restreamer.neighbours import Neighbours
 from restreamer.node_files import NodeFiles
 from restreamer.plans import Plans
 from restreamer.pressure import Pressure
-from restreamer.rtmp.play_muxer import RtmpFeedMuxer
+from restreamer.pulls import pulls
+from restreamer.pushes import OtherPush, push_target, pushings
+from restreamer.rtmp.play_muxer import RtmpMuxers
+from restreamer.rtsp.play_muxer import RtspFeedMuxer
 from restreamer.sources.configured_stream import ConfiguredStream
 from restreamer.sources.configured_streams import ConfiguredStreams
 from restreamer.state_file import StateFile
 from restreamer.stats import NodeStats
 from restreamer.stream_log import ForcedLog, StreamLog
+from restreamer.tsio.http_publish import publish_route
 from restreamer.viewers.gate import PasswordGate
 from restreamer.viewers.points import IngestMaker, Playing, Publishing
 from restreamer.viewers.waiting import WaitingRoom
@@ -77,7 +86,7 @@ class Core:
         self.utc = UtcClock(reactor.seconds, time.time)
         self.node_id = self.state.node_id
         self.registry = StreamRegistry(reactor, self.state.ledger, self._playout, _report)
-        self.gate = PasswordGate(self._password_of)
+        self.gate = PasswordGate(self.publish_password)
         self.waiting = WaitingRoom(self.registry, reactor)
         self.pressure = Pressure(reactor, shed=self._shed)
         self.playing = Playing(
@@ -109,7 +118,9 @@ class Core:
             self.in_thread,
             self.link_node,
             self.remote_node,
+            pulls(reactor, self._connect),
         )
+        self._pushings = pushings(reactor, self._connect, self._playable)
         self.neighbours = Neighbours(
             reactor,
             self.registry,
@@ -119,6 +130,7 @@ class Core:
             self.remote_node,
             self._source_push,
             self._load,
+            self._other_push,
         )
         self.streams = ConfiguredStreams(self.registry, self._made_by_publisher)
         self.publishing.fed = self.streams.fed
@@ -185,8 +197,11 @@ class Core:
             ),
             *self.neighbours.routes(self.gate),
             *self.files.routes(),
-            hls_routes(self.playing, mux_segment),
+            hls_routes(self.playing, mux_segment, self.reactor),
+            dash_routes(self.playing, self.utc.ticks),
+            publish_route(self.publishing, self.reactor),
             mpegts_route(self.playing),
+            flv_route(self.playing),
         ]
 
     def in_thread(self, call: Callable[..., Any], *args: Any) -> Deferred[Any]:
@@ -206,19 +221,34 @@ class Core:
     def _load(self) -> NodeLoad:
         """How busy this node is now."""
         told = self.stats.server()
-        rtmp = self.configuration.rtmp
+        rtmp, rtsp = self.configuration.rtmp, self.configuration.rtsp
         return NodeLoad(
             clients=told.get("total_clients", 0),
             streams=told.get("online_streams", 0),
             bitrate_in=told.get("input_kbit", 0) * 1000,
             bitrate_out=told.get("output_kbit", 0) * 1000,
             rtmp_port=rtmp[0].port if rtmp else 0,
+            rtsp_port=rtsp[0].port if rtsp else 0,
         )
 
     def _source_push(self, name: str) -> tuple[PushConfig, ...]:
         """Where the source that feeds C{name} says that its streams are pushed."""
         address = self.remote.source_of(name)
         return next((each.push for each in self.configuration.sources if str(each) == address), ())
+
+    def _connect(self, host: str, port: int, tls: bool) -> IStreamClientEndpoint:
+        """How to connect to another server."""
+        return self.neighbours.endpoint(Place(host, port, tls))
+
+    def _other_push(self, name: str, config: PushConfig) -> OtherPush:
+        """A push that no node takes."""
+        make = self._pushings[config.scheme]
+        return OtherPush(name, make(push_target(config), name, config), self.utc.ticks, self.reactor.seconds)
+
+    def _playable(self, name: str) -> Playout | None:
+        """The stream of a name, when it runs."""
+        entry = self.registry.find(name)
+        return entry.playout if entry is not None and entry.stream.running else None
 
     def _inputs_of(self, name: str) -> tuple[InputFacts, ...]:
         held = self.streams.get(name)
@@ -244,10 +274,19 @@ class Core:
         return sum(feed.shed("the node is out of memory") for feed in feeds)
 
     def _playout(self, stream: Stream) -> Playout:
-        muxers = {"mpegts": MpegTsFeedMuxer, "rtmp": RtmpFeedMuxer}
+        muxers = ChainMap[str, MuxerFactory](
+            {
+                "mpegts": MpegTsFeedMuxer,
+                "flv": FlvFeedMuxer,
+                "flvtracks": several_tracks,
+                "rtsp": RtspFeedMuxer,
+            },
+            RtmpMuxers(),  # type: ignore[arg-type]
+        )
         return Playout(stream, self.reactor, muxers, FeedLimits())
 
-    def _password_of(self, name: str) -> str:
+    def publish_password(self, name: str) -> str:
+        """The password publishers of C{name} need; empty: none."""
         stream = resolve_stream(self.configuration, name)
         return stream.password if stream is not None else ""
 

@@ -11,6 +11,7 @@ from restreamer import __version__
 from restreamer.config.excerpt import describe
 from restreamer.config.include import MAX_BYTES, decode
 from restreamer.config.load import FAR, NEAR, Loaded, find_config, load
+from restreamer.config.words import LISTENERS
 from restreamer.errors import ConfigError
 
 MAX_WARNINGS = 50
@@ -70,7 +71,7 @@ def summary(loaded: Loaded) -> str:
         (len(configuration.templates), "template"),
         (len(configuration.vods), "vod"),
         (len(configuration.sources), "source"),
-        (len(configuration.http) + len(configuration.https) + len(configuration.rtmp), "listener"),
+        (sum(len(getattr(configuration, word)) for word in LISTENERS), "listener"),
         (len(loaded.warnings), "warning"),
     ]
     return "ok, " + ", ".join(f"{count} {noun}{'' if count == 1 else 's'}" for count, noun in counts)

@@ -17,11 +17,12 @@ from restreamer.cluster.connector import Node as LinkNode
 from restreamer.cluster.connector import Remote
 from restreamer.cluster.node_load import LoadGauge
 from restreamer.cluster.peers import Peer, Peers, PublicPlace
-from restreamer.cluster.push import SAY_AGAIN_SECONDS, Push, Pushes, PushServer
+from restreamer.cluster.push import SAY_AGAIN_SECONDS, AnyPush, Push, Pushes, PushServer
 from restreamer.cluster.relay import Relays
 from restreamer.config.difference import Difference
 from restreamer.config.model import Configuration, PeerConfig, PushConfig
 from restreamer.config.resolve import resolve_stream
+from restreamer.config.words import NODE_PUSH_SCHEMES, TLS_LISTENERS
 from restreamer.facts import BalancerFacts, PeerFacts, PusherFacts, PushFacts
 from restreamer.failures import SaidLately
 from restreamer.http1.reply import Route
@@ -42,13 +43,10 @@ from restreamer.viewers.waiting import WaitingRoom
 #: Seconds to connect to one address of a node.
 CONNECT_SECONDS = 5
 
-#: Schemes of pushes that other nodes take.
-_NODE_SCHEMES = ("m4f", "m4fs")
-
 
 @frozen
 class TlsFiles:
-    """What was read of the files the configuration names. @ivar context: None without C{https}."""
+    """What was read of the files the configuration names. @ivar context: None where no listener is TLS."""
 
     configuration: Configuration
     context: SSL.Context | None
@@ -61,7 +59,7 @@ def read_tls(configuration: Configuration) -> TlsFiles:
     @raise restreamer.tls.TlsError: one cannot be used.
     """
     context = None
-    if configuration.https:
+    if any(getattr(configuration, word) for word in TLS_LISTENERS):
         context = load_certificate(configuration.ssl_certificate, configuration.ssl_certificate_key)
     return TlsFiles(configuration, context, load_trusted(configuration.ssl_ca))
 
@@ -71,7 +69,7 @@ class Neighbours:
 
     @param link_node: this node, for its own links. @param remote: C{remote(host, port, key, tls)}.
     @param source_push: the C{push} of the source that feeds a name now.
-    @param measure: how busy this node is now.
+    @param measure: how busy this node is now. @param other_push: makes a push by another protocol.
     @ivar certificate: what the HTTPS listeners show.
     """
 
@@ -85,6 +83,7 @@ class Neighbours:
         remote: Callable[[str, int, str, bool], Remote],
         source_push: Callable[[str], tuple[PushConfig, ...]],
         measure: Callable[[], NodeLoad],
+        other_push: Callable[[str, PushConfig], AnyPush],
     ) -> None:
         self.certificate = ServerCertificate()
         self.gauge = LoadGauge(reactor.seconds, measure)
@@ -96,6 +95,7 @@ class Neighbours:
         self._link_node = link_node
         self._remote = remote
         self._source_push = source_push
+        self._other_push = other_push
         self._pushes_said = SaidLately(SAY_AGAIN_SECONDS)
         self._trusted = TrustedCertificates()
         self._takings: dict[str, PushServer] = {}
@@ -205,23 +205,15 @@ class Neighbours:
             configs = stream.push
         else:
             configs = tuple(each.for_stream(name) for each in self._source_push(name))
-        return tuple(each for each in configs if each.scheme in _NODE_SCHEMES)
+        return configs
 
-    def _pushes_of(self, name: str) -> list[Push]:
-        return [
-            Push(
-                self._link_node(),
-                self._remote(
-                    config.host,
-                    config.port,
-                    config.cluster_key or self._configuration.cluster_key,
-                    config.tls,
-                ),
-                name,
-                config.path,
-                self._waiting,
-                self._relays,
-                config,
-            )
-            for config in self._push_configs(name)
-        ]
+    def _pushes_of(self, name: str) -> list[AnyPush]:
+        return [self._push(name, config) for config in self._push_configs(name)]
+
+    def _push(self, name: str, config: PushConfig) -> AnyPush:
+        if config.scheme not in NODE_PUSH_SCHEMES:
+            return self._other_push(name, config)
+        key = config.cluster_key or self._configuration.cluster_key
+        remote = self._remote(config.host, config.port, key, config.tls)
+        node = self._link_node()
+        return Push(node, remote, name, config.path, self._waiting, self._relays, config)

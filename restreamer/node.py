@@ -15,17 +15,18 @@ from restreamer.cluster.source_service import ClusterSource
 from restreamer.config.difference import (
     SOURCE_SETTINGS,
     STREAM_SETTINGS,
-    Changes,
     Difference,
     compare,
 )
 from restreamer.config.model import Configuration, Listen, SourceConfig, StreamConfig
 from restreamer.config.resolve import resolve_stream
+from restreamer.config.words import LISTENERS, TLS_LISTENERS
 from restreamer.facts import SourceFacts
 from restreamer.listeners import BoundSocket, ListenError, bind
 from restreamer.logs import GATE, Logger
 from restreamer.neighbours import read_tls
 from restreamer.rtmp.service import RtmpFactory
+from restreamer.rtsp.service import RtspFactory
 from restreamer.web.api import NodeApi, ServerFacts, StreamApi
 from restreamer.web.service import FrontFactory
 from restreamer.web.site import FrontSite, make_site
@@ -34,6 +35,8 @@ _log = Logger()
 
 #: Kinds of listeners that serve HTTP.
 _HTTP = ("http", "https")
+#: Kinds of listeners that serve RTMP.
+_RTMP = ("rtmp", "rtmps")
 #: How often the state file is written when something changed, seconds.
 SAVE_EVERY = 1.0
 #: Seconds a stopping node waits for its connections and files.
@@ -66,6 +69,7 @@ class Node(MultiService):
         self.core = Core(reactor, configuration)
         self.core.neighbours.use_tls(tls)
         self.rtmp = RtmpFactory(self.core.publishing, self.core.playing, reactor)
+        self.rtsp = RtspFactory(self.core.publishing, self.core.playing, reactor, self.core.publish_password)
         self._routes = self.core.routes()
         self.fronts: dict[tuple[str, int], FrontFactory] = {}
         self._sources: dict[tuple[str, int], ClusterSource] = {}
@@ -107,6 +111,7 @@ class Node(MultiService):
             _collect(waits, bound.close())
         self.rtmp.request_reconnect()
         waits.append(self.rtmp.close_all("the node stops"))
+        waits.append(self.rtsp.close_all("the node stops"))
         for closing in self.core.streams.close():
             _collect(waits, closing)
         for source in list(self._sources.values()):
@@ -142,7 +147,7 @@ class Node(MultiService):
         tls = read_tls(configuration)
         fresh = {}
         try:
-            for kind, changes in _changed_listeners(difference):
+            for kind, changes in difference.listeners.items():
                 for key in changes.added:
                     fresh[kind, *key] = self._bind(kind, *key)
         except BaseException:
@@ -184,11 +189,13 @@ class Node(MultiService):
             )
 
     def _serve(self, kind: str, listen: Listen) -> None:
-        factory: Any = self.rtmp
         reactor = self.core.reactor
+        factory: Any
         if kind in _HTTP:
             factory = self.fronts[listen.key] = FrontFactory(reactor, self._routes, self._site(listen))
-        if kind == "https":
+        else:
+            factory = self.rtmp if kind in _RTMP else self.rtsp
+        if kind in TLS_LISTENERS:
             factory = self.core.neighbours.certificate.wrap(factory, reactor)
         self._sockets[kind, *listen.key].serve(reactor, factory)
 
@@ -214,7 +221,7 @@ class Node(MultiService):
         self, difference: Difference, fresh: dict[tuple[str, str, int], BoundSocket]
     ) -> None:
         self._sockets.update(fresh)
-        for kind, changes in _changed_listeners(difference):
+        for kind, changes in difference.listeners.items():
             for key in changes.removed:
                 self._sockets.pop((kind, *key)).close()
                 if kind in _HTTP:
@@ -222,7 +229,7 @@ class Node(MultiService):
         for kind, listen in _listeners(self.core.configuration):
             if (kind, *listen.key) in fresh:
                 self._serve(kind, listen)
-            elif kind in _HTTP and listen.key in getattr(difference, kind).changed:
+            elif kind in _HTTP and listen.key in difference.listeners[kind].changed:
                 self.fronts[listen.key].site = self._site(listen)
 
     # Streams.
@@ -373,16 +380,8 @@ class Node(MultiService):
             self._saved.callback(None)
 
 
-def _changed_listeners(difference: Difference) -> list[tuple[str, Changes[tuple[str, int]]]]:
-    return [("http", difference.http), ("https", difference.https), ("rtmp", difference.rtmp)]
-
-
 def _listeners(configuration: Configuration) -> list[tuple[str, Listen]]:
-    return [
-        *(("http", listen) for listen in configuration.http),
-        *(("https", listen) for listen in configuration.https),
-        *(("rtmp", listen) for listen in configuration.rtmp),
-    ]
+    return [(kind, listen) for kind in LISTENERS for listen in getattr(configuration, kind)]
 
 
 def _collect(waits: list[Deferred[Any]], result: object) -> None:

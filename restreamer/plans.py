@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -18,6 +18,7 @@ from restreamer.config.model import (
     SourceConfig,
     StreamConfig,
 )
+from restreamer.config.secrecy import shown_url
 from restreamer.live.registry import StreamRegistry, StreamSettings
 from restreamer.media.frame import Frame
 from restreamer.media.track import Tracks
@@ -25,6 +26,7 @@ from restreamer.seams import FrameSink
 from restreamer.sources.configured_stream import ConfiguredStream, InputStarter, PlannedBackup, PlannedInput
 from restreamer.sources.file_input import FileInput
 from restreamer.sources.input_slot import BackupRule, InputReports, RunningInput
+from restreamer.sources.pull import Pull, Pulling, PullTarget
 from restreamer.sources.vod_path import vod_opener
 from restreamer.viewers.points import IngestMaker
 
@@ -72,11 +74,26 @@ class PlayingFile:
         return self._playing.stop()
 
 
+class PulledInput:
+    """A pull from another server as the switch of inputs keeps it; a L{RunningInput}."""
+
+    def __init__(self, pulling: Pulling) -> None:
+        self._pulling = pulling
+
+    def activate(self) -> None:
+        """It never stands by."""
+
+    def stop(self) -> Any:
+        """End it; gives None or what fires when it is closed."""
+        return self._pulling.stop()
+
+
 class Plans:
     """Makes plans of what the configuration in force says.
 
     @param configuration: gives it. @param link_node: this node, for its own links.
     @param remote: C{remote(host, port, key, tls)}: another node to link to.
+    @param pulls: how streams are pulled from servers of other protocols, by scheme.
     @param clock: the reactor's time. @param in_thread: runs something that blocks.
     """
 
@@ -89,6 +106,7 @@ class Plans:
         in_thread: Callable[..., Deferred[Any]],
         link_node: Callable[[], LinkNode],
         remote: Callable[[str, int, str, bool], Remote],
+        pulls: Mapping[str, Pull],
     ) -> None:
         self._configuration = configuration
         self._registry = registry
@@ -97,6 +115,7 @@ class Plans:
         self._in_thread = in_thread
         self._link_node = link_node
         self._remote = remote
+        self._pulls = pulls
 
     def settings(self, stream: StreamConfig) -> StreamSettings:
         """How a stream of the configuration is kept."""
@@ -104,6 +123,7 @@ class Plans:
             title=stream.title,
             segment_duration=stream.segment_ticks,
             segment_count=stream.segment_count,
+            part_duration=stream.chunk_ticks,
             source_timeout=stream.source_timeout or None,
             protocols=stream.protocols,
             url_prefix=stream.url_prefix,
@@ -194,6 +214,16 @@ class Plans:
 
             return begin_file
 
+        pull = self._pulls.get(source.scheme)
+        if pull is not None:
+            target = pull_target(source)
+
+            def begin_other(settings: StreamSettings, reports: InputReports, standby: bool) -> RunningInput:
+                ingest = self._ingests.ingest(name, settings, lambda reason: None)
+                return PulledInput(pull(target, ReportingSink(ingest, reports.delivered), reports.lost))
+
+            return begin_other
+
         def begin_pull(settings: StreamSettings, reports: InputReports, standby: bool) -> RunningInput:
             key = source.cluster_key or self._configuration().cluster_key
             remote = self._remote(source.host, source.port, key, source.tls)
@@ -219,9 +249,25 @@ def _rule(backup: BackupConfig, source_timeout: float) -> BackupRule:
     return BackupRule(timeout, backup.audio_timeout, backup.video_timeout)
 
 
+def pull_target(source: InputConfig) -> PullTarget:
+    """What a pull of C{source} needs to know."""
+    return PullTarget(
+        shown=_shown(source),
+        scheme=source.scheme,
+        host=source.host,
+        port=source.port,
+        path=source.path,
+        query=source.query,
+        user=source.user,
+        password=source.password,
+        tls=source.tls,
+        options=dict(source.options),
+    )
+
+
 def _shown(source: InputConfig) -> str:
     """The input without its secrets."""
     if source.scheme in ("m4f", "m4fs"):
         host = f"[{source.host}]" if ":" in source.host else source.host
         return f"{source.scheme}://{host}:{source.port}/{source.path}"
-    return source.url.partition("?")[0]
+    return shown_url(source.url)

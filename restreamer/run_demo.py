@@ -43,13 +43,15 @@ class DemoError(RestreamerError):
 class Node:
     """One of the two nodes.
 
-    @ivar role: C{origin} or C{edge}. @ivar http, rtmp: its first ports. @ivar log: where its output goes.
+    @ivar role: C{origin} or C{edge}. @ivar http, rtmp, rtsp: its first ports.
+    @ivar log: where its output goes.
     """
 
     role: str
     config: Path
     http: int
     rtmp: int
+    rtsp: int
     log: Path
     process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
@@ -108,16 +110,19 @@ class Node:
 def read_node(role: str, config: Path, logs: Path) -> Node:
     """A node as its configuration file describes it.
 
-    @raise DemoError: the file cannot be used, or has no http or no rtmp port.
+    @raise DemoError: the file cannot be used, or has no http, rtmp or rtsp port.
     """
     try:
         configuration = load(str(config)).configuration
     except ConfigError as error:
         raise DemoError(str(error)) from error
-    if not configuration.http or not configuration.rtmp:
-        raise DemoError(f"{config} has no http port or no rtmp port")
-    http, rtmp = configuration.http[0].port, configuration.rtmp[0].port
-    return Node(role=role, config=config, http=http, rtmp=rtmp, log=logs / f"demo-{role}.log")
+    ports = {}
+    for word in ("http", "rtmp", "rtsp"):
+        listeners = getattr(configuration, word)
+        if not listeners:
+            raise DemoError(f"{config} has no {word} port")
+        ports[word] = listeners[0].port
+    return Node(role=role, config=config, **ports, log=logs / f"demo-{role}.log")
 
 
 def check_ports(nodes: Sequence[Node]) -> None:
@@ -126,7 +131,7 @@ def check_ports(nodes: Sequence[Node]) -> None:
     @raise DemoError: a port is in use, or may not be used.
     """
     for node in nodes:
-        for word, port in (("http", node.http), ("rtmp", node.rtmp)):
+        for word, port in (("http", node.http), ("rtmp", node.rtmp), ("rtsp", node.rtsp)):
             with socket.socket() as probe:
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 try:
@@ -181,19 +186,24 @@ def wait_until_playing(nodes: Sequence[Node], limit: float = START_LIMIT) -> Non
 
 def describe(origin: Node, edge: Node) -> str:
     """What there is to see."""
-    rows = []
-    for title, name in (("HLS", f"{STREAM}/index.m3u8"), ("MPEG-TS", f"{STREAM}/mpegts")):
-        rows.append(f"  {title:8} origin  {origin.url(name)}\n           edge    {edge.url(name)}")
-    rows.append(
-        f"  RTMP     origin  rtmp://127.0.0.1:{origin.rtmp}/static/{STREAM}\n"
-        f"           edge    rtmp://127.0.0.1:{edge.rtmp}/static/{STREAM}"
+    files = (
+        ("HLS", "index.m3u8"),
+        ("LL-HLS", "index.ll.m3u8"),
+        ("DASH", "index.mpd"),
+        ("MPEG-TS", "mpegts"),
+        ("FLV", "live.flv"),
     )
+    rows = [f"  {title:8} {edge.url(f'{STREAM}/{file}')}" for title, file in files]
+    rows.append(f"  RTMP     rtmp://127.0.0.1:{edge.rtmp}/static/{STREAM}")
+    rows.append(f"  RTSP     rtsp://127.0.0.1:{edge.rtsp}/{STREAM}")
     return f"""
 An origin and an edge are running. The edge takes each stream from the origin once and serves the same bytes.
 
 Open in a browser:  {edge.url(f"{STREAM}/embed.html")}
 Status pages:       {origin.url("")}  and  {edge.url("")}
 
+The demo stream at the edge; the origin has the same with its own ports
+({origin.http}, RTMP {origin.rtmp}, RTSP {origin.rtsp}):
 {chr(10).join(rows)}
 
 Your own stream, from OBS: Settings, Stream, Service "Custom...",

@@ -9,7 +9,7 @@ from restreamer.facts import InputFacts, SourceFacts
 from restreamer.live.feed import Feed, FeedCounters
 from restreamer.live.registry import LiveEntry, StreamRegistry
 from restreamer.live.stream import Stream
-from restreamer.media.codecs import codec_string
+from restreamer.media.codecs import shown_codec
 from restreamer.media.timebase import TICKS_PER_MS, TICKS_PER_SECOND, ticks_to_ms
 from restreamer.media.track import Track, TrackKind
 from restreamer.meter import Meter
@@ -251,7 +251,7 @@ class NodeStats:
             online_clients=entry.playout.viewers,
             segments=stream.traffic.segments,
             backup_running=stream.backup,
-            play={name: _feed(counters, entry.playout.feeds().get(name)) for name, counters in counted},
+            play={name: _feed(counters, entry.playout.feeds_of(name)) for name, counters in counted},
             media_info={"tracks": [_track(track) for track in stream.tracks]},
         )
         if stream.run is not None:
@@ -319,7 +319,7 @@ def _add_inputs(stats: StreamStats, inputs: Sequence[InputFacts]) -> None:
                 stats["lag"] = each.lag // TICKS_PER_MS
 
 
-def _feed(counters: FeedCounters, feed: Feed | None) -> dict[str, Any]:
+def _feed(counters: FeedCounters, feeds: Sequence[Feed]) -> dict[str, Any]:
     """What happened to the viewers of one container; C{flush_interval} is in milliseconds."""
     told: dict[str, Any] = {
         "online_clients": 0,
@@ -328,10 +328,10 @@ def _feed(counters: FeedCounters, feed: Feed | None) -> dict[str, Any]:
         "dropped": counters.dropped,
         "bytes": counters.bytes_out,
     }
-    if feed is not None:
-        told.update(
-            online_clients=len(feed), bytes=feed.bytes_out, flush_interval=round(feed.flush_interval * 1000)
-        )
+    if feeds:
+        told["online_clients"] = sum(len(feed) for feed in feeds)
+        told["bytes"] += sum(feed.bytes_here for feed in feeds)
+        told["flush_interval"] = round(max(feed.flush_interval for feed in feeds) * 1000)
     return told
 
 
@@ -340,7 +340,7 @@ def _track(track: Track) -> dict[str, Any]:
     info: dict[str, Any] = {
         "track_id": f"{letter}{track.track_id}",
         "content": "video" if track.kind is TrackKind.VIDEO else "audio",
-        "codec": codec_string(track),
+        "codec": shown_codec(track),
         "bitrate": track.bandwidth // 1000,
         "language": track.language,
     }

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from restreamer.live.stream import Stream
 from restreamer.logs import Logger
-from restreamer.media.codecs import codec_string
+from restreamer.media.codecs import shown_codec
 from restreamer.seams import Clock, Timer
 
 _log = Logger()
@@ -45,7 +45,7 @@ class StreamLog:
         self._begun.pop(stream.name, None)
         if stream.running:
             source = self._source_of(stream.name)
-            tracks = ", ".join(codec_string(track) for track in stream.tracks)
+            tracks = ", ".join(shown_codec(track) for track in stream.tracks)
             here = source is None or stream.local
             _log.info(
                 "stream {name} runs, {origin}: {tracks}",

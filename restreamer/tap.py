@@ -16,6 +16,7 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.python import usage
 from typing_extensions import override
 
+from restreamer.config.difference import Difference
 from restreamer.config.excerpt import describe
 from restreamer.config.include import MAX_BYTES, decode
 from restreamer.config.load import Loaded, find_config, load
@@ -105,7 +106,7 @@ class RunningNode(Service):
             _log.failure("reload failed")
             return False
         _warn(loaded)
-        _log.info("reloaded {path}: {what}", path=self.path, what=_summary(difference))
+        _log.info("reloaded {path}: {what}", path=self.path, what=summary(difference))
         return True
 
     def _hung_up(self, number: int, frame: object) -> None:
@@ -179,10 +180,14 @@ def _warn(loaded: Loaded) -> None:
         _log.warn("{warning}", warning=warning)
 
 
-def _summary(difference: Any) -> str:
+def summary(difference: Difference) -> str:
+    """What a reload touched, in one line."""
     parts = []
-    for kind in ("streams", "templates", "vods", "sources", "peers", "balancers", "http", "https", "rtmp"):
-        changes = getattr(difference, kind)
+    named = {
+        kind: getattr(difference, kind)
+        for kind in ("streams", "templates", "vods", "sources", "peers", "balancers")
+    }
+    for kind, changes in {**named, **difference.listeners}.items():
         for what in ("added", "removed", "changed"):
             names = getattr(changes, what)
             if names:

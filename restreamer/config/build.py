@@ -21,7 +21,16 @@ from restreamer.config.model import (
     VodConfig,
 )
 from restreamer.config.stream_options import read_stream, read_template
-from restreamer.config.words import CERTIFICATES, FILE, HTTP, LOG_LEVELS, NOT_SERVED, VOD
+from restreamer.config.words import (
+    CERTIFICATES,
+    FILE,
+    HTTP,
+    LISTENERS,
+    LOG_LEVELS,
+    NOT_SERVED,
+    TLS_LISTENERS,
+    VOD,
+)
 
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
 
@@ -42,9 +51,9 @@ def build(statements: Sequence[Statement]) -> tuple[Configuration, tuple[ConfigW
         wanted = frozenset(words)
         return [statement for statement in statements if statement.word in wanted]
 
-    listeners = _listeners(each("http", "https", "rtmp"), warn)
+    listeners = _listeners(each(*LISTENERS), warn)
     certificate, certificate_key, ca = (_first(by_word, word, pem_file) or "" for word in CERTIFICATES)
-    _certified(by_word.get("https", ()), certificate, by_word.get("ssl_certificate_key", ()))
+    _certified(each(*TLS_LISTENERS), certificate, by_word.get("ssl_certificate_key", ()))
     cluster_key = _first(by_word, "cluster_key", lambda found: read_cluster_key(found, warn)) or ""
     vods = _vods(each("vod", "file"), warn)
     around = Surroundings(cluster_key=cluster_key, vods=vods, warn=warn)
@@ -67,9 +76,7 @@ def build(statements: Sequence[Statement]) -> tuple[Configuration, tuple[ConfigW
     prefixed = [template.prefix for template in templates.values() if template.prefix]
     _apart(balancers, [*streams, *vods, *(f"{prefix}/…" for prefix in prefixed)])
     configuration = Configuration(
-        http=listeners["http"],
-        https=listeners["https"],
-        rtmp=listeners["rtmp"],
+        **listeners,
         ssl_certificate=certificate,
         ssl_certificate_key=certificate_key or certificate,
         ssl_ca=ca,
@@ -116,17 +123,18 @@ def pem_file(statement: Statement) -> str:
     return values.path(statement, values.one(statement, f"{statement.word} FILE;"), "file")
 
 
-def _certified(https: Sequence[Statement], certificate: str, keys: Sequence[Statement]) -> None:
+def _certified(secure: Sequence[Statement], certificate: str, keys: Sequence[Statement]) -> None:
     """Check that there is a certificate where one is needed."""
     if not certificate:
-        for statement in https:
-            raise statement.error("ssl_certificate FILE; at the top level: there is no https without it")
+        for statement in secure:
+            usage = f"ssl_certificate FILE; at the top level: there is no {statement.word} without it"
+            raise statement.error(usage)
         for statement in keys:
             raise statement.error("ssl_certificate FILE; beside it")
 
 
 def _listeners(statements: Sequence[Statement], warn: Warn) -> dict[str, tuple[Listen, ...]]:
-    listeners: dict[str, list[Listen]] = {"http": [], "https": [], "rtmp": []}
+    listeners: dict[str, list[Listen]] = {word: [] for word in LISTENERS}
     taken: list[tuple[str, Listen]] = []
     for statement in statements:
         listen = _listen(statement, warn)
@@ -144,7 +152,7 @@ def _listeners(statements: Sequence[Statement], warn: Warn) -> dict[str, tuple[L
 
 
 def _listen(statement: Statement, warn: Warn) -> Listen:
-    if statement.word == "rtmp":
+    if statement.word not in ("http", "https"):
         values.no_block(statement)
     argument = values.arguments(statement, 1, 1, f"{statement.word} PORT; or {statement.word} ADDRESS:PORT;")[
         0

@@ -10,7 +10,7 @@ import attrs
 from attrs import field, frozen
 
 from restreamer.config.model import Configuration, Listen, SourceConfig, StreamConfig
-from restreamer.config.words import HELD_OPTIONS
+from restreamer.config.words import HELD_OPTIONS, LISTENERS
 
 _Key = TypeVar("_Key", bound=Hashable)
 
@@ -71,7 +71,8 @@ class Difference:
     @ivar streams, templates, vods: by name. A stream or template whose file (input or backup) lies in a VOD
         with other storages counts as changed (field C{storages}).
     @ivar sources: by (host, port); C{storages} as with streams, of their C{backup}.
-    @ivar peers: by (host, port). @ivar balancers: by name. @ivar http, https, rtmp: by (address, port).
+    @ivar peers: by (host, port). @ivar balancers: by name.
+    @ivar listeners: by their word, each by (address, port).
     @ivar source_order: whether the sources that stay stand in another order (= other preference).
     @ivar globals: the global values that differ, of L{GLOBALS}.
     """
@@ -80,16 +81,15 @@ class Difference:
     templates: Changes[str]
     vods: Changes[str]
     sources: Changes[tuple[str, int]]
-    http: Changes[tuple[str, int]]
-    https: Changes[tuple[str, int]]
-    rtmp: Changes[tuple[str, int]]
+    listeners: Mapping[str, Changes[tuple[str, int]]]
     peers: Changes[tuple[str, int]]
     balancers: Changes[str]
     source_order: bool = False
     globals: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
-        return any(getattr(self, each.name) for each in attrs.fields(type(self)))
+        rest = (getattr(self, each.name) for each in attrs.fields(type(self)) if each.name != "listeners")
+        return any(rest) or any(self.listeners.values())
 
 
 def compare(old: Configuration, new: Configuration) -> Difference:
@@ -109,9 +109,12 @@ def compare(old: Configuration, new: Configuration) -> Difference:
         ),
         vods=vods,
         sources=_with_storages(_changes(old_sources, new_sources), old_sources, new_sources, moved),
-        http=_changes(_listeners(old.http), _listeners(new.http)),
-        https=_changes(_listeners(old.https), _listeners(new.https)),
-        rtmp=_changes(_listeners(old.rtmp), _listeners(new.rtmp)),
+        listeners=MappingProxyType(
+            {
+                word: _changes(_listeners(getattr(old, word)), _listeners(getattr(new, word)))
+                for word in LISTENERS
+            }
+        ),
         peers=_changes({each.key: each for each in old.peers}, {each.key: each for each in new.peers}),
         balancers=_changes(old.balancers, new.balancers),
         source_order=stayed != [key for key in new_sources if key in old_sources],

@@ -16,7 +16,7 @@ from restreamer.config.build import build, pem_file
 from restreamer.config.grammar import Statement, read_statements
 from restreamer.config.include import MAX_BYTES, ConfigFileError, FileReader, expanded, no_include
 from restreamer.config.model import NAME_PLACEHOLDER, Configuration, ConfigWarning, Place, StreamConfig
-from restreamer.config.words import CERTIFICATES, EXAMPLE_KEYS, SECRET_WORDS
+from restreamer.config.words import CERTIFICATES, EXAMPLE_KEYS, LISTENERS, SECRET_WORDS
 
 NEAR = os.path.join("conf", "restreamer.conf")
 FAR = "/etc/restreamer/restreamer.conf"
@@ -175,9 +175,11 @@ def _certificates(statements: Sequence[Statement]) -> list[ConfigWarning]:
 
 
 def _deaf(configuration: Configuration, path: str) -> list[ConfigWarning]:
-    if configuration.http or configuration.https or configuration.rtmp:
+    if any(getattr(configuration, word) for word in LISTENERS):
         return []
-    return [ConfigWarning(path, 1, 1, "http", "there is no http, https or rtmp port, so nobody can connect")]
+    ports = ", ".join(LISTENERS[:-1])
+    text = f"there is no {ports} or {LISTENERS[-1]} port, so nobody can connect"
+    return [ConfigWarning(path, 1, 1, "http", text)]
 
 
 def _warning(place: Place, word: str, text: str) -> ConfigWarning:

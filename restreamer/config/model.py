@@ -13,7 +13,7 @@ from typing import TypeVar
 from attrs import evolve, field, frozen
 from typing_extensions import override
 
-from restreamer.media.timebase import TICKS_PER_SECOND
+from restreamer.media.timebase import TICKS_PER_MS, TICKS_PER_SECOND
 
 DEFAULT_HTTP_PORT = 80
 DEFAULT_HTTPS_PORT = 443
@@ -21,6 +21,7 @@ DEFAULT_RTMP_PORT = 1935
 DEFAULT_RTMPS_PORT = 443
 DEFAULT_SEGMENT_DURATION = 5
 DEFAULT_SEGMENT_COUNT = 4
+DEFAULT_CHUNK_DURATION = 200
 DEFAULT_SOURCE_TIMEOUT = 60.0
 DEFAULT_CLIENTS_TIMEOUT = 60.0
 NAME_PLACEHOLDER = "%s"
@@ -135,9 +136,11 @@ class PushConfig:
     """Another server that a stream is sent to. The path may hold a secret: it is not in the repr.
 
     @ivar url: as written, with C{%s} still in it when it stands in a template or a source.
-    @ivar scheme: C{m4f}, C{m4fs}, C{rtmp} or C{rtmps}.
-    @ivar host: lower case, IPv6 without brackets. @ivar port: TCP port.
-    @ivar path: remote stream name of C{m4f}; application and key of C{rtmp}.
+    @ivar scheme: C{m4f}, C{m4fs}, C{rtmp} (also over TLS) or C{udp}.
+    @ivar host: lower case, IPv6 without brackets. @ivar port: TCP or UDP port.
+    @ivar path: remote stream name of C{m4f}; application and key of C{rtmp}, with the C{/} before them.
+    @ivar query: of the URL, without C{?}; @ivar user, @ivar password: of the URL.
+    @ivar options: C{key=value} behind the URL, and what its spelling stands for.
     @ivar tls: whether the connection is TLS.
     @ivar cluster_key: shared secret of the link, C{m4f} and C{m4fs} only.
     """
@@ -147,6 +150,10 @@ class PushConfig:
     host: str
     port: int
     path: str = field(repr=False)
+    query: str = field(default="", repr=False)
+    user: str = field(default="", repr=False)
+    password: str = field(default="", repr=False)
+    options: tuple[tuple[str, str], ...] = ()
     tls: bool = False
     cluster_key: str = field(default="", repr=False)
     place: Place = field(default=NOWHERE, eq=False, repr=False)
@@ -165,11 +172,15 @@ class InputConfig:
     """One place a stream can come from.
 
     @ivar url: as written, with C{%s} still in it when it stands in a template.
-    @ivar scheme: C{publish}, C{file}, C{m4f} or C{m4fs}.
-    @ivar host: the node of C{m4f} (lower case, IPv6 without brackets), the VOD name of C{file}, else empty.
-    @ivar port: TCP port of C{m4f}, else 0.
-    @ivar path: remote stream name of C{m4f}, path inside the VOD of C{file} (relative, no C{..}), else empty.
-    @ivar tls: whether the link is TLS (C{m4fs}).
+    @ivar scheme: C{publish}, C{file}, C{m4f}, C{m4fs}, or the kind of server: C{rtmp}, C{rtsp}, C{tshttp},
+        C{hls}, C{udp}.
+    @ivar host: the server (lower case, IPv6 without brackets), the VOD name of C{file}, else empty.
+    @ivar port: its TCP or UDP port, else 0.
+    @ivar path: remote stream name of C{m4f}, path inside the VOD of C{file} (relative, no C{..}), path of
+        another URL with its C{/}, else empty.
+    @ivar query: of the URL, without C{?}; @ivar user, @ivar password: of the URL.
+    @ivar options: C{key=value} behind the URL that the kind knows, and what its spelling stands for.
+    @ivar tls: whether the connection is TLS.
     @ivar source_timeout: seconds without a frame after which this input is lost; 0 = never;
         None = what the stream says.
     @ivar priority: lower is preferred; what was not written is filled in so that (priority, position) is
@@ -177,11 +188,15 @@ class InputConfig:
     @ivar cluster_key: shared secret of the link, C{m4f} and C{m4fs} only.
     """
 
-    url: str
+    url: str = field(repr=False)
     scheme: str
     host: str = ""
     port: int = 0
-    path: str = ""
+    path: str = field(default="", repr=False)
+    query: str = field(default="", repr=False)
+    user: str = field(default="", repr=False)
+    password: str = field(default="", repr=False)
+    options: tuple[tuple[str, str], ...] = ()
     tls: bool = False
     source_timeout: float | None = None
     priority: int = field(default=0, eq=False)
@@ -204,6 +219,7 @@ def _named(place: _Place, name: str) -> _Place:
         place,
         url=place.url.replace(NAME_PLACEHOLDER, name),
         path=place.path.replace(NAME_PLACEHOLDER, name),
+        query=place.query.replace(NAME_PLACEHOLDER, name),
     )
 
 
@@ -214,7 +230,9 @@ class StreamConfig:
     @ivar name: a checked stream name. @ivar title: human name, may be empty. @ivar comment: for operators.
     @ivar inputs: in order of preference; may be empty.
     @ivar static: run for ever; False = start at the first viewer. (Publishing is possible either way.)
-    @ivar segment_duration: whole seconds, 1-30. @ivar segment_count: segments in a live playlist, 3-100.
+    @ivar segment_duration: whole seconds, 1-30.
+    @ivar chunk_duration: milliseconds of a low-latency part, 100-2000; 0 = no parts are cut.
+    @ivar segment_count: segments in a live playlist, 3-100.
     @ivar source_timeout: seconds without a frame after which an input is lost; 0 = never.
     @ivar clients_timeout: on demand only: seconds from the last viewer to the stop; 0 = never stop.
     @ivar password: what a publisher must send; empty = no password.
@@ -236,6 +254,7 @@ class StreamConfig:
     inputs: tuple[InputConfig, ...] = ()
     static: bool = True
     segment_duration: int = DEFAULT_SEGMENT_DURATION
+    chunk_duration: int = DEFAULT_CHUNK_DURATION
     segment_count: int = DEFAULT_SEGMENT_COUNT
     source_timeout: float = DEFAULT_SOURCE_TIMEOUT
     clients_timeout: float = DEFAULT_CLIENTS_TIMEOUT
@@ -257,6 +276,11 @@ class StreamConfig:
     def segment_ticks(self) -> int:
         """C{segment_duration} in ticks of 90 kHz."""
         return self.segment_duration * TICKS_PER_SECOND
+
+    @property
+    def chunk_ticks(self) -> int:
+        """C{chunk_duration} in ticks of 90 kHz."""
+        return self.chunk_duration * TICKS_PER_MS
 
     @property
     def takes_publisher(self) -> bool:
@@ -414,8 +438,9 @@ class BalancerConfig:
 class Configuration:
     """A whole file with everything it includes.
 
-    @ivar http, https, rtmp: listeners in file order.
-    @ivar ssl_certificate, ssl_certificate_key: absolute paths of PEM files; empty when there is no C{https}.
+    @ivar http, https, rtmp, rtmps, rtsp, rtsps: listeners in file order.
+    @ivar ssl_certificate, ssl_certificate_key: absolute paths of PEM files; empty when there is no C{https}
+        and the like.
     @ivar ssl_ca: absolute path of a PEM file: what links over TLS trust; empty = what the system trusts.
     @ivar cluster_key: shared secret of node-to-node links; empty = none are accepted.
     @ivar loglevel: C{none debug info notice warning error alert critical}.
@@ -427,6 +452,9 @@ class Configuration:
     http: tuple[Listen, ...] = ()
     https: tuple[Listen, ...] = ()
     rtmp: tuple[Listen, ...] = ()
+    rtmps: tuple[Listen, ...] = ()
+    rtsp: tuple[Listen, ...] = ()
+    rtsps: tuple[Listen, ...] = ()
     ssl_certificate: str = ""
     ssl_certificate_key: str = ""
     ssl_ca: str = ""

@@ -7,7 +7,8 @@ from typing import Any
 
 from restreamer.config import values
 from restreamer.config.blocks import Once, Surroundings, options
-from restreamer.config.grammar import Argument, Statement
+from restreamer.config.grammar import Statement
+from restreamer.config.kind_options import push_kind, push_option
 from restreamer.config.model import BackupConfig, PushConfig
 from restreamer.config.urls import read_push, read_url_prefix, split_file
 from restreamer.config.words import (
@@ -17,7 +18,6 @@ from restreamer.config.words import (
     PROTOCOL_ALIASES,
     PROTOCOLS,
     PUSH,
-    PUSH_SCHEMES,
 )
 
 MIN_SEGMENT_COUNT, MAX_SEGMENT_COUNT = 3, 100
@@ -146,22 +146,26 @@ class SharedOptions:
         for statement in self._pushes:
             values.no_block(statement)
             url, *rest = values.arguments(statement, 1, 100, "push URL;")
-            made = read_push(statement, url, in_template=self._placeholder, cluster_key=cluster_key)
+            more = {
+                key: push_option(statement, argument, key, value)
+                for argument, key, value in options(statement, rest, PUSH, self._around.warn)
+            }
+            made = read_push(
+                statement, url, in_template=self._placeholder, cluster_key=cluster_key, options=more
+            )
             once.add(url.text, url.place, url.text.partition("://")[0] + "://")
-            if isinstance(made, str) or made.scheme not in PUSH_SCHEMES:
-                scheme = made if isinstance(made, str) else made.scheme
-                self._around.warn(url.place, scheme + "://", f"this kind of push is {NOT_SERVED}")
             if isinstance(made, str):
+                self._around.warn(url.place, made + "://", f"this kind of push is {NOT_SERVED}")
                 continue
-            self._options(statement, rest)
+            for argument in rest:
+                key = argument.text.partition("=")[0]
+                if key in more and made.scheme != push_kind(key):
+                    of = f"{push_kind(key)}://"
+                    raise values.wrong(statement, argument, f"an option of every push (this is one of {of})")
             if len(pushes) >= MAX_PUSHES:
                 raise values.wrong(statement, url, f"at most {MAX_PUSHES} pushes")
             pushes.append(made)
         return pushes
-
-    def _options(self, statement: Statement, rest: list[Argument]) -> None:
-        for _ in options(statement, rest, PUSH, self._around.warn):
-            pass
 
 
 _READERS: Mapping[str, Callable[[Statement], object]] = {

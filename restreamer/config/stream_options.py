@@ -10,6 +10,7 @@ from attrs import evolve, field, frozen
 from restreamer.config import values
 from restreamer.config.blocks import Once, Surroundings, options, served
 from restreamer.config.grammar import Argument, Statement
+from restreamer.config.kind_options import KIND_OPTIONS, kind_option
 from restreamer.config.model import InputConfig, StreamConfig, TemplateConfig
 from restreamer.config.preference import in_preference
 from restreamer.config.shared_options import MAX_PRIORITY, MIN_PRIORITY, SharedOptions, segment_count
@@ -18,6 +19,7 @@ from restreamer.config.words import INPUT, LIVE, NOT_SERVED, SHARED_OPTIONS, STR
 
 MAX_INPUTS = 32
 MIN_SEGMENT_DURATION, MAX_SEGMENT_DURATION = 1, 30
+MIN_CHUNK_DURATION, MAX_CHUNK_DURATION = 100, 2000
 
 
 def segment_duration(statement: Statement) -> int:
@@ -25,7 +27,15 @@ def segment_duration(statement: Statement) -> int:
     return values.whole_seconds(statement, MIN_SEGMENT_DURATION, MAX_SEGMENT_DURATION)
 
 
+def chunk_duration(statement: Statement) -> int:
+    """C{chunk_duration MILLISECONDS;} or C{chunk_duration false;}."""
+    if [each.text for each in statement.arguments] == ["false"]:
+        return 0
+    return values.whole(statement, MIN_CHUNK_DURATION, MAX_CHUNK_DURATION)
+
+
 _READERS: Mapping[str, Callable[[Statement], object]] = {
+    "chunk_duration": chunk_duration,
     "clients_timeout": values.timeout,
     "comment": values.text,
     "disabled": values.flag,
@@ -64,9 +74,13 @@ class _Inputs:
         self.written = True
         source_timeout: float | None = None
         priority = 0
+        more: dict[str, str] = {}
         for argument, key, value in options(statement, rest, INPUT, self._around.warn):
             if key == "priority":
                 priority = values.number(statement, argument, value or "", MIN_PRIORITY, MAX_PRIORITY)
+                continue
+            if key in KIND_OPTIONS:
+                more[key] = kind_option(statement, argument, key, value or "")
                 continue
             source_timeout = values.parse_timeout(value or "")
             if source_timeout is None:
@@ -78,6 +92,7 @@ class _Inputs:
             cluster_key=self._around.cluster_key,
             source_timeout=source_timeout,
             priority=priority,
+            options=more,
         )
         self._once.add(url.text, url.place, scheme_of(statement, url)[0] + "://")
         if made is None:

@@ -1,26 +1,29 @@
-"""URLs: inputs (C{publish://}, C{file://VOD/PATH}, C{m4f://HOST[:PORT]/NAME}), pushes, nodes, prefixes."""
+"""URLs: inputs (C{publish://}, C{file://VOD/PATH}, C{m4f://HOST[:PORT]/NAME} …), pushes, nodes, prefixes."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
 
 from restreamer.config.address import parse_host_port
 from restreamer.config.grammar import Argument, Statement
 from restreamer.config.model import (
     DEFAULT_HTTP_PORT,
     DEFAULT_HTTPS_PORT,
-    DEFAULT_RTMP_PORT,
-    DEFAULT_RTMPS_PORT,
     NAME_PLACEHOLDER,
     InputConfig,
     PushConfig,
 )
+from restreamer.config.network_urls import INPUT_SCHEMES as NETWORK_SCHEMES
+from restreamer.config.network_urls import read_network_url
 from restreamer.config.values import NAME_RULE, wrong
 from restreamer.config.words import (
-    HELD_PUSH_SCHEMES,
     KNOWN_NODE_SCHEMES,
     KNOWN_PUSH_SCHEMES,
     KNOWN_SCHEMES,
+    NODE_PUSH_SCHEMES,
     NODE_SCHEMES,
     PUSH_SCHEMES,
     SERVED_SCHEMES,
@@ -63,16 +66,39 @@ def read_input(
     cluster_key: str,
     source_timeout: float | None,
     priority: int = 0,
+    options: Mapping[str, str] = MappingProxyType({}),
 ) -> InputConfig | None:
     """The input that C{argument} names; None when its scheme is known but not served.
 
-    @param in_template: whether C{%s} may stand for the stream's name.
+    @param in_template: whether C{%s} may stand for the stream's name. @param options: of its kind.
     @param cluster_key: the secret for C{m4f}; empty = there is none.
     @raise ConfigError: the URL is not right for its scheme.
     """
     scheme, rest = scheme_of(statement, argument)
     if scheme not in SERVED_SCHEMES:
         return None
+    common: dict[str, Any] = {
+        "url": argument.text,
+        "source_timeout": source_timeout,
+        "priority": priority,
+        "place": argument.place,
+    }
+    if scheme in NETWORK_SCHEMES:
+        url = read_network_url(statement, argument, scheme, rest)
+        if NAME_PLACEHOLDER in url.path + url.query and not in_template:
+            raise wrong(statement, argument, "a URL without %s, which stands for a name in templates only")
+        return InputConfig(
+            scheme=url.kind,
+            host=url.host,
+            port=url.port,
+            path=url.path,
+            query=url.query,
+            user=url.user,
+            password=url.password,
+            tls=url.tls,
+            options=_options(url.options, options),
+            **common,
+        )
     host, port, path = "", 0, ""
     if scheme == "publish":
         if rest:
@@ -84,17 +110,18 @@ def read_input(
         if not cluster_key:
             raise wrong(statement, argument, NO_KEY)
     return InputConfig(
-        url=argument.text,
         scheme=scheme,
         host=host,
         port=port,
         path=path,
         tls=scheme == "m4fs",
-        source_timeout=source_timeout,
-        priority=priority,
-        cluster_key=cluster_key if scheme in PUSH_SCHEMES else "",
-        place=argument.place,
+        cluster_key=cluster_key if scheme in NODE_PUSH_SCHEMES else "",
+        **common,
     )
+
+
+def _options(first: tuple[tuple[str, str], ...], written: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    return tuple(sorted({**dict(first), **written}.items()))
 
 
 def _fill(value: str, in_template: bool) -> str:
@@ -137,44 +164,52 @@ def _m4f(
 
 
 def read_push(
-    statement: Statement, argument: Argument, *, in_template: bool, cluster_key: str
+    statement: Statement,
+    argument: Argument,
+    *,
+    in_template: bool,
+    cluster_key: str,
+    options: Mapping[str, str] = MappingProxyType({}),
 ) -> PushConfig | str:
     """The push that C{argument} names; its scheme alone when that is known but not served.
 
     @param in_template: whether C{%s} may stand for the stream's name.
-    @param cluster_key: the secret for C{m4f}; empty = there is none.
+    @param cluster_key: the secret for C{m4f}; empty = there is none. @param options: behind the URL.
     @raise ConfigError: the URL is not right for its scheme.
     """
-    scheme, rest = _split(statement, argument, "a push", PUSH_SCHEMES, HELD_PUSH_SCHEMES | KNOWN_PUSH_SCHEMES)
+    scheme, rest = _split(statement, argument, "a push", PUSH_SCHEMES, KNOWN_PUSH_SCHEMES)
     if scheme in KNOWN_PUSH_SCHEMES:
         return scheme
-    key = ""
-    if scheme in PUSH_SCHEMES:
+    if scheme in NODE_PUSH_SCHEMES:
         host, port, path = _m4f(statement, argument, scheme, rest, in_template)
         if not cluster_key:
             raise wrong(statement, argument, NO_KEY)
-        key = cluster_key
-    else:
-        host, port, path = _rtmp(statement, argument, scheme, rest)
+        return PushConfig(
+            url=argument.text,
+            scheme=scheme,
+            host=host,
+            port=port,
+            path=path,
+            tls=scheme == "m4fs",
+            cluster_key=cluster_key,
+            place=argument.place,
+        )
+    url = read_network_url(statement, argument, scheme, rest)
+    if url.kind == "udp" and not url.host:
+        raise wrong(statement, argument, "udp://ADDRESS:PORT: where it is sent to")
     return PushConfig(
         url=argument.text,
-        scheme=scheme,
-        host=host,
-        port=port,
-        path=path,
-        tls=scheme in ("m4fs", "rtmps"),
-        cluster_key=key,
+        scheme=url.kind,
+        host=url.host,
+        port=url.port,
+        path=url.path,
+        query=url.query,
+        user=url.user,
+        password=url.password,
+        tls=url.tls,
+        options=_options(url.options, options),
         place=argument.place,
     )
-
-
-def _rtmp(statement: Statement, argument: Argument, scheme: str, rest: str) -> tuple[str, int, str]:
-    authority, _, path = rest.partition("/")
-    default = DEFAULT_RTMPS_PORT if scheme == "rtmps" else DEFAULT_RTMP_PORT
-    node = parse_host_port(authority.rpartition("@")[2], default)
-    if node is None or not path.partition("/")[2] or _CONTROL.search(path):
-        raise wrong(statement, argument, f"{scheme}://HOST[:PORT]/APPLICATION/KEY")
-    return node[0], node[1], path
 
 
 def read_node(statement: Statement, argument: Argument, usage: str) -> tuple[str, int, bool] | str:

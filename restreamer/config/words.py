@@ -58,6 +58,7 @@ _STREAM_OPTIONS = (
     "password",
     "segment_count",
     "segment_duration",
+    "chunk_duration",
     "source_timeout",
     "static",
     "title",
@@ -66,8 +67,8 @@ _STREAM_OPTIONS = (
 
 SERVED: Mapping[str, frozenset[str]] = {
     FILE: _words("""
-        balancer cluster_key file http https include live loglevel ondemand peer rtmp source ssl_ca
-        ssl_certificate ssl_certificate_key state_dir stream template vod
+        balancer cluster_key file http https include live loglevel ondemand peer rtmp rtmps rtsp rtsps source
+        ssl_ca ssl_certificate ssl_certificate_key state_dir stream template vod
         """),
     HTTP: frozenset(["api", "include"]),
     STREAM: frozenset([*_STREAM_OPTIONS, "include", "template"]),
@@ -80,16 +81,16 @@ SERVED: Mapping[str, frozenset[str]] = {
         """),
     PEER: frozenset(["cluster_key", "include", "public"]),
     BALANCER: frozenset(["include", "mode", "peer"]),
-    INPUT: frozenset(["priority", "source_timeout"]),
+    INPUT: frozenset(["priority", "program", "source_timeout", "transport", "user_agent"]),
     BACKUP: _words("audio_timeout dvr timeout transcode video_timeout"),
-    PUSH: frozenset(),
+    PUSH: _words("bitrate fourcc loop multicast_loop pids pnr provider service ttl"),
     MEMBER: frozenset(["max_bitrate"]),
 }
 """Words that have their effect, by block."""
 
 _KNOWN_STREAM = _words(
     """
-        add_audio_only allowed_countries audio_timeout auth chunk_duration cluster_ingest cmaf
+        add_audio_only allowed_countries audio_timeout auth cluster_ingest cmaf
         disallowed_countries domains drm dvbocr epg_enabled frames_timeout hls_scte35
         jpeg_snapshot_sign_key labels max_retry_timeout max_sessions meta mpegts_ac3 mpegts_pids on_publish
         playback_headers position provider publish_enabled recheck_secondary_inputs_interval
@@ -101,7 +102,7 @@ KNOWN: Mapping[str, frozenset[str]] = {
     FILE: _words(
         """
         auth_backend auth_token cache config_external dvb_card dvr edit_auth event_sink
-        iptv logrequests mysql no_auto_token notify pulsedb rewrite rproxy rtmps rtsp rtsps
+        iptv logrequests mysql no_auto_token notify pulsedb rewrite rproxy
         segment_cache session_log sip snmp srt transcoder transponder turn view_auth vision vsaas
         web_script workers
         """
@@ -133,8 +134,8 @@ KNOWN: Mapping[str, frozenset[str]] = {
     INPUT: _words(
         """
         allow_if audio_timeout bitrate connect_timeout deny_if frames_timeout headers max_retry_timeout
-        no_clients_reconnect_delay pids pnr program programs retry_limit skip_stalled_check
-        timeout tracks user_agent via video_timeout
+        no_clients_reconnect_delay pids pnr programs retry_limit skip_stalled_check
+        timeout tracks via video_timeout
         """
     ),
     BACKUP: frozenset(),
@@ -143,13 +144,16 @@ KNOWN: Mapping[str, frozenset[str]] = {
 }
 """Words that are skipped with a warning, by block."""
 
-SERVED_SCHEMES = frozenset(["file", "m4f", "m4fs", "publish"])
+SERVED_SCHEMES = _words(
+    """
+        file hls hlss http https m4f m4fs publish rtmp rtmps rtsp rtsp-udp rtsp2 rtsps tshttp tshttps udp
+        """
+)
 """URL schemes an input may have."""
 
 KNOWN_SCHEMES = _words(
     """
-        copy fake hls hls2 hlss hlss2 http https m4s m4ss mixer playlist rtmp rtmps rtp rtsp
-        rtsp-udp rtsp2 rtsps shoutcast srt timeshift tshttp tshttps tstcp udp udp1 udp2 udp3
+        copy fake hls2 hlss2 m4s m4ss mixer playlist rtp shoutcast srt timeshift tstcp udp1 udp2 udp3
         """
 )
 """URL schemes whose inputs are skipped with a warning."""
@@ -160,22 +164,22 @@ NODE_SCHEMES: Mapping[str, bool] = {"m4f": False, "http": False, "m4fs": True, "
 KNOWN_NODE_SCHEMES = frozenset(["m4s", "m4ss"])
 """Schemes whose sources and peers are left out with a warning."""
 
-PUSH_SCHEMES = frozenset(["m4f", "m4fs"])
+NODE_PUSH_SCHEMES = frozenset(["m4f", "m4fs"])
+"""URL schemes of a push into another node."""
+
+PUSH_SCHEMES = NODE_PUSH_SCHEMES | {"rtmp", "rtmps", "udp"}
 """URL schemes of a push."""
 
-HELD_PUSH_SCHEMES = frozenset(["rtmp", "rtmps"])
-"""URL schemes of a push that is kept for a version that serves it, with a warning."""
-
-KNOWN_PUSH_SCHEMES = _words("hls hlss m4s m4ss srt tshttp tshttps udp udp1 udp2 udp3")
+KNOWN_PUSH_SCHEMES = _words("hls hlss m4s m4ss srt tshttp tshttps udp1 udp2 udp3")
 """URL schemes whose pushes are skipped with a warning."""
 
-PROTOCOLS = frozenset(["hls", "m4f", "mpegts", "rtmp"])
+PROTOCOLS = frozenset(["dash", "flv", "hls", "m4f", "mpegts", "rtmp", "rtsp"])
 """Protocols that C{protocols} switches."""
 
 PROTOCOL_ALIASES: Mapping[str, str] = {"tshttp": "mpegts"}
 """Other words for some of them."""
 
-KNOWN_PROTOCOLS = _words("api cmaf dash jpeg m4s mp4 mseld mss player rtsp shoutcast srt webrtc")
+KNOWN_PROTOCOLS = _words("api cmaf jpeg m4s mp4 mseld mss player shoutcast srt webrtc")
 """Protocols of others, which nobody can play here whatever is said of them."""
 
 BALANCER_MODES = ("clients", "bitrate", "usage", "streams")
@@ -200,6 +204,12 @@ GUARDS = _words(
 
 CERTIFICATES = ("ssl_certificate", "ssl_certificate_key", "ssl_ca")
 """Words that name a PEM file."""
+
+LISTENERS = ("http", "https", "rtmp", "rtmps", "rtsp", "rtsps")
+"""Words that open a port."""
+
+TLS_LISTENERS = ("https", "rtmps", "rtsps")
+"""Those that need a certificate."""
 
 LOG_LEVELS = ("none", "debug", "info", "notice", "warning", "error", "alert", "critical")
 
