@@ -26,6 +26,8 @@ $(VENV)/.installed: setup.cfg setup.py pyproject.toml .ci/venv
 $(VENV)/.installed-dev: $(VENV)/.installed
 	@echo "installing the development tools into $(VENV)"
 	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --only-binary :all: 'atheris >= 3' \
+	    || echo "no fuzzer for this Python: its tests are left out"
 	@touch $@
 
 clean:

@@ -7,9 +7,11 @@ status is 0 only when everything passed.
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -21,6 +23,15 @@ CHECKS = (
     ("types", [str(TOOLS / "mypy"), "--config-file", "setup.cfg"]),
     ("layers", [str(TOOLS / "lint-imports")]),
 )
+#: Modules of test/e2e that judge how long viewers see nothing, and the like.
+JUDGED = (
+    *("balancer", "black_hole", "catalogue", "cluster", "discovery", "dual_publish", "failover"),
+    *("other_encode", "restart", "slow_reader", "source_faults", "storms", "transport", "viewers"),
+)
+#: Modules of test/e2e that run behind the unit tests, so that both lanes take as long.
+BEHIND_UNITS = ("backup", "media", "ondemand", "options", "player", "vod")
+#: The fuzzer, beside the tests, when it is installed.
+FUZZ = ["nice", "-n", "19", sys.executable, "-m", "test.fuzz", "--seconds", "60", "--jobs", "1"]
 _SUMMARY = re.compile(r"^(?:PASSED|FAILED)(?: \((.*)\))?$")
 
 
@@ -36,25 +47,73 @@ def counts(lines: list[str]) -> tuple[int, int, int] | None:
     return None
 
 
+def stages() -> list[list[list[str]]]:
+    """All tests, in stages; the lists of one stage run at the same time.
+
+    Most tests with whole nodes wait for media, so there is time for the others meanwhile. Those that judge
+    delays come last, by themselves.
+    """
+    whole = sorted(f"test.e2e.{path.stem}" for path in (ROOT / "test" / "e2e").glob("test_*.py"))
+    judged = [name for name in whole if name.rpartition(".test_")[2] in JUDGED]
+    behind = [name for name in whole if name.rpartition(".test_")[2] in BEHIND_UNITS]
+    rest = [name for name in whole if name not in judged + behind]
+    folders = sorted(path.parent.name for path in (ROOT / "test").glob("*/__init__.py"))
+    modules = sorted(path.stem for path in (ROOT / "test").glob("test_*.py"))
+    units = [f"test.{name}" for name in (*folders, *modules) if name != "e2e"]
+    return [[units + behind, rest], [judged]]
+
+
+class Trial:
+    """Trial on some tests; its output is shown when it is over, or as it comes when it runs alone.
+
+    @ivar result: (passed, failed, skipped), once L{wait} came back.
+    """
+
+    def __init__(self, number: int, names: list[str], alone: bool) -> None:
+        folder = ROOT / f"_trial_temp.{number}"
+        command = [sys.executable, "-m", "twisted.trial", f"--temp-directory={folder}", *names]
+        self.result = (0, 1, 0)
+        self._alone = alone
+        self._lines: list[str] = []
+        self._process = subprocess.Popen(
+            command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+        )
+        self._reading = threading.Thread(target=self._read, daemon=True)
+        self._reading.start()
+
+    def wait(self) -> None:
+        """Come back when it is over."""
+        self._reading.join()
+        status = self._process.wait()
+        if not self._alone:
+            print("".join(self._lines), end="", flush=True)
+        found = counts(self._lines)
+        if found is None:
+            print(f"trial ended with status {status} and no summary")
+            return
+        passed, failed, skipped = found
+        if status and not failed:
+            print(f"trial ended with status {status}")
+            failed = 1
+        self.result = passed, failed, skipped
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            self._lines.append(line)
+            if self._alone:
+                print(line, end="", flush=True)
+
+
 def run_tests(names: list[str]) -> tuple[int, int, int]:
-    """Run trial, showing its output as it comes."""
-    command = [sys.executable, "-m", "twisted.trial", *(names or ["test"])]
-    lines: list[str] = []
-    with subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
-    ) as trial:
-        assert trial.stdout is not None
-        for line in trial.stdout:
-            print(line, end="", flush=True)
-            lines.append(line)
-    found = counts(lines)
-    if found is None:
-        print(f"trial ended with status {trial.returncode} and no summary")
-        return 0, 1, 0
-    passed, failed, skipped = found
-    if trial.returncode and not failed:
-        print(f"trial ended with status {trial.returncode}")
-        failed = 1
+    """Run trial on C{names}, or on everything."""
+    results = []
+    for lists in [[names]] if names else stages():
+        trials = [Trial(number, each, alone=len(lists) == 1) for number, each in enumerate(lists)]
+        for trial in trials:
+            trial.wait()
+            results.append(trial.result)
+    passed, failed, skipped = (sum(numbers) for numbers in zip(*results, strict=True))
     return passed, failed, skipped
 
 
@@ -72,7 +131,19 @@ def main() -> int:
         if done.returncode:
             print(done.stdout)
             broken.append(name)
+    fuzzing = None
+    if not sys.argv[1:] and importlib.util.find_spec("atheris") is not None:
+        fuzzing = subprocess.Popen(
+            FUZZ, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
     passed, failed, skipped = run_tests(sys.argv[1:])
+    if fuzzing is None:
+        print("fuzz: not run (atheris is not installed)")
+    else:
+        found, _ = fuzzing.communicate()
+        print(f"fuzz: {'failed' if fuzzing.returncode else 'ok'}\n{found}", flush=True)
+        if fuzzing.returncode:
+            broken.append("fuzz")
     print()
     if skipped:
         print(f"tests skipped: {skipped} (why: above)")

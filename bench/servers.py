@@ -82,8 +82,10 @@ def node(
 
 
 @contextlib.contextmanager
-def publisher(url: str, sample: Sample, cores: Sequence[int] = ()) -> Iterator[subprocess.Popen[bytes]]:
-    """ffmpeg publishes C{sample} to C{url} in real time, for ever."""
+def publisher(
+    url: str, sample: Sample, cores: Sequence[int] = (), wait: float = 3.0
+) -> Iterator[subprocess.Popen[bytes]]:
+    """ffmpeg publishes C{sample} to C{url} in real time, for ever. C{wait}: seconds it gets to begin."""
     path = make(sample)
     where = ["taskset", "-c", ",".join(map(str, cores))] if cores and shutil.which("taskset") else []
     command = [
@@ -92,7 +94,7 @@ def publisher(url: str, sample: Sample, cores: Sequence[int] = ()) -> Iterator[s
     ]
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        time.sleep(3.0)
+        time.sleep(wait)
         if process.poll() is not None:
             raise RuntimeError(f"the publisher ended with {process.returncode}")
         yield process

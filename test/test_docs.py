@@ -22,7 +22,9 @@ from restreamer.cluster.catalogue import MAX_PATH
 from restreamer.cluster.link_route import link_route as link_route_of
 from restreamer.config.load import parse
 from restreamer.config.words import SERVED
+from restreamer.dash.routes import dash_routes
 from restreamer.errors import Reason
+from restreamer.flv.http_play import flv_route
 from restreamer.hls.routes import hls_routes
 from restreamer.http1.parse import MAX_FIELDS, MAX_HEAD
 from restreamer.http1.refusal import STATUS_OF_REASON
@@ -53,8 +55,8 @@ from restreamer.web.api import (
     StreamInfo,
     StreamStats,
 )
+from restreamer.web.limits import FrontLimits
 from restreamer.web.neighbour_info import BalancerInfo, PeerInfo, PeerStats, PushInfo
-from restreamer.web.service import FrontLimits
 from restreamer.web.site import NotFound, make_site
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -156,8 +158,10 @@ class HttpPathTests(SynchronousTestCase):
         point = Everything()
         self.routes: list[Route] = [
             link_route_of(b"n" * 16, lambda: [b"k" * 32], lambda: b"o" * 16, self.no_handler, clock),
-            hls_routes(point, pack),
+            hls_routes(point, pack, clock),
             mpegts_route(point),
+            flv_route(point),
+            dash_routes(point, lambda: 0),
         ]
         facts = ServerFacts(version="0", started_at=0, now=clock.seconds, ready=lambda: True)
         node = NodeApi(OneSource(), clock.seconds)

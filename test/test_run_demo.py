@@ -55,14 +55,14 @@ class DemoTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.base = Path(self.mktemp()).absolute()
         self.base.mkdir(parents=True)
-        ports = free_ports(4)
+        ports = free_ports(6)
         key = "cluster_key 0123456789abcdef0123;"
         (self.base / "origin.conf").write_text(
-            f"http 127.0.0.1:{ports[0]};\nrtmp 127.0.0.1:{ports[1]};\n{key}\n"
+            f"http 127.0.0.1:{ports[0]};\nrtmp 127.0.0.1:{ports[1]};\nrtsp 127.0.0.1:{ports[4]};\n{key}\n"
             f'vod demo {{ storage "{DEMO}"; }}\nstream demo file://demo/demo.mp4;\n'
         )
         (self.base / "edge.conf").write_text(
-            f"http 127.0.0.1:{ports[2]};\nrtmp 127.0.0.1:{ports[3]};\n{key}\n"
+            f"http 127.0.0.1:{ports[2]};\nrtmp 127.0.0.1:{ports[3]};\nrtsp 127.0.0.1:{ports[5]};\n{key}\n"
             f"source 127.0.0.1:{ports[0]} {{ }}\n"
         )
         for name in ("origin.conf", "edge.conf"):

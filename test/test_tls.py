@@ -28,7 +28,8 @@ from restreamer.tls import (
     load_certificate,
     load_trusted,
 )
-from restreamer.web.service import FrontFactory, FrontLimits
+from restreamer.web.limits import FrontLimits
+from restreamer.web.service import FrontFactory
 from test.certificates import Authority, CertificateFiles
 
 reactor: Any = global_reactor

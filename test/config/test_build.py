@@ -319,5 +319,5 @@ class WarningTests(SynchronousTestCase):
         self.assertIn("ingest node", found[0].text)
 
     def test_in_order_of_the_file(self) -> None:
-        text = "stream s {\n dvr /x;\n}\nrtsp 554;\nedit_auth a b;"
+        text = "stream s {\n dvr /x;\n}\nsession_log 554;\nedit_auth a b;"
         self.assertEqual([each[0] for each in self.words(text)], [1, 2, 4, 5])

@@ -51,7 +51,7 @@ SOURCES: list[tuple[str, SourceConfig]] = [
     ("retry_limit 5;", evolve(SOURCE, retry_limit=5)),
     ("retry_limit false;", SOURCE),
     ("protocols hls rtmp;", evolve(SOURCE, protocols=frozenset({"hls", "rtmp"}))),
-    ("protocols -rtmp -tshttp -jpeg;", evolve(SOURCE, protocols=frozenset({"hls", "m4f"}))),
+    ("protocols -rtmp -tshttp -jpeg -rtsp -dash -flv;", evolve(SOURCE, protocols=frozenset({"hls", "m4f"}))),
     ("url_prefix https://cdn.example.net/a/;", evolve(SOURCE, url_prefix="https://cdn.example.net/a")),
     ("url_prefix //cdn.example.net;", evolve(SOURCE, url_prefix="//cdn.example.net")),
     ("url_prefix /cdn;", evolve(SOURCE, url_prefix="/cdn")),
@@ -89,16 +89,16 @@ SOURCES: list[tuple[str, SourceConfig]] = [
 PROTOCOLS: list[tuple[str, set[str]]] = [
     ("hls", {"hls"}),
     ("HLS tshttp", {"hls", "mpegts"}),
-    ("-m4f", {"hls", "mpegts", "rtmp"}),
-    ("-dash -jpeg", {"hls", "mpegts", "rtmp", "m4f"}),
-    ("-hls -rtmp -mpegts -m4f", set()),
-    ("dash hls", {"hls"}),
+    ("-m4f", {"dash", "flv", "hls", "mpegts", "rtmp", "rtsp"}),
+    ("-srt -jpeg", {"dash", "flv", "hls", "mpegts", "rtmp", "rtsp", "m4f"}),
+    ("-hls -rtmp -mpegts -m4f -dash -rtsp -flv", set()),
+    ("srt hls", {"hls"}),
 ]
 
 WRONG: list[tuple[str, int, str, str]] = [
     # text after HEAD, column after it, found, part of expected
     ("source h { protocols hls -rtmp; }", 25, "-rtmp", "all to be left out"),
-    ("source h { protocols hsl; }", 21, "hsl", "a protocol: hls, m4f, mpegts, rtmp"),
+    ("source h { protocols hsl; }", 21, "hsl", "a protocol: dash, flv, hls, m4f, mpegts, rtmp, rtsp"),
     ("source h { protocols; }", 11, "protocols", "protocols WORD"),
     ("source h { prepush 61; }", 19, "61", "at most 60 seconds"),
     ("source h { prepush -1; }", 19, "-1", "seconds from"),
@@ -124,8 +124,8 @@ WRONG: list[tuple[str, int, str, str]] = [
     ("source h { push m4f://o; }", 16, "m4f://o", "m4f://HOST[:PORT]/NAME"),
     ("source h { push m4f://o/a?k=v; }", 16, "m4f://o/a?***", "m4f://HOST[:PORT]/NAME"),
     ("source h { push m4f://o/a; push m4f://o/a; }", 32, "m4f://", "each push of a stream once"),
-    ("source h { push m4f://o/a qqq=1; }", 26, "qqq", "one of the options of a push: comment"),
-    ("source h { push rtmp://o/secret; }", 16, "rtmp://o/***", "rtmp://HOST[:PORT]/APPLICATION/KEY"),
+    ("source h { push m4f://o/a qqq=1; }", 26, "qqq", "a word of the options of a push: bitrate"),
+    ("source h { push rtmp://o/secret; }", 16, "rtmp://o/***", "HOST[:PORT]/APPLICATION/KEY"),
     ("source h { on_play; }", 11, "on_play", "on_play with a value"),
     ("source h; source http://h;", 17, "h:80", "each source once; the first is in line 1"),
     ("stream s { push m4f://o/%s; }", 16, "m4f://o/%s", "m4f://HOST"),
@@ -384,12 +384,12 @@ class HeldTests(SynchronousTestCase):
             " push rtmps://o:444/a/hunter2; push udp://239.0.0.1:1234; }"
         )
         pushes = found.configuration.templates["t"].stream.push
-        self.assertEqual([str(each) for each in pushes], ["rtmp://o:1935", "rtmps://o:444"])
-        self.assertEqual(pushes[0].path, "app/hunter2?x=hunter2")
-        self.assertEqual([each.tls for each in pushes], [False, True])
-        self.assertEqual(
-            [each.word for each in found.warnings], ["rtmp://", "retry_timeout", "rtmps://", "udp://"]
-        )
+        shown = [str(each) for each in pushes]
+        self.assertEqual(shown, ["rtmp://o:1935", "rtmp://o:444", "udp://239.0.0.1:1234"])
+        self.assertEqual((pushes[0].path, pushes[0].query), ("/app/hunter2", "x=hunter2"))
+        self.assertEqual((pushes[0].user, pushes[0].password), ("u", "hunter2"))
+        self.assertEqual([each.tls for each in pushes], [False, True, False])
+        self.assertEqual([each.word for each in found.warnings], ["retry_timeout"])
         self.assertNotIn("hunter2", repr(found))
 
     def test_options_of_a_backup(self) -> None:
@@ -399,8 +399,8 @@ class HeldTests(SynchronousTestCase):
         self.assertEqual(backup, BackupConfig(path="v/x", transcode=True, dvr=True))
 
     def test_protocols_of_others(self) -> None:
-        found = parse("stream s { input publish://; protocols dash hls; }")
-        self.assertEqual([(each.column, each.word) for each in found.warnings], [(40, "dash")])
+        found = parse("stream s { input publish://; protocols srt hls; }")
+        self.assertEqual([(each.column, each.word) for each in found.warnings], [(40, "srt")])
 
 
 class ListWarningTests(SynchronousTestCase):

@@ -13,7 +13,7 @@ from restreamer.cluster.catalogue import MAX_PATH
 from restreamer.config.load import Loaded, load, parse
 from restreamer.config.model import Configuration
 from restreamer.sources import input_slot
-from restreamer.web.service import FrontLimits
+from restreamer.web.limits import FrontLimits
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 FOLDER = os.path.join(ROOT, "conf", "cluster")

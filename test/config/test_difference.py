@@ -17,7 +17,7 @@ from restreamer.config.difference import (
 )
 from restreamer.config.load import parse
 from restreamer.config.model import Configuration, SourceConfig, StreamConfig
-from restreamer.config.words import HELD_OPTIONS
+from restreamer.config.words import HELD_OPTIONS, LISTENERS
 
 BASE = """
 http 80; http [::1]:81; rtmp 1935;
@@ -39,15 +39,18 @@ def read(text: str) -> Configuration:
     return parse(text).configuration
 
 
+def listening(**changes: Changes[tuple[str, int]]) -> dict[str, Changes[tuple[str, int]]]:
+    """Changes of listeners; of the other kinds there are none."""
+    return {word: changes.get(word, Changes()) for word in LISTENERS}
+
+
 def nothing() -> Difference:
     return Difference(
         streams=Changes(),
         templates=Changes(),
         vods=Changes(),
         sources=Changes(),
-        http=Changes(),
-        https=Changes(),
-        rtmp=Changes(),
+        listeners=listening(),
         peers=Changes(),
         balancers=Changes(),
     )
@@ -123,7 +126,7 @@ CASES: list[tuple[str, str, dict[str, object]]] = [
         "http 80;",
         "http 80; https 443; ssl_certificate /c; ssl_ca /a;",
         {
-            "https": Changes(added=(("", 443),)),
+            "listeners": listening(https=Changes(added=(("", 443),))),
             "globals": ("ssl_certificate", "ssl_certificate_key", "ssl_ca"),
         },
     ),
@@ -149,9 +152,13 @@ CASES: list[tuple[str, str, dict[str, object]]] = [
         "source one:81;",
         {"sources": Changes(added=(("one", 81),), removed=(("one", 80),))},
     ),
-    ("http 80;", "http 82;", {"http": Changes(added=(("", 82),), removed=(("", 80),))}),
-    ("http 80;", "http 80 { api false; }", {"http": Changes(changed={("", 80): ("api",)})}),
-    ("rtmp 1935;", "", {"rtmp": Changes(removed=(("", 1935),))}),
+    ("http 80;", "http 82;", {"listeners": listening(http=Changes(added=(("", 82),), removed=(("", 80),)))}),
+    (
+        "http 80;",
+        "http 80 { api false; }",
+        {"listeners": listening(http=Changes(changed={("", 80): ("api",)}))},
+    ),
+    ("rtmp 1935;", "", {"listeners": listening(rtmp=Changes(removed=(("", 1935),)))}),
 ]
 
 

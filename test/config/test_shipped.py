@@ -14,7 +14,6 @@ from restreamer.config.resolve import resolve_stream
 from restreamer.config.words import (
     BALANCER_MODES,
     HELD_OPTIONS,
-    HELD_PUSH_SCHEMES,
     KNOWN,
     KNOWN_NODE_SCHEMES,
     KNOWN_PROTOCOLS,
@@ -114,7 +113,7 @@ class PageTests(SynchronousTestCase):
                     self.assertTrue(re.search(rf"`{word}\b", section), f"{word} in {block}")
         for scheme in SERVED_SCHEMES:
             self.assertIn(f"`{scheme}://", self.section("Inputs"))
-        for scheme in PUSH_SCHEMES | HELD_PUSH_SCHEMES:
+        for scheme in PUSH_SCHEMES:
             self.assertIn(f"`{scheme}://", self.section("Push"))
         for word in (*PROTOCOLS, *PROTOCOL_ALIASES):
             self.assertIn(f"`{word}`", self.section("stream block"))

@@ -192,9 +192,9 @@ def demand(right: object, rule: str, text: str) -> None:
         raise AssertionError(f"rule broken: {rule}\n{text[:3000]}")
 
 
-def fetch(node: Node, stream: str) -> Playlist:
-    """The media playlist of C{stream}: C{index.m3u8}, or the first one that its master playlist names."""
-    path = f"/{stream}/index.m3u8"
+def fetch(node: Node, stream: str, file: str = "index.m3u8") -> Playlist:
+    """The media playlist of C{stream}: C{file}, or the first one that its master playlist names."""
+    path = f"/{stream}/{file}"
     for _ in range(2):
         answer = get(node.http, path)
         if answer.status != 200:

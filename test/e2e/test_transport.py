@@ -164,15 +164,18 @@ class PeersAndPushes(StageCase):
 
     a: ClassVar[Node]
     b: ClassVar[Node]
+    rtsp: ClassVar[list[int]]
 
     @override
     @classmethod
     def build(cls, stage: Stage) -> None:
         cls.a = a = stage.prepare("a")
         cls.b = b = stage.prepare("b")
-        a.write_config(f"{LIVE}\npeer 127.0.0.1:{b.http};")
+        cls.rtsp = free_ports(2)
+        a.write_config(f"{LIVE}\nrtsp 127.0.0.1:{cls.rtsp[0]};\npeer 127.0.0.1:{b.http};")
         b.write_config(
-            f"{LIVE}\npeer 127.0.0.1:{a.http} {{ public localhost:{a.http}; }}\n"
+            f"{LIVE}\nrtsp 127.0.0.1:{cls.rtsp[1]};\n"
+            f"peer 127.0.0.1:{a.http} {{ public localhost:{a.http}; }}\n"
             f"balancer lb {{ mode streams; peer 127.0.0.1:{a.http}; }}\n"
             f"template up {{ prefix up; input publish://; segment_duration 2;\n"
             f"  push m4f://127.0.0.1:{a.http}/live/%s; }}\n"
@@ -191,10 +194,28 @@ class PeersAndPushes(StageCase):
         there = f"http://localhost:{self.a.http}/{STREAM}/index.m3u8?token=t&redirected=1"
         self.assertEqual(answer.headers["location"], there)
         self.assertIn("#EXTINF", curl("--location", self.b.url(STREAM, "hls")))
-        for proto in ("hls", "tshttp"):
-            packets = probe_packets(self.b.url(STREAM, proto), 2.0)
-            self.assertGreater(len(packets), 50, proto)
+        for file in ("index.mpd", "live.flv", "index.ll.m3u8"):
+            answer = self.b.get(f"/{STREAM}/{file}")
+            self.assertEqual(answer.status, 302, file)
+            there = f"http://localhost:{self.a.http}/{STREAM}/{file}?redirected=1"
+            self.assertEqual(answer.headers["location"], there)
+        urls = [self.b.url(STREAM, "hls"), self.b.url(STREAM, "tshttp")]
+        urls.append(f"http://127.0.0.1:{self.b.http}/{STREAM}/live.flv")
+        for url in urls:
+            packets = probe_packets(url, 2.0)
+            self.assertGreater(len(packets), 50, url)
         self.assertEqual(self.b.get("/live/nobody/index.m3u8").status, 404)
+
+    def test_rtsp(self) -> None:
+        """The answer to DESCRIBE is where to go, and ffmpeg goes there."""
+        url = f"rtsp://127.0.0.1:{self.rtsp[1]}/{STREAM}"
+        with socket.create_connection(("127.0.0.1", self.rtsp[1]), 5) as connection:
+            connection.sendall(f"DESCRIBE {url}?token=t RTSP/1.0\r\nCSeq: 1\r\n\r\n".encode())
+            answer = connection.recv(4096).decode()
+        self.assertTrue(answer.startswith("RTSP/1.0 302 "), answer)
+        there = f"rtsp://localhost:{self.rtsp[0]}/{STREAM}?token=t&redirected=1"
+        self.assertIn(f"\r\nLocation: {there}\r\n", answer)
+        self.assertGreater(len(probe_packets(url, 2.0)), 50)
 
     def test_rtmp(self) -> None:
         """There is no standard for it: rtmpdump and ffmpeg say where, and end at once."""

@@ -14,7 +14,7 @@ from attrs import evolve
 from typing_extensions import override
 
 from bench.servers import MODULES, nginx_rtmp, node, publisher
-from bench.viewers import Audience, Target, server_cpu
+from bench.viewers import STALL_SECONDS, Audience, Target, server_cpu
 from test.e2e.canary import Canary
 from test.e2e.machine import Delays
 from test.e2e.nodes import Node, wait_until
@@ -109,12 +109,13 @@ class Viewers(StageCase):
             for crowd in crowds:
                 crowd.mark()
             before = [server_cpu(server.pid) for server in servers]
+            delays = stack.enter_context(Delays())
             # The time that is judged.
             time.sleep(6.0)
             spent = [server_cpu(server.pid) - was for server, was in zip(servers, before, strict=True)]
             window = crowds[0].report()
         self.assertEqual((window.closed, len(window.first)), (0, 1000), window.describe())
-        self.assertEqual(window.stalls, 0, window.describe())
+        self.assertLess(max(window.gaps), STALL_SECONDS + delays.allowance, window.describe())
         self.assertEqual(window.ok(0.9 * byte_rate(sample)), 1000, window.describe())
         if compared:
             self.assertLess(spent[0], spent[1], "seconds of processor time, ours and theirs")

@@ -1,0 +1,1 @@
+"""What the program writes, judged by programs of others."""
