@@ -61,6 +61,7 @@ class RunCutter:
     _part_start: int = field(default=0, init=False)
     _part_first: int = field(default=0, init=False)
     _part_independent: bool = field(default=False, init=False)
+    _lacking: list[Part] = field(factory=list, init=False)
 
     def configure(self, tracks: Tracks) -> None:
         """The tracks of the segments opened from here on."""
@@ -113,12 +114,20 @@ class RunCutter:
         self.cutter.resume(builder.opening.number, builder.opening.start)
         self._sizes.clear()
         self._bytes = self._frames = 0
-        for frame in builder.frames:
-            self._pass(frame.track_id, frame.dts, frame.key, len(frame.data), video)
         self._part_start = builder.opening.start + sum(part.duration for part in builder.parts)
         self._part_first = sum(part.frame_count for part in builder.parts)
-        opens = builder.frames[self._part_first] if self._part_first < len(builder.frames) else None
-        self._part_independent = opens is not None and self._is_access(opens)
+        self._lacking.clear()
+        for frame in builder.frames:
+            if self.part_duration and self._frames >= self._part_first:
+                self._find_part(frame)
+            self._pass(frame.track_id, frame.dts, frame.key, len(frame.data), video)
+
+    def end_lacking_parts(self) -> None:
+        """End the parts of the open segment whose frames came and whose end did not; there is a writer."""
+        assert self.writer is not None
+        for part in self._lacking:
+            self.writer.close_part(part)
+        self._lacking.clear()
 
     def ends_before(self, frame: Frame) -> bool:
         """Whether the open segment ends before C{frame}: by its time, or because it is full."""
@@ -144,6 +153,7 @@ class RunCutter:
         if self.part_duration and self._part_ends_before(track_id, frame.dts):
             self.flush(batch)
             self._close_part(frame.dts)
+        if self._frames == self._part_first:
             self._part_independent = self._is_access(frame)
         batch.append(frame)
         size = len(frame.data)
@@ -233,6 +243,17 @@ class RunCutter:
         if track_id != self._lead:
             return lasted >= self.part_duration + PART_PATIENCE
         return lasted > 0 and 2 * lasted + self._steps.get(track_id, 0) > 2 * self.part_duration
+
+    def _find_part(self, frame: Frame) -> None:
+        """Note the part that ends before C{frame}, which is in the open segment already."""
+        count = self._frames - self._part_first
+        if count and self._part_ends_before(frame.track_id, frame.dts):
+            lasted = max(1, frame.dts - self._part_start)
+            self._lacking.append(Part(self._part_first, count, lasted, self._part_independent))
+            self._part_first = self._frames
+            self._part_start = frame.dts
+        if self._frames == self._part_first:
+            self._part_independent = self._is_access(frame)
 
     def _close_part(self, end: int) -> None:
         """End the open part at C{end}; the frames of it have been written."""

@@ -135,6 +135,7 @@ class Splice:
         )
         run = evolve(run, path=path, continuation=continuation)
         cutter.writer = writer = stream.begin_run(run, grid, local=False)
+        cutter.end_lacking_parts()
         stream.cut_here(cutter.lasting)
         self._cutter = cutter
         return writer

@@ -125,6 +125,8 @@ class StageCase(SynchronousTestCase):
             except BaseException as trouble:
                 _Current.trouble = trouble
                 raise
+        elif isinstance(_Current.trouble, SkipTest):
+            raise SkipTest(str(_Current.trouble))
         elif _Current.trouble is not None:
             raise AssertionError(f"what this case needs could not be started: {_Current.trouble}")
         assert _Current.stage is not None

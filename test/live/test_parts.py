@@ -7,13 +7,14 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from restreamer.live.cmaf import CmafStream, cut_segment, mux_segment
-from restreamer.live.run_cutter import PART_PATIENCE
+from restreamer.live.grid import SegmentCutter
+from restreamer.live.run_cutter import PART_PATIENCE, RunCutter
 from restreamer.m4f.segment import Segment
 from restreamer.media.frame import Frame
 from restreamer.media.track import TrackKind
 from restreamer.mp4.fragment import split_fragments
 from restreamer.testing.media import START, aac_track, audio_frames, h264_track, make_frames
-from test.live.rig import SECOND, Origin
+from test.live.rig import SECOND, D, Origin
 
 _PART = SECOND // 5
 
@@ -113,6 +114,55 @@ class CutTests(SynchronousTestCase):
         self.assertEqual([index for part in parts for index in part.frames], wanted)
         self.assertTrue(all(part.duration > 0 and part.end > part.start for part in parts))
         self.assertEqual(len(split_fragments(mux_segment(segment, track))), len(parts))
+
+
+class ResumeTests(SynchronousTestCase):
+    """A node that goes on with a segment in its middle ends the same parts as the ingest does."""
+
+    def resumed(self, frames: list[Frame], count: int, told: bool) -> list[Segment]:
+        """What is closed when another node takes over after C{count} frames of the open segment.
+
+        @param told: it was told of the parts that ended in it.
+        """
+        origin = Origin(part_duration=_PART)
+        ingest = origin.publish()
+        left = list(frames)
+        builder = None
+        while builder is None or len(origin.closed) != 1 or len(builder.frames) < max(count, 1):
+            frame = left.pop(0)
+            origin.play(ingest, [frame])
+            builder = origin.stream.open
+        stream, run = origin.stream, origin.stream.run
+        assert run is not None
+        shift = builder.frames[-1].dts - frame.dts
+        if not told:
+            builder.parts.clear()
+        if not count:
+            builder.frames.clear()
+            builder.size = 0
+            left.insert(0, frame)
+        cutter = RunCutter(stream, SegmentCutter(D, stream.window.last_number), _PART)
+        cutter.resume()
+        cutter.writer = stream.begin_run(run, D, local=False)
+        cutter.end_lacking_parts()
+        batch: list[Frame] = []
+        for frame in left:
+            mapped = Frame(frame.track_id, frame.dts + shift, frame.cts, frame.key, frame.data)
+            if cutter.ends_before(mapped):
+                cutter.cut(mapped, batch)
+            cutter.take(mapped, batch)
+        cutter.flush(batch)
+        return [entry.segment for entry in origin.closed]
+
+    def test_wherever_it_goes_on(self) -> None:
+        frames = make_frames(16, gop=25, video_bitrate=20_000)
+        whole = [entry.segment for entry in played(frames).closed][1:3]
+        for count in (0, 1, 2, 14, 15, 16, 17, 40, 60, 61, 62, 63, 64, 150):
+            for told in (True, False):
+                again = self.resumed(frames, count, told)[1:3]
+                with self.subTest(count=count, told=told):
+                    self.assertEqual([each.parts for each in again], [each.parts for each in whole])
+                    self.assertEqual(again, whole)
 
 
 class OpenTests(SynchronousTestCase):
