@@ -83,7 +83,7 @@ class RtmpsTests(StageCase):
 
     def test_pull(self) -> None:
         """So has the third."""
-        self.third.wait_alive("pulled", 15.0)
+        self.third.wait_alive("pulled", 40.0)
         self.check(f"http://127.0.0.1:{self.third.http}/pulled/live.flv")
 
     def test_publish_and_play(self) -> None:

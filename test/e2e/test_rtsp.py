@@ -11,7 +11,7 @@ from unittest import SkipTest
 from typing_extensions import override
 
 from test.e2e.codec_samples import CodecSample, make
-from test.e2e.nodes import Node, free_ports, wait_for_port
+from test.e2e.nodes import Node, free_ports, get, wait_for_port
 from test.e2e.samples import FFMPEG
 from test.e2e.shared import Stage, StageCase
 
@@ -82,7 +82,7 @@ class Rtsp(StageCase):
         cls.ports = ports = free_ports(3)
         cls.origin = stage.node("origin", f"rtsp 127.0.0.1:{ports[0]};\n{GRANT}")
         pulled = "\n".join(
-            f"stream {name} {{ input {scheme}://127.0.0.1:{ports[1]}/live/pulled; segment_duration 2; }}"
+            f"ondemand {name} {{ input {scheme}://127.0.0.1:{ports[1]}/live/pulled; segment_duration 2; }}"
             for name, scheme in (("bytcp", "rtsp"), ("byudp", "rtsp-udp"))
         )
         cls.edge = stage.edge("edge", cls.origin, body=f"rtsp 127.0.0.1:{ports[1]};")
@@ -151,8 +151,10 @@ class Rtsp(StageCase):
         """Origin, edge by M4F, and a third node that pulls from the edge by RTSP."""
         path = make(SAMPLE)
         self.publish(path, "live/pulled", "tcp")
+        self.edge.wait_alive("live/pulled")
         for name in ("bytcp", "byudp"):
-            self.puller.wait_alive(name, 15.0)
+            answer = get(self.puller.http, f"/{name}/index.m3u8")
+            self.assertEqual(answer.status, 200, f"{name}: {answer.body[:200]!r}")
         self.assert_same(
             path,
             {

@@ -80,9 +80,9 @@ class RtspsTests(StageCase):
 
     def test_pull(self) -> None:
         """The second node has the packets, and so has its edge."""
-        self.puller.wait_alive("pulled", 15.0)
+        self.puller.wait_alive("pulled", 40.0)
         self.check(f"rtsp://127.0.0.1:{self.ports[1]}/pulled", TCP)
-        self.edge.wait_alive("pulled", 15.0)
+        self.edge.wait_alive("pulled", 40.0)
         self.check(f"http://127.0.0.1:{self.edge.http}/pulled/live.flv")
 
     def test_no_datagrams(self) -> None:

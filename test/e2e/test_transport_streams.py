@@ -206,11 +206,16 @@ class TransportStreams(StageCase):
 
 
 def _from_table(data: bytes) -> bytes:
-    """From the first PAT on."""
+    """From the first PAT on, without what belongs to PES packets that began before it."""
+    kept = bytearray()
+    begun: set[int] = set()
     for at in range(0, len(data), 188):
-        if data[at + 1] & 0x5F == 0x40 and data[at + 2] == 0:
-            return data[at:]
-    return b""
+        pid = (data[at + 1] & 0x1F) << 8 | data[at + 2]
+        if data[at + 1] & 0x40 and (begun or not pid):
+            begun.add(pid)
+        if pid in begun:
+            kept += data[at : at + 188]
+    return bytes(kept)
 
 
 def _clocks(got: list[tuple[float, bytes]]) -> list[tuple[float, float]]:
