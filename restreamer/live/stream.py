@@ -411,8 +411,8 @@ class StreamWriter:
         stream = self.stream
         if not self.in_power or stream.open is None or stream.run is None:
             return None
-        if checksum is None:
-            stream.open.finish_parts(duration)
+        # Whose end of the last part did not come: the checksum says whether this is it.
+        stream.open.finish_parts(duration)
         try:
             segment = stream.open.close(duration)
         except LocalProtocolError as error:
