@@ -2,34 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable
 from typing import Any, Protocol
 
-from attrs import field, frozen
+from attrs import frozen
 
+from restreamer.live.network_target import NetworkTarget
 from restreamer.live.stream import Stream
 
 
 @frozen(kw_only=True)
-class PushTarget:
-    """Where a stream is pushed to. What may hold secrets is not in the repr.
-
-    @ivar shown: the URL without secrets, for logs and the API. @ivar scheme: in lower case.
-    @ivar host: lower case, IPv6 without brackets; @ivar port: of TCP or UDP; @ivar tls: over TLS.
-    @ivar path: with its leading C{/}, as written; @ivar query: without C{?}.
-    @ivar user, password: of the URL, percent-decoded. @ivar options: C{key=value} behind the URL.
-    """
-
-    shown: str
-    scheme: str
-    host: str
-    port: int
-    path: str = field(default="", repr=False)
-    query: str = field(default="", repr=False)
-    user: str = field(default="", repr=False)
-    password: str = field(default="", repr=False)
-    tls: bool = False
-    options: Mapping[str, str] = field(factory=dict, repr=False)
+class PushTarget(NetworkTarget):
+    """Where a stream is pushed to."""
 
 
 @frozen(kw_only=True)
@@ -40,6 +24,7 @@ class PushFacts:
         C{pushing} or C{waiting} (for the next attempt).
     @ivar since: monotonic seconds of the last change of C{state}; @ivar bytes: sent so far, all attempts.
     @ivar last_error: why the newest attempt failed or ended, or empty; @ivar retries: attempts after it.
+    @ivar lost: datagrams that were not sent, or that nobody took; None: it sends none.
     """
 
     url: str
@@ -48,6 +33,7 @@ class PushFacts:
     bytes: int = 0
     last_error: str = ""
     retries: int = 0
+    lost: int | None = None
 
 
 class Pushing(Protocol):

@@ -32,7 +32,7 @@ AHEAD_JUMP = 5 * TICKS_PER_SECOND
 TOGETHER = 5 * TICKS_PER_SECOND
 DRIFT_LIMIT = 5 * TICKS_PER_SECOND
 #: How far behind and ahead of its arrival a frame may be anchored because the publisher says so.
-DATED_BEHIND = 10 * TICKS_PER_SECOND
+DATED_BEHIND = 2 * TICKS_PER_SECOND
 DATED_AHEAD = TICKS_PER_SECOND // 2
 DRIFT_WINDOW = 30 * TICKS_PER_SECOND
 #: How far a track may fall behind the newest frame of the run.
@@ -75,12 +75,14 @@ class Timeline:
     @ivar lifted: frames whose time was lifted to keep DTS rising.
     @ivar told: ticks from the publisher's clock to UTC, as the publisher says; None: it says nothing. New
         anchors heed it, no other frame does.
+    @ivar earliest: UTC ticks before which nothing is anchored.
     """
 
     lead: int = field(default=0, init=False)
     anchors: int = field(default=0, init=False)
     lifted: int = field(default=0, init=False)
     told: int | None = field(default=None, init=False)
+    earliest: int = field(default=0, init=False)
     _anchor: _Anchor | None = field(default=None, init=False)
     _tracks: dict[int, _TrackClock] = field(factory=dict, init=False)
     _newest: int = field(default=0, init=False)
@@ -199,13 +201,14 @@ class Timeline:
 
     def _begin(self, source: int, now: int) -> int:
         """Where a new anchor puts its frame (on L{ANCHOR_GRID}); begins the measuring of drift anew."""
-        begin = self._dated(source, now)
+        begin = max(self._dated(source, now), self.earliest)
         if self.anchors:
             begin = max(begin, self._newest + 1)
         begin += -begin % ANCHOR_GRID
         self._newest = begin
         self._drift_since = now
+        self._least_lag = now - begin
         # What the publisher dates back is no drift.
-        self._least_lag = self._usual_lag = now - begin
+        self._usual_lag = max(0, now - begin)
         self.anchors += 1
         return begin

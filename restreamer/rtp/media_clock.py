@@ -15,6 +15,8 @@ from restreamer.rtp.rtcp import ticks_of_ntp
 
 #: Seconds that frames are held for the sender reports of all tracks.
 WAIT: Final = 1.0
+#: Seconds that frames are held for a report where nothing else is needed: it dates them.
+DATE_WAIT: Final = 0.3
 #: Tracks that are so far apart by their reports, and not by their arrival, have clocks that are wrong: ticks.
 MAX_APART: Final = 10 * TICKS_PER_SECOND
 #: A correction below this is not worth a step in the times, ticks.
@@ -70,10 +72,12 @@ class Synchroniser:
     """Puts tracks together.
 
     @ivar count: tracks that are expected. @ivar locked: the offsets hold.
+    @ivar utc: ticks from the common clock to UTC by the newest report; None: not known.
     """
 
     count: int
     locked: bool = field(default=False, init=False)
+    utc: int | None = field(default=None, init=False)
     _places: list[_Place] = field(init=False)
     _began: float | None = field(default=None, init=False)
     _by_report: bool = field(default=False, init=False)
@@ -85,7 +89,7 @@ class Synchroniser:
         """The sources changed: everything is found anew."""
         self._places = [_Place() for _ in range(self.count)]
         self.locked = self._by_report = False
-        self._began = None
+        self._began = self.utc = None
 
     def begins(self, index: int, ticks: int) -> None:
         """RTP-Info: C{ticks} of the track is the beginning of all of them."""
@@ -93,17 +97,20 @@ class Synchroniser:
 
     def reported(self, index: int, ntp: int, ticks: int) -> None:
         """A sender report: C{ticks} of the track were at C{ntp}; 0 says nothing."""
+        if not ntp:
+            return
         place = self._places[index]
-        if not ntp or (place.reported is not None and self._by_report):
-            return
-        place.reported = ticks_of_ntp(ntp) - ticks
-        if not self._sane([each.reported for each in self._places]):
-            return
-        if not self.locked:
-            self._lock([each.reported for each in self._places])
-            self._by_report = True
-        elif not self._by_report:
-            self._correct()
+        found = ticks_of_ntp(ntp) - ticks
+        if place.reported is None or not self._by_report:
+            place.reported = found
+            if self._sane([each.reported for each in self._places]):
+                if not self.locked:
+                    self._lock([each.reported for each in self._places])
+                    self._by_report = True
+                elif not self._by_report:
+                    self._correct()
+        if self.locked and place.offset is not None:
+            self.utc = found - place.offset
 
     def offset(self, index: int, ticks: int, now: float) -> int | None:
         """What leads from the track's ticks to the common clock; None while that is not known.
@@ -116,22 +123,27 @@ class Synchroniser:
                 self._began = now
             place.arrived = round((now - self._began) * TICKS_PER_SECOND) - ticks
         if not self.locked:
-            told = [each.told for each in self._places]
-            if self.count == 1:
-                self._lock([place.reported if place.reported is not None else place.arrived])
-            elif self._sane(told):
-                self._lock(told)
-            elif self._began is not None and now - self._began >= WAIT:
-                self._lock([each.arrived for each in self._places])
-            else:
+            if not self.overdue(now):
                 return None
+            told = [each.told for each in self._places]
+            self._lock(told if self._sane(told) else [each.arrived for each in self._places])
+            self._date()
         if place.offset is None:
             place.offset = place.arrived
         return place.offset
 
     def overdue(self, now: float) -> bool:
         """Whether what is held has waited long enough."""
-        return not self.locked and self._began is not None and now - self._began >= WAIT
+        if self.locked or self._began is None:
+            return False
+        enough = self.count == 1 or self._sane([each.told for each in self._places])
+        return now - self._began >= (DATE_WAIT if enough else WAIT)
+
+    def _date(self) -> None:
+        """A report of some tracks alone dates all of them."""
+        for place in self._places:
+            if place.reported is not None and place.offset is not None:
+                self.utc = place.reported - place.offset
 
     def _lock(self, offsets: list[int | None]) -> None:
         for place, offset in zip(self._places, offsets, strict=True):

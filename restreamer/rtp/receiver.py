@@ -6,6 +6,7 @@ nothing that comes by the wire ends a reception.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Final
 
@@ -57,6 +58,8 @@ class _Track:
     other: int | None = None
     other_row: int = 0
     report: tuple[int, float] = (0, 0.0)
+    said: SenderReport | None = None
+    other_said: SenderReport | None = None
     reports: tuple[int, int] = (0, 0)
     jitter: float = 0.0
     transit: float | None = None
@@ -97,6 +100,24 @@ class RtpReceiver:
     def lost(self) -> int:
         """Packets that never came, of all tracks."""
         return sum(track.order.lost for track in self._tracks)
+
+    def counted(self) -> dict[str, int]:
+        """What went wrong so far, of all tracks, as the API calls it."""
+        tracks = self._tracks
+        return {
+            "errors_lost_packets": self.lost,
+            "errors_broken_payload": sum(track.unpacker.dropped for track in tracks),
+            "errors_bad_packets": self.counters.bad,
+            "errors_foreign_packets": self.counters.foreign,
+            "late_packets": sum(track.order.late for track in tracks),
+            "sequence_restarts": sum(track.order.restarts for track in tracks),
+            "bad_reports": self.counters.bad_reports,
+        }
+
+    @property
+    def utc(self) -> int | None:
+        """Ticks from the times of the frames to UTC, by the sender's reports; None: not known."""
+        return self._sync.utc
 
     @property
     def ended(self) -> bool:
@@ -139,6 +160,8 @@ class RtpReceiver:
     def flush(self) -> list[Event]:
         """Nothing more comes: what is held goes out as far as it can."""
         found: list[Event] = []
+        if self._held:
+            self._release(math.inf, found)
         for track in self._tracks:
             if track.times is not None:
                 for dts, cts, unit in track.times.flush():
@@ -217,6 +240,13 @@ class RtpReceiver:
         self._held.clear()
         self._held_bytes = 0
         self._sync.reset()
+        # Its report comes before its first packet, as a rule; those of the other tracks hold as before.
+        before, track.other_said = track.other_said, None
+        track.said = before if before is not None and before.ssrc == ssrc else None
+        track.report = (0, 0.0)
+        for index, each in enumerate(self._tracks):
+            if each.said is not None:
+                self._sync.reported(index, each.said.ntp, each.clock.peek(each.said.timestamp))
         return True
 
     def _report(self, track: _Track, index: int, report: SenderReport, now: float) -> None:
@@ -225,7 +255,9 @@ class RtpReceiver:
             track.ssrc = report.ssrc
         elif report.ssrc != track.ssrc:
             self.counters.bad_reports += 1
+            track.other_said = report
             return
+        track.said = report
         track.report = report.ntp >> 16 & 0xFFFFFFFF, now
         self._sync.reported(index, report.ntp, track.clock.peek(report.timestamp))
 
@@ -253,7 +285,7 @@ class RtpReceiver:
             self._held.append((track, ticks, unit))
             self._held_bytes += len(unit.data)
             if offset is not None or len(self._held) > MAX_HELD or self._held_bytes > MAX_HELD_BYTES:
-                self._release(now + (0 if offset is not None else 3600), found)
+                self._release(now if offset is not None else math.inf, found)
 
     def _release(self, now: float, found: list[Event]) -> None:
         """The tracks are put together, or have to be."""

@@ -2,7 +2,8 @@
 interleaving.
 
 An access unit ends with the marked packet, or where the time changes. One that lacks a part is left out
-whole: what a decoder makes of half a picture is worse than the picture before.
+whole: what a decoder makes of half a picture is worse than the picture before. Two fields of one
+frame of H.264 are given as one, with the time of the first.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Final
 from typing_extensions import override
 
 from restreamer.media.h264 import MAX_NALS, split_annexb
+from restreamer.media.paired_units import PairedUnits
 from restreamer.media.video_units import H264Units, HevcUnits, Unit
 
 #: Bytes of one access unit: as much as an ingest takes of one frame.
@@ -35,6 +37,7 @@ class _NalUnpacker:
 
     def __init__(self, units: H264Units | HevcUnits) -> None:
         self._units = units
+        self._fields: PairedUnits[int] = PairedUnits()
         self._nals: list[bytes] = []
         self._size = 0
         self._timestamp = 0
@@ -112,10 +115,16 @@ class _NalUnpacker:
             return
         if damaged:
             self.dropped += 1
+            found += [(timestamp, 0, unit) for timestamp, unit in self._fields.flush()]
             return
         unit = self._units.unit(nals)
-        if unit is not None:
+        if unit is None:
+            return
+        if unit.field is None and not self._fields.holds:
             found.append((self._timestamp, 0, unit))
+            return
+        for timestamp, each in self._fields.take(self._timestamp, unit):
+            found.append((timestamp, 0, each))
 
 
 class H264Unpacker(_NalUnpacker):

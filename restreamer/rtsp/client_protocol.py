@@ -26,11 +26,16 @@ _AGENT: Final = "Restreamer"
 
 
 class RtspClientError(RemoteProtocolError):
-    """A server that does not do what was asked. @ivar status: of its answer; 0: there was none."""
+    """A server that does not do what was asked.
 
-    def __init__(self, what: str, status: int = 0) -> None:
+    @ivar status: of its answer; 0: there was none. @ivar location: where it says that the stream is, or
+        empty (may hold secrets).
+    """
+
+    def __init__(self, what: str, status: int = 0, location: str = "") -> None:
         super().__init__("RTSP server", what)
         self.status = status
+        self.location = location
 
 
 class RtspClientProtocol(Protocol):
@@ -118,7 +123,9 @@ class RtspClientProtocol(Protocol):
             reply = await self._once(method, url, headers)
         if reply.status != 200:
             raise RtspClientError(
-                f"{method} was answered with {reply.status} {reply.reason[:64]}", reply.status
+                f"{method} was answered with {reply.status} {reply.reason[:64]}",
+                reply.status,
+                reply.header("location"),
             )
         session, timeout = parse_session(reply.header("session"))
         if session:

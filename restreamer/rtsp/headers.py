@@ -15,7 +15,10 @@ MAX_CHOICES: Final = 16
 
 _PAIR: Final = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?")
 _SESSION: Final = re.compile(r"([\x21-\x3a\x3c-\x7e]{1,128})(?:\s*;\s*timeout\s*=\s*([0-9]{1,6}))?.*")
-_PARAMETER: Final = re.compile(r'\s*([A-Za-z0-9_-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]*))\s*(?:,|$)')
+# What is matched once is not given back (C{*+}): a list costs what its length does.
+_PARAMETER: Final = re.compile(
+    r'\s*+([A-Za-z0-9_-]++)\s*+=\s*+(?:"((?:[^"\\]|\\.)*+)"|([^\s,"]*+))\s*+(?:,|$)'
+)
 
 
 @frozen(kw_only=True)

@@ -10,13 +10,15 @@ class ServiceLimits:
     """What the listening side grants, in connections and seconds.
 
     @ivar connections: connections in all; @ivar per_address: from one peer address.
-    @ivar udp_tracks: tracks sent or received over UDP: each has two sockets.
+    @ivar udp_tracks: tracks sent or received over UDP, each has two sockets; @ivar udp_tracks_per_address:
+        those of one peer address.
     @ivar request_seconds: from accept to the first whole request, and from the first byte of a request to
         its last.
     @ivar idle_seconds: a connection without a running session that asks nothing for so long is closed; a
         player over UDP that sends neither requests nor reports, too.
     @ivar record_seconds: from ANNOUNCE to RECORD.
     @ivar publisher_seconds: a publisher that sends nothing for so long is lost.
+    @ivar tunnel_seconds: what is left of a tunnel ends so long after the half that brings requests.
     @ivar stall_seconds: answers that are not taken for so long end the connection.
     @ivar close_seconds: time a closing connection gets to drain before it is aborted.
     @ivar requests: requests of one connection in L{tick_seconds}.
@@ -28,10 +30,12 @@ class ServiceLimits:
     connections: int = 20_000
     per_address: int = 200
     udp_tracks: int = 2_000
+    udp_tracks_per_address: int = 200
     request_seconds: float = 10.0
     idle_seconds: float = 60.0
     record_seconds: float = 10.0
     publisher_seconds: float = 30.0
+    tunnel_seconds: float = 8.0
     stall_seconds: float = 10.0
     close_seconds: float = 5.0
     tick_seconds: float = 2.0

@@ -23,7 +23,9 @@ VERSION: Final = "RTSP/1.0"
 
 _REQUEST: Final = re.compile(rb"([A-Z_]{1,20}) ([\x21-\x7e]{1,2048}) (RTSP/[0-9]\.[0-9])")
 _REPLY: Final = re.compile(rb"RTSP/[0-9]\.[0-9] ([1-5][0-9]{2})(?: ([^\x00-\x1f\x7f]*))?")
-_FIELD: Final = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+)[ \t]*:[ \t]*([^\x00-\x08\x0a-\x1f\x7f]*)")
+# What is matched once is not given back (C{*+}): a field costs what its length does.
+_FIELD: Final = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]++)[ \t]*+:[ \t]*+([^\x00-\x08\x0a-\x1f\x7f]*+)")
+_BLANK: Final = re.compile(rb"[\r\n]*+")
 _HTTP: Final = re.compile(rb"[A-Z]{3,10} [\x21-\x7e]+ HTTP/1\.[01]")
 _DOLLAR: Final = 0x24
 _CHALLENGE: Final = "www-authenticate"
@@ -38,6 +40,13 @@ class RtspError(RemoteProtocolError):
     def __init__(self, status: int, what: str) -> None:
         super().__init__("RTSP message", what)
         self.status = status
+
+
+class HttpSpokenError(RtspError):
+    """Somebody speaks HTTP: the answer is in HTTP, too."""
+
+    def __init__(self) -> None:
+        super().__init__(501, "an HTTP request")
 
 
 @frozen(kw_only=True)
@@ -156,8 +165,11 @@ class MessageReader:
         if self._head is not None:
             return self._body(*self._head)
         data = self._data
-        while self._at < len(data) and data[self._at] in b"\r\n":
-            self._at += 1
+        if self._at < len(data) and data[self._at] in b"\r\n":
+            blank = _BLANK.match(data, self._at)
+            self._at = blank.end() if blank is not None else self._at
+            # A match keeps the buffer from being changed.
+            del blank
         if self._at >= len(data):
             self._clear()
             return None
@@ -245,7 +257,7 @@ def _read_head(lines: list[bytes]) -> Request | Reply:
         reason = (match[2] or b"").decode("utf-8", "replace")
         return Reply(status=int(match[1]), reason=reason, headers=headers)
     if _HTTP.fullmatch(first):
-        raise RtspError(501, "an HTTP request")
+        raise HttpSpokenError
     raise RtspError(400, "the first line is no request")
 
 

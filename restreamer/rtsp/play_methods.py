@@ -151,6 +151,8 @@ class PlayMethods(SessionCore):
         """The feed has no more for us."""
         if self.play is not None:
             self.play.viewer = None
+            if self.play.port is not None:
+                self.play.port.finish()
         if not self._link.closed:
             self.say_goodbye()
             self._link.close(reason)

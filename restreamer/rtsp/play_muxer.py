@@ -115,6 +115,16 @@ class RtspFeedMuxer(FeedMuxer):
         for index, track in enumerate(tracks):
             self._add(track, index)
 
+    @override
+    def farewell(self, tracks: Tracks) -> bytes | None:
+        """A goodbye of every source where a description of what was sent is not true of C{tracks}."""
+        before = {number: sender.track for number, sender in self._senders.items()}
+        if not before or _follows(before, {track.track_id: track for track in tracks}):
+            return None
+        return b"".join(
+            framed(sender.channel + 1, goodbye(sender.ssrc, _CNAME)) for sender in self._senders.values()
+        )
+
     def _add(self, track: Track, index: int) -> None:
         packer = packer_of(track)
         held = self._senders.get(track.track_id)

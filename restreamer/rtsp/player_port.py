@@ -102,6 +102,11 @@ class DatagramPort(ViewerTransport):
         self.close()
         self._abort()
 
+    def finish(self) -> None:
+        """Send at once what waits: it is the last."""
+        while self._waiting:
+            self._send(*self._waiting.popleft())
+
     def close(self) -> None:
         """Send nothing more."""
         self._closed = True

@@ -25,12 +25,12 @@ from zope.interface import implementer
 
 from restreamer.errors import MediaError, Refused, RemoteProtocolError
 from restreamer.logs import Logger
-from restreamer.rtsp.message import Interleaved, MessageReader, Reply, Request, RtspError
-from restreamer.rtsp.refusal import refused
+from restreamer.rtsp.message import HttpSpokenError, Interleaved, MessageReader, Reply, Request, RtspError
+from restreamer.rtsp.refusal import refused, stream_words
 from restreamer.rtsp.server_parts import Answer, ServerParts, written
 from restreamer.rtsp.server_session import ServerSession
 from restreamer.rtsp.states import State
-from restreamer.rtsp.tunnel import ANSWER, MAX_WAITING, REFUSAL, Base64Stream, may_open, read_head
+from restreamer.rtsp.tunnel import ANSWER, MAX_WAITING, NOT_HERE, REFUSAL, Base64Stream, may_open, read_head
 
 _log = Logger()
 
@@ -65,6 +65,7 @@ class RtspServerProtocol(Protocol):
         self._tick_call: IDelayedCall | None = None
         self._hang_up_call: IDelayedCall | None = None
         self._resume_call: IDelayedCall | None = None
+        self._unasked_call: IDelayedCall | None = None
         self.closed = False
         self._gone = False
         self.what = "connection"
@@ -121,6 +122,14 @@ class RtspServerProtocol(Protocol):
         elif not self.closed:
             self._reader.feed(data)
             self._go_on()
+
+    def unasked(self) -> None:
+        """The half of the tunnel that brings requests is gone: nothing can be asked any more."""
+        self._other = None
+        if not self.closed and self._unasked_call is None:
+            self._unasked_call = self._clock.callLater(
+                self._limits.tunnel_seconds, self.close, "the tunnel's half that asks is gone"
+            )
 
     def _open(self, data: bytes) -> bytes:
         """The first bytes: they may open a half of a tunnel; what is none of its head is given back."""
@@ -226,7 +235,10 @@ class RtspServerProtocol(Protocol):
         """The peer broke the protocol: it is told so, and the connection ends."""
         self._parts.counters.protocol_errors += 1
         if not self.closed:
-            self._send(Reply(status=error.status), "")
+            if isinstance(error, HttpSpokenError):
+                self.write(NOT_HERE)
+            elif self._decoder is None:
+                self._send(Reply(status=error.status), "")
             self.close(f"protocol error: {error}")
 
     def _read(self, on: bool) -> None:
@@ -265,14 +277,13 @@ class RtspServerProtocol(Protocol):
         except Refused as error:
             self._parts.counters.refused += 1
             reply = refused(error, request.url)
-            _log.info(
-                "RTSP {peer}: {method} refused: {why}", peer=self.peer, method=request.method, why=error.text
-            )
+            self._say_refused(request, error.text)
         except RtspError as error:
             reply, close = Reply(status=error.status), True
         except (RemoteProtocolError, MediaError) as error:
-            reply = Reply(status=400)
-            _log.debug("RTSP {peer}: bad request: {error}", peer=self.peer, error=error)
+            self._parts.counters.refused += 1
+            reply = Reply(status=400, headers={"X-Reason": str(error)})
+            self._say_refused(request, str(error))
         self._working = None
         self._busy = False
         if self.closed:
@@ -283,6 +294,15 @@ class RtspServerProtocol(Protocol):
             self.close("refused")
         elif self._reader.pending:
             self._go_on()
+
+    def _say_refused(self, request: Request, why: str) -> None:
+        _log.info(
+            "RTSP {peer}: {method}{what} refused: {why}",
+            peer=self.peer,
+            method=request.method,
+            what=stream_words(request.url),
+            why=why,
+        )
 
     def _failed(self, failure: Failure) -> None:
         if failure.check(CancelledError) is None:
@@ -400,7 +420,7 @@ class RtspServerProtocol(Protocol):
         if self.closed:
             return
         self.closed = True
-        for call in (self._tick_call, self._resume_call):
+        for call in (self._tick_call, self._resume_call, self._unasked_call):
             if call is not None and call.active():
                 call.cancel()
         working, self._working = self._working, None
@@ -409,6 +429,8 @@ class RtspServerProtocol(Protocol):
         other, self._other = self._other, None
         if other is not None and self._decoder is None:
             other.close(why)
+        elif other is not None:
+            other.unasked()
         try:
             if working is not None:
                 working.cancel()

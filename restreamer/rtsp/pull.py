@@ -23,6 +23,7 @@ from restreamer.rtsp.limits import ServiceLimits
 from restreamer.rtsp.message import Reply
 from restreamer.rtsp.play_muxer import framed
 from restreamer.rtsp.record_session import FrameSource, Section, sections_of
+from restreamer.rtsp.redirection import MAX_REDIRECTIONS, REDIRECTIONS, elsewhere
 from restreamer.rtsp.sdp import parse_sdp
 from restreamer.rtsp.udp_ports import UdpPair, open_pair
 from restreamer.seams import FrameSink
@@ -108,7 +109,34 @@ class RtspPull(Pulling):
 
     # The conversation.
 
-    async def _run(self) -> None:
+    async def _describe(self) -> tuple[RtspClientProtocol, Reply]:
+        """Ask for the description, wherever the server says that it is."""
+        for _ in range(MAX_REDIRECTIONS + 1):
+            protocol = await self._reach()
+            url = self._url()
+            try:
+                try:
+                    await protocol.ask("OPTIONS", url)
+                except RtspClientError as error:
+                    # Some know no OPTIONS, or answer it with 401 before all else.
+                    if not error.status or error.status in REDIRECTIONS:
+                        raise
+                return protocol, await protocol.ask("DESCRIBE", url, {"Accept": "application/sdp"})
+            except RtspClientError as error:
+                if error.status not in REDIRECTIONS:
+                    raise
+                there = elsewhere(error.location, self._target)
+                if there is None:
+                    why = f"it sends us ({error.status}) where we do not follow"
+                    raise RtspClientError(why, error.status)
+            _log.info("RTSP {url}: is at {there}", url=self._target.shown, there=there.shown)
+            self._target = there
+            # What becomes of that connection does not matter any more.
+            self._protocol = None
+            protocol.close("the server sends us elsewhere")
+        raise RtspClientError(f"more than {MAX_REDIRECTIONS} redirections")
+
+    async def _reach(self) -> RtspClientProtocol:
         target = self._target
         endpoint = self._connect(target.host, target.port, target.tls)
         factory = Factory.forProtocol(self._make)
@@ -117,15 +145,12 @@ class RtspPull(Pulling):
         assert isinstance(protocol, RtspClientProtocol)
         if self._over:
             protocol.close("stopped")
-            return
-        url = self._url()
-        try:
-            await protocol.ask("OPTIONS", url)
-        except RtspClientError as error:
-            # Some know no OPTIONS, or answer it with 401 before all else.
-            if not error.status:
-                raise
-        reply = await protocol.ask("DESCRIBE", url, {"Accept": "application/sdp"})
+            raise CancelledError
+        return protocol
+
+    async def _run(self) -> None:
+        protocol, reply = await self._describe()
+        url, target = self._url(), self._target
         base = reply.header("content-base") or reply.header("content-location") or url
         description = parse_sdp(reply.body)
         self._base = base if description.control in ("", "*") else resolve(base, description.control)
@@ -155,8 +180,14 @@ class RtspPull(Pulling):
 
     def _make(self) -> RtspClientProtocol:
         target = self._target
-        self._protocol = RtspClientProtocol(self._clock, target.user, target.password, self._frame, self._end)
-        return self._protocol
+
+        def ended(reason: str) -> None:
+            if made is self._protocol:
+                self._end(reason)
+
+        made = RtspClientProtocol(self._clock, target.user, target.password, self._frame, ended)
+        self._protocol = made
+        return made
 
     def _url(self) -> str:
         target = self._target

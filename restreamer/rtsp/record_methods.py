@@ -20,6 +20,8 @@ _log = Logger()
 
 #: Seconds between two receiver reports to a publisher.
 _REPORT_EVERY: Final = 5.0
+_GUESSES: Final = "too many refused publishes from this address, try again in a minute"
+_WRONG: Final = "wrong password"
 
 
 class RecordMethods(SessionCore):
@@ -35,11 +37,11 @@ class RecordMethods(SessionCore):
         name = target.published
         if not request.header("content-type").lower().startswith("application/sdp"):
             raise refusal(415)
+        self._link.what = f"publish {name}"
         password = self._password(name, target, request)
         sections = sections_of(parse_sdp(request.body))
         if all(section.known is None for section in sections):
             raise Refused(Reason.UNSUPPORTED, "none of the announced tracks can be received")
-        self._link.what = f"publish {name}"
         try:
             sink = await self._admitted(
                 self._parts.publish_point.publish(
@@ -74,20 +76,38 @@ class RecordMethods(SessionCore):
         """The password that came with the request; empty when none is wanted.
 
         @raise Answer: 401 with a fresh challenge, or 403 for an address that guesses.
+            Where one was brought, the log and the answer tell what was wrong with it.
         """
         given = target.value("password")
         wanted = self._parts.password_of(name)
-        if given or not wanted:
+        if not wanted:
             return given
         now = self._clock.seconds()
         header = request.header("authorization")
-        if header:
+        why = ""
+        if given or header:
             if self._parts.failed.blocked(self._link.peer, now):
-                raise Answer(Reply(status=403), close=True)
+                self._refusing(request.method, name, _GUESSES)
+                raise Answer(Reply(status=403, headers={"X-Reason": _GUESSES}), close=True)
+            if given:
+                return given
             if self._challenge.proves(header, request.method, request.url, wanted, now):
                 return wanted
             self._parts.failed.failed(self._link.peer, now)
-        raise Answer(Reply(status=401, challenges=self._challenge.ask(now)))
+            why = _WRONG
+            self._refusing(request.method, name, why)
+        told = {"X-Reason": why} if why else {}
+        raise Answer(Reply(status=401, headers=told, challenges=self._challenge.ask(now)))
+
+    def _refusing(self, method: str, name: str, why: str) -> None:
+        self._parts.counters.refused += 1
+        _log.info(
+            "RTSP {peer}: {method} of {name} refused: {why}",
+            peer=self._link.peer,
+            method=method,
+            name=name,
+            why=why,
+        )
 
     def _set_up_record(
         self, session: RecordSession, target: Target, url: str, choices: list[Transport]

@@ -13,7 +13,7 @@ from restreamer.rtp.incoming import MediaSection, is_video, unpacker_of
 from restreamer.rtp.receiver import Event, RtpReceiver
 from restreamer.rtsp.sdp import Description, Media
 from restreamer.rtsp.udp_ports import UdpPair
-from restreamer.seams import FrameSink
+from restreamer.seams import FrameSink, tell_counts
 
 
 @define(eq=False)
@@ -80,9 +80,17 @@ class FrameSource:
     receiver: RtpReceiver
     sink: FrameSink
     wait: float = 0.0
+    _utc: int | None = None
+
+    def __attrs_post_init__(self) -> None:
+        tell_counts(self.sink, self.receiver.counted)
 
     def take(self, events: Iterable[Event]) -> None:
-        """Hand on C{events}, frames in as few calls as can be."""
+        """Hand on C{events}, frames in as few calls as can be, and before them when they were made."""
+        utc = self.receiver.utc
+        if utc != self._utc:
+            self._utc = utc
+            self.sink.dated(utc)
         frames: list[Frame] = []
         for event in events:
             if type(event) is NewTracks:

@@ -35,6 +35,14 @@ def refused(error: Refused, url: str) -> Reply:
     return Reply(status=STATUS_OF_REASON[error.reason], headers={"X-Reason": error.text})
 
 
+def stream_words(url: str) -> str:
+    """C{" of NAME"} for the log: the stream C{url} is about, without its query; empty when that is none."""
+    try:
+        return f" of {parse_target(url).played.removesuffix('.sdp')}"
+    except (RemoteProtocolError, Refused):
+        return ""
+
+
 def _location(place: str, url: str) -> str:
     """The same stream at C{place}; empty: nobody is sent there."""
     if url.lower().startswith("rtsps:"):

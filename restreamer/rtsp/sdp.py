@@ -97,7 +97,8 @@ def _media(line: str, attributes: list[tuple[str, str]]) -> Media:
     told = dict(reversed(attributes))
     control, language = told.get("control", ""), told.get("lang", "")
     first = match[4].split()[0]
-    if not match[3].upper().startswith("RTP/") or not first.isdecimal() or int(first) > 127:
+    numbered = len(first) <= 3 and first.isdecimal() and int(first) <= 127
+    if not match[3].upper().startswith("RTP/") or not numbered:
         return Media(kind=match[1], control=control, language=language)
     return Media(kind=match[1], control=control, format=_format(int(first), attributes), language=language)
 

@@ -11,6 +11,7 @@ from restreamer.failures import FailureWindow
 from restreamer.rtsp.limits import RtspCounters, ServiceLimits
 from restreamer.rtsp.message import Reply, write_reply
 from restreamer.rtsp.udp_ports import UdpPair
+from restreamer.rtsp.udp_share import UdpShare
 from restreamer.seams import Clock, PlayPoint, PublishPoint
 
 _SERVER: Final = "Restreamer"
@@ -86,7 +87,7 @@ class ServerParts:
 
     @ivar open_pair: opens UDP ports; None: players and publishers get TCP alone.
     @ivar random: gives that many random bytes. @ivar password_of: the publish password of a name, or empty.
-    @ivar failed: addresses that brought wrong passwords lately. @ivar udp_tracks: how many are open now.
+    @ivar failed: addresses that brought wrong passwords lately. @ivar udp_share: who has tracks over UDP.
     @ivar tunnels: connections that wait for the other half of their tunnel, by its cookie.
     """
 
@@ -97,9 +98,9 @@ class ServerParts:
     random: Callable[[int], bytes]
     password_of: Callable[[str], str]
     failed: FailureWindow
+    udp_share: UdpShare
     limits: ServiceLimits = field(factory=ServiceLimits)
     counters: RtspCounters = field(factory=RtspCounters)
-    udp_tracks: set[UdpPair] = field(factory=set)
     tunnels: dict[bytes, object] = field(factory=dict)
 
 

@@ -24,6 +24,10 @@ class ServerSession(PlayMethods, RecordMethods):
     async def handled(self, request: Request, sequence: str) -> Reply | None:
         """The answer; None: it will be sent with the first media."""
         method = request.method
+        required = request.header("require")
+        if required:
+            # RFC 2326 section 12.32: there is no option that we know.
+            raise Answer(Reply(status=551, headers={"Unsupported": required}))
         publishes = None if self._session_number() is None else self.record is not None
         right = allowed(self.state, publishes)
         handler = _HANDLERS.get(method)

@@ -69,20 +69,20 @@ class SessionCore:
     def _open_pair(self, section: Section | None) -> UdpPair:
         """Ports for one track of this connection's peer."""
         parts = self._parts
-        used = {pair for pair in parts.udp_tracks if pair.is_open}
-        parts.udp_tracks.intersection_update(used)
-        if parts.open_pair is None or len(used) >= self._limits.udp_tracks:
+        peer = self._link.peer
+        if parts.open_pair is None or not parts.udp_share.room(peer):
             raise refusal(453)
         pair = parts.open_pair(
             self._link.host,
-            self._link.peer,
+            peer,
             partial(self._datagram, section, False),
             partial(self._datagram, section, True),
             self._foreign,
         )
         if pair is None:
             raise refusal(453)
-        parts.udp_tracks.add(pair)
+        parts.udp_share.opened(peer)
+        pair.released = partial(parts.udp_share.closed, peer)
         return pair
 
     def _datagram(self, section: Section | None, control: bool, data: bytes) -> None:

@@ -22,6 +22,8 @@ ANSWER: Final = (
     b"HTTP/1.0 200 OK\r\nServer: Restreamer\r\nConnection: close\r\nCache-Control: no-store\r\n"
     b"Pragma: no-cache\r\nContent-Type: application/x-rtsp-tunnelled\r\n\r\n"
 )
+#: The answer to any other HTTP request.
+NOT_HERE: Final = b"HTTP/1.0 501 Not Implemented\r\nServer: Restreamer\r\nConnection: close\r\n\r\n"
 REFUSAL: Final = b"HTTP/1.0 400 Bad Request\r\nServer: Restreamer\r\nConnection: close\r\n\r\n"
 
 _HEAD: Final = re.compile(rb"(GET|POST) [\x21-\x7e]+ HTTP/1\.[01]")

@@ -78,7 +78,8 @@ class UdpPort(DatagramProtocol):
 class UdpPair:
     """Two ports that are open.
 
-    @ivar ports: their numbers, RTP and RTCP.
+    @ivar ports: their numbers, RTP and RTCP. @ivar remote: those of the peer; 0: not known.
+    @ivar released: called once, when they are closed.
     """
 
     def __init__(self, rtp: UdpPort, rtcp: UdpPort, listening: tuple[Any, Any], peer: str) -> None:
@@ -88,11 +89,7 @@ class UdpPair:
         self._peer = peer
         self.ports: tuple[int, int] = (listening[0].getHost().port, listening[1].getHost().port)
         self.remote: tuple[int, int] = (0, 0)
-
-    @property
-    def is_open(self) -> bool:
-        """Whether it was not closed yet."""
-        return bool(self._listening)
+        self.released: Callable[[], None] | None = None
 
     def send_rtp(self, packet: bytes) -> None:
         """To the peer's port of RTP."""
@@ -109,6 +106,9 @@ class UdpPair:
         listening, self._listening = self._listening, ()
         for each in listening:
             each.stopListening()
+        released, self.released = self.released, None
+        if released is not None:
+            released()
 
 
 def open_pair(

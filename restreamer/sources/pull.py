@@ -2,34 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Protocol
 
-from attrs import field, frozen
+from attrs import frozen
 
+from restreamer.live.network_target import NetworkTarget
 from restreamer.seams import FrameSink
 
 
 @frozen(kw_only=True)
-class PullTarget:
-    """Where a stream is pulled from. What may hold secrets is not in the repr.
-
-    @ivar shown: the URL without secrets, for logs. @ivar scheme: in lower case.
-    @ivar host: lower case, IPv6 without brackets; @ivar port: of TCP or UDP; @ivar tls: over TLS.
-    @ivar path: with its leading C{/}, as written; @ivar query: without C{?}.
-    @ivar user, password: of the URL, percent-decoded. @ivar options: C{key=value} behind the URL.
-    """
-
-    shown: str
-    scheme: str
-    host: str
-    port: int
-    path: str = field(default="", repr=False)
-    query: str = field(default="", repr=False)
-    user: str = field(default="", repr=False)
-    password: str = field(default="", repr=False)
-    tls: bool = False
-    options: Mapping[str, str] = field(factory=dict, repr=False)
+class PullTarget(NetworkTarget):
+    """Where a stream is pulled from."""
 
 
 class Pulling(Protocol):

@@ -44,6 +44,66 @@ class Player:
         return -self.timeline.lead, self.now - self.given[-1].dts
 
 
+class DatedTests(SynchronousTestCase):
+    """Publishers that say what UTC their clock shows (rows S19, C09)."""
+
+    def test_plausible_or_not(self) -> None:
+        """What is told counts from 2 s before to 0.5 s after the arrival."""
+        year = 365 * 86_400 * SECOND
+        for late, heeded in (
+            (0, True),
+            (SECOND, True),
+            (2 * SECOND, True),
+            (2 * SECOND + 900, False),
+            (10 * SECOND, False),
+            (-SECOND // 2, True),
+            (-SECOND // 2 - 900, False),
+            (10 * year, False),
+            (-10 * year, False),
+            (START + 2_208_988_800 * SECOND, False),  # NTP 0
+        ):
+            player = Player()
+            arrival = START + STEP
+            player.timeline.told = arrival - late - 777_600
+            first = player.take(777_600)
+            self.assertEqual(first.dts, arrival - late if heeded else arrival, late)
+
+    def test_nothing_moves_but_at_an_anchor(self) -> None:
+        player = Player()
+        first = player.take(0)
+        player.timeline.told = START - 3 * SECOND
+        self.assertEqual(player.take(STEP).dts - first.dts, STEP)
+        # A jump of the clock: a new anchor, where the publisher says.
+        player.timeline.told = player.now + SECOND - 900 * SECOND
+        jumped = player.take(900 * SECOND, after=2 * SECOND)
+        self.assertEqual((player.breaks, jumped.dts), ([2], player.now - SECOND))
+
+    def test_never_back(self) -> None:
+        """Neither behind what this run gave, nor behind what was shown before."""
+        player = Player()
+        player.timeline.earliest = START + 900_000
+        player.timeline.told = START
+        self.assertEqual(player.take(0).dts, START + 900_000)
+        player.timeline.told = player.now - 90 * SECOND
+        jumped = player.take(85 * SECOND)
+        self.assertEqual(player.breaks, [1])
+        self.assertGreater(jumped.dts, player.given[0].dts)
+
+    def test_what_is_dated_back_is_no_drift(self) -> None:
+        """A source 2 s behind is not anchored again and again; one that falls behind further is."""
+        player = Player()
+        player.timeline.told = START + STEP - 2 * SECOND
+        for index in range(40):
+            player.take(index * SECOND, after=SECOND if index else STEP)
+            self.assertFalse(player.timeline.boundary(player.now), index)
+        player.timeline.told = None
+        behind = []
+        for index in range(40, 160):
+            player.take(index * SECOND, after=SECOND * 11 // 10)
+            behind.append(player.timeline.boundary(player.now))
+        self.assertTrue(50 < behind.index(True) < 110)
+
+
 class JumpTests(SynchronousTestCase):
     """R11: what a publisher's timestamps may do."""
 

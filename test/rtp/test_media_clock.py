@@ -36,8 +36,39 @@ class TrackClockTests(SynchronousTestCase):
 class SynchroniserTests(SynchronousTestCase):
     """L{Synchroniser}."""
 
-    def test_one_track_waits_for_nothing(self) -> None:
-        self.assertEqual(Synchroniser(1).offset(0, 5000, 10.0), -5000)
+    def test_one_track_waits_for_its_date_only(self) -> None:
+        sync = Synchroniser(1)
+        self.assertIsNone(sync.offset(0, 5000, 10.0))
+        self.assertFalse(sync.overdue(10.29))
+        self.assertTrue(sync.overdue(10.31))
+        self.assertEqual(sync.offset(0, 5000, 10.31), -5000)
+        self.assertIsNone(sync.utc)
+
+    def test_one_track_and_its_report(self) -> None:
+        """Before the first frame, as most send it, or soon behind it."""
+        for late in (False, True):
+            sync = Synchroniser(1)
+            if late:
+                self.assertIsNone(sync.offset(0, 5000, 10.0))
+            sync.reported(0, ntp_of_ticks(UTC), 4000)
+            self.assertEqual(sync.offset(0, 5000, 10.1), UTC - 4000)
+            self.assertEqual(sync.utc, 0)
+
+    def test_what_utc_is(self) -> None:
+        """By the newest report, whatever the tracks were put together by."""
+        sync = Synchroniser(2)
+        self.assertIsNone(sync.offset(0, 1000, 10.0))
+        self.assertIsNone(sync.offset(1, 2000, 10.0))
+        sync.reported(0, ntp_of_ticks(UTC), 1000)
+        self.assertIsNone(sync.utc)
+        self.assertEqual(sync.offset(0, 90_000, 11.0), -1000)
+        self.assertEqual(sync.utc, UTC, "one report dates both")
+        sync.reported(0, ntp_of_ticks(UTC + 450_010), 451_000)
+        self.assertEqual(sync.utc, UTC + 10)
+        sync.reported(0, 0, 500_000)
+        self.assertEqual(sync.utc, UTC + 10, "0 says nothing")
+        sync.reset()
+        self.assertIsNone(sync.utc)
 
     def test_reports_put_tracks_together(self) -> None:
         sync = Synchroniser(2)
@@ -67,12 +98,15 @@ class SynchroniserTests(SynchronousTestCase):
         sync.reported(1, ntp_of_ticks(UTC + 18_000), 0)
         self.assertEqual(sync.offset(1, 0, 2.0), 9000)
 
-    def test_rtp_info_counts_at_once(self) -> None:
+    def test_rtp_info_needs_no_reports(self) -> None:
+        """They are waited for, for a moment, to date the frames."""
         sync = Synchroniser(2)
         sync.begins(0, 700)
         sync.begins(1, 900)
-        self.assertEqual(sync.offset(0, 800, 0.0), -700)
-        self.assertEqual(sync.offset(1, 1000, 0.0), -900)
+        self.assertIsNone(sync.offset(0, 800, 0.0))
+        self.assertTrue(sync.overdue(0.3))
+        self.assertEqual(sync.offset(0, 800, 0.3), -700)
+        self.assertEqual(sync.offset(1, 1000, 0.3), -900)
 
     def test_clocks_that_are_wrong_do_not_count(self) -> None:
         for wrong in (0, ntp_of_ticks(UTC + 10 * 365 * 86_400 * TICKS_PER_SECOND)):

@@ -24,6 +24,8 @@ from restreamer.rtp.unpack_av1 import Av1Unpacker
 from restreamer.rtp.unpack_frames import Vp9Unpacker
 from restreamer.rtp.unpack_nal import H264Unpacker, HevcUnpacker
 from restreamer.testing.media import AVCC, PPS, SPS, aac_track, h264_track, make_frames, pattern, video_frames
+from test.media.test_paired_units import PPS as FIELD_PPS
+from test.media.test_paired_units import picture, sps
 
 #: MPEG-1 layer III, 128 kbit/s, 48 kHz: 384 bytes.
 MP3_HEAD = bytes.fromhex("fffb9400")
@@ -128,7 +130,26 @@ class VideoTests(SynchronousTestCase):
                 unpacker = unpacker_of(1, told(h264_track()))
                 self.assertEqual(received(unpacker, payloads), [])
 
+    def test_two_fields_are_one_frame(self) -> None:
+        """Whether each has a time of its own or not, whether the mark is on both or on the second."""
+        pictures = [[sps(), FIELD_PPS, picture(0, "t", idr=True)], [picture(0, "b")]]
+        pictures += [[picture(number, side)] for number in (1, 2) for side in "tb"]
+        for step, marks in ((0, True), (1800, True), (0, False)):
+            unpacker = unpacker_of(1, section("h264"))
+            found = []
+            for index, nals in enumerate(pictures):
+                time = 3600 * (index // 2) + step * (index % 2)
+                for nal in nals:
+                    marker = nal is nals[-1] and (marks or index % 2 == 1)
+                    found += unpacker.packet(nal, marker, time, False)
+            self.assertEqual([time for time, _, _ in found], [0, 3600, 7200])
+            self.assertEqual([unit.key for _, _, unit in found], [True, False, False])
+            self.assertEqual([len(split_nals(unit.data)) for _, _, unit in found], [2, 2, 2])
+        self.assertEqual(unpacker.packet(picture(3, "t"), True, 10800, False), [])
+        self.assertEqual(unpacker.packet(b"\x7c", True, 12600, False)[0][0], 10800, "its other half is lost")
+
     def test_fragments_that_never_end_are_bounded(self) -> None:
+        """Row S17."""
         unpacker = unpacker_of(1, told(h264_track()))
         unpacker.packet(b"\x7c\x85" + b"a" * 60_000, False, 0, False)
         for _ in range(200):

@@ -41,6 +41,10 @@ def sent(frames: list[Frame]) -> list[tuple[int, bytes]]:
     return [each for frame in frames for each in split_frames(muxer.mux(frame))]
 
 
+def _number(packet: bytes) -> int:
+    return int.from_bytes(packet[2:4], "big")
+
+
 class Receiving:
     """Keeps what a receiver finds."""
 
@@ -93,6 +97,7 @@ class ReceiverTests(SynchronousTestCase):
         self.assertEqual(got.tables[0].tracks[1].config, TRACKS[1].config)
         for track_id in (1, 2):
             self.assert_same(got, track_id, self.source)
+        self.assertEqual(got.receiver.utc, 0)
 
     def test_reordered_and_doubled_over_udp(self) -> None:
         chance = random.Random(1)
@@ -125,17 +130,18 @@ class ReceiverTests(SynchronousTestCase):
         self.assertEqual(got.receiver.lost, len(self.packets) - len(kept))
 
     def test_times_wrap(self) -> None:
-        """13.3 hours of 90 kHz."""
+        """S19: 13.3 hours of 90 kHz."""
         start = (1 << 32) * 400_000 - 90_000
         source = video_frames(3, start=start)
         got = Receiving(receiver(0))
         got.packets([packet for packet in sent(source) if not packet[0]])
         got.note(got.receiver.flush())
+        self.assertIsNone(got.receiver.utc)
         steps = [frame.pts - got.frames[0].pts for frame in got.frames]
         self.assertEqual(steps, [frame.pts - source[0].pts for frame in source])
 
     def test_another_source(self) -> None:
-        """The encoder began anew: what it sends then is taken, with the time its reports tell."""
+        """S19: the encoder began anew: what it sends then is taken, with the time its reports tell."""
         got = Receiving(receiver())
         got.packets(self.packets)
         later = sent(make_frames(2, start=START + 5 * 90_000))
@@ -150,9 +156,12 @@ class ReceiverTests(SynchronousTestCase):
         got.now += 2
         got.note(got.receiver.overdue(got.now))
         self.assertGreater(len(got.frames) - before, 60)
+        times = {frame.data: frame.pts for frame in make_frames(2, start=START + 5 * 90_000)}
+        self.assertTrue(all(times.get(frame.data, frame.pts) == frame.pts for frame in got.frames[before:]))
         self.assertGreater(got.receiver.counters.foreign, 0)
 
     def test_bad_packets_are_counted(self) -> None:
+        """S16, S20."""
         got = Receiving(receiver())
         plain = self.packets[-1][1]
         got.packets(
@@ -167,7 +176,79 @@ class ReceiverTests(SynchronousTestCase):
         )
         counters = got.receiver.counters
         self.assertEqual((counters.bad, counters.foreign, counters.bad_reports), (3, 1, 1))
+        told = got.receiver.counted()
+        names = ("errors_bad_packets", "errors_foreign_packets", "bad_reports", "errors_lost_packets")
+        self.assertEqual([told[name] for name in names], [3, 1, 1, got.receiver.lost])
         self.assertFalse(got.receiver.ended)
+
+    def test_bad_packets_among_good_ones(self) -> None:
+        """S16: each kind is left out and counted, and harms nothing beside it."""
+        got = Receiving(receiver())
+        bad = foreign = 0
+        for index, (channel, packet) in enumerate(self.packets):
+            got.packets([(channel, packet)])
+            if channel & 1:
+                continue
+            head = packet[1:12]
+            broken = (
+                b"",
+                packet[:11],
+                b"\x00" + head + b"x",
+                b"\xc0" + head + b"x",
+                b"\x8f" + head + b"x" * 59,
+                b"\x90" + head + b"\xbe\xde\xff\xffx",
+                b"\x90" + head,
+                b"\xa0" + head + b"x\xff",
+                b"\xa0" + head + b"\x00",
+            )[index % 9]
+            strange = b"\x80" + bytes((packet[1] ^ 0x15,)) + packet[2:]
+            got.packets([(channel, broken), (channel, strange)])
+            bad += 1
+            foreign += 1
+        got.note(got.receiver.flush())
+        for track_id in (1, 2):
+            self.assert_same(got, track_id, self.source)
+        self.assertEqual((got.receiver.counters.bad, got.receiver.counters.foreign), (bad, foreign))
+
+    def test_packets_without_payload(self) -> None:
+        """S16: they bring nothing, and cost nothing but themselves."""
+        got = Receiving(receiver())
+        for index in (0, 1):
+            head = next(packet for channel, packet in self.packets if channel == 2 * index)[:12]
+            for sequence in range(100):
+                got.packets([(2 * index, head[:2] + sequence.to_bytes(2, "big") + head[4:])])
+        got.now += 5
+        got.note(got.receiver.overdue(got.now))
+        got.note(got.receiver.flush())
+        self.assertEqual((got.frames, got.tables), ([], []))
+
+    def test_the_sequence_begins_anew(self) -> None:
+        """S19: the same source, other numbers: what follows is taken, its times go on."""
+        source = make_frames(6)
+        packets = sent(source)
+        middle = next(
+            index
+            for index, (channel, packet) in enumerate(packets)
+            if index > len(packets) // 2 and not channel
+        )
+        for depth in (0, 64):
+            for by in (20_000, 40_000):
+                moved = [
+                    (channel, packet)
+                    if channel & 1 or index < middle
+                    else (channel, packet[:2] + struct.pack(">H", _number(packet) + by & 0xFFFF) + packet[4:])
+                    for index, (channel, packet) in enumerate(packets)
+                ]
+                got = Receiving(receiver(depth=depth))
+                got.packets(moved, step=0.004)
+                got.now += 1
+                got.note(got.receiver.overdue(got.now))
+                got.note(got.receiver.flush())
+                times = {frame.data: frame.pts for frame in source}
+                self.assertTrue(all(frame.pts == times[frame.data] for frame in got.frames))
+                for track_id in (1, 2):
+                    wanted = len([frame for frame in source if frame.track_id == track_id])
+                    self.assertGreater(len(got.of(track_id)), wanted - 40, (depth, by, track_id))
 
     def test_goodbye_of_all_ends_it(self) -> None:
         got = Receiving(receiver())
@@ -178,6 +259,7 @@ class ReceiverTests(SynchronousTestCase):
         self.assertTrue(got.receiver.ended)
 
     def test_a_flood_of_reports_is_ignored(self) -> None:
+        """S20."""
         got = Receiving(receiver())
         for _ in range(1000):
             got.receiver.rtcp(0, sender_report(1, 0, 0, 0, 0, b"x"), 5.0)

@@ -36,9 +36,13 @@ class FakeSink:
     frames: list[Frame] = field(factory=list)
     ended: str | None = None
     wait: float = 0.0
+    dates: list[int | None] = field(factory=list)
 
     def configure(self, tracks: Tracks) -> None:
         self.tables.append(tracks)
+
+    def dated(self, offset: int | None) -> None:
+        self.dates.append(offset)
 
     def push(self, frames: Sequence[Frame]) -> float:
         self.frames += frames
@@ -112,6 +116,7 @@ class FakeCore:
     streams: dict[str, FakeStream] = field(factory=dict)
     sinks: dict[str, FakeSink] = field(factory=dict)
     refuse: Refused | None = None
+    locked: dict[str, Refused] = field(factory=dict)
     delay: Deferred[None] | None = None
     requests: list[OpenRequest] = field(factory=list)
     passwords: dict[str, str] = field(factory=dict)
@@ -123,6 +128,8 @@ class FakeCore:
             await (self.delay or succeed(None))
             if self.refuse is not None:
                 raise self.refuse
+            if request.name in self.locked:
+                raise self.locked[request.name]
             if request.name not in self.streams:
                 raise Refused(Reason.NOT_FOUND, "no such stream")
             return self.streams[request.name]
@@ -262,9 +269,9 @@ class Peer:
 class Rig:
     """A server, its clock, its core, its UDP ports."""
 
-    def __init__(self, udp: bool = True, **limits: Any) -> None:
+    def __init__(self, udp: bool = True, core: FakeCore | None = None, **limits: Any) -> None:
         self.clock = Clock()
-        self.core = FakeCore()
+        self.core = core or FakeCore()
         self.core.streams["cam"] = FakeStream()
         self.datagrams = FakeDatagrams()
         self.count = 0

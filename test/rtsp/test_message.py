@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import time
+from collections.abc import Callable
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from restreamer.rtsp.headers import parse_parameters
 from restreamer.rtsp.message import (
     MAX_BODY,
     MAX_HEAD,
@@ -27,6 +30,16 @@ REQUEST = Request(
 )
 REPLY = Reply(status=404, reason="Not Found", headers={"CSeq": "4"})
 STREAM = write_request(REQUEST) + b"$\x02\x00\x03abc" + b"\r\n" + write_reply(REPLY) + b"$\x00\x00\x00"
+
+
+def least(work: Callable[[], object]) -> float:
+    """The shortest of several times that C{work} takes, in seconds of the processor."""
+    found = []
+    for _ in range(7):
+        begin = time.process_time()
+        work()
+        found.append(time.process_time() - begin)
+    return max(min(found), 1e-6)
 
 
 def simple(message: Message) -> tuple[object, ...]:
@@ -88,6 +101,51 @@ class MessageTests(SynchronousTestCase):
         reader = MessageReader()
         found = reader.receive(b"$\x00\x00\x04abcd" * 16_000)
         self.assertEqual(len(found), 16_000)
+
+    def test_fields_cost_what_their_length_does(self) -> None:
+        """S07: sixteen times as many spaces take no 64 times as long, wherever they stand."""
+        for before, after in ((b"a:", b"\0"), (b"a", b"b"), (b"a:", b"b"), (b"a:b", b"\0"), (b"", b":")):
+
+            def read(spaces: int, before: bytes = before, after: bytes = after) -> None:
+                line = before + b" " * spaces + after
+                try:
+                    MessageReader().receive(b"OPTIONS * RTSP/1.0\r\n" + line + b"\r\n\r\n")
+                except RtspError:
+                    pass
+
+            self.assertLess(least(lambda: read(2000)), 64 * least(lambda: read(125)), (before, after))
+
+    def test_parameters_cost_what_their_length_does(self) -> None:
+        """S22: likewise those of an authentication header."""
+        for before, after in (
+            ("a=", '"x'),
+            ("a=", "x y"),
+            ("a", "x"),
+            ("", "="),
+            ('a="', "x"),
+            ('a="x"', "y"),
+        ):
+
+            def read(spaces: int, before: str = before, after: str = after) -> None:
+                parse_parameters(before + " " * spaces + after)
+
+            self.assertLess(least(lambda: read(2000)), 64 * least(lambda: read(125)), (before, after))
+
+    def test_empty_lines(self) -> None:
+        """Any number before a message, in any pieces: passed over at once, and not one by one."""
+        blank = b"\r\n" * 100_000
+        reader = MessageReader()
+        self.assertEqual(reader.receive(blank), [])
+        self.assertEqual(reader.pending, 0)
+        self.assertEqual(len(reader.receive(blank + STREAM)), len(WANTED))
+        self.assertEqual(reader.receive(b"\r"), [])
+        self.assertEqual(reader.pending, 0)
+
+        def one_by_one() -> None:
+            for _ in blank:
+                pass
+
+        self.assertLess(least(lambda: MessageReader().receive(blank)), least(one_by_one))
 
     def test_answers_to_several_challenges(self) -> None:
         data = (

@@ -96,6 +96,16 @@ class MuxerTests(SynchronousTestCase):
         self.assertIn(Goodbye((ssrc_of("cam", 2),)), goodbyes)
         self.assertIn(ssrc_of("cam", 1, 1), [parse_rtp(p).ssrc for c, p in packets if not c & 1])
 
+    def test_a_farewell_where_the_description_is_not_true_any_more(self) -> None:
+        made = muxer()
+        made.mux(make_frames(1)[0])
+        self.assertIsNone(made.farewell((evolve(TRACKS[0], width=1), TRACKS[1])))
+        last = made.farewell(TRACKS[:1])
+        assert last is not None
+        told = [each for _, packet in split_frames(last) for each in parse_rtcp(packet)]
+        for number in (1, 2):
+            self.assertIn(Goodbye((ssrc_of("cam", number),)), told)
+
     def test_damaged_frames_are_left_out(self) -> None:
         made = muxer()
         frame = make_frames(1)[0]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import base64
 
+from twisted.logger import LogLevel, capturedLogs, formatEvent
 from typing_extensions import override
 
 from restreamer.errors import Reason, Refused
 from restreamer.rtsp.authentication import digest_response
 from restreamer.rtsp.first_packets import split_frames
 from restreamer.rtsp.headers import parse_parameters
-from restreamer.rtsp.play_muxer import RtspFeedMuxer
+from restreamer.rtsp.play_muxer import RtspFeedMuxer, framed
 from restreamer.testing.media import START, make_frames
 from test.rtsp.case import ANNOUNCED, ServerTestCase
 from test.rtsp.fakes import TRACKS
@@ -70,6 +71,20 @@ class RecordTests(ServerTestCase):
         self.assertEqual(reports[0][1], 201)
         self.peer.lose()
         self.tidy()
+
+    def test_the_date(self) -> None:
+        """Reports say when frames were made: the stream is told before it gets them, and without, nothing."""
+        for dated in (True, False):
+            self.peer = self.rig.peer()
+            self.recording()
+            for channel, packet in self.packets():
+                if dated or not channel & 1:
+                    self.peer.send(framed(channel, packet))
+            self.rig.clock.pump([0.1] * 20)
+            sink = self.rig.core.sinks["pub"]
+            self.assertEqual(sink.dates, [0] if dated else [])
+            self.assertEqual(len(sink.frames), len(make_frames(1.0)))
+            self.peer.lose()
 
     def test_controls_in_every_form(self) -> None:
         """What ffmpeg, GStreamer and cameras write, with and without a query."""
@@ -237,3 +252,38 @@ class PasswordTests(ServerTestCase):
         self.assertTrue(self.peer.wire.disconnecting)
         other = self.rig.peer("192.0.2.8")
         self.assertEqual(other.ask("ANNOUNCE", "/pub", ANNOUNCED, Content_Type="application/sdp").status, 401)
+
+    def test_guessing_by_query_is_slow(self) -> None:
+        """After ten wrong ones the right one is refused, too, and the connection closes."""
+        for number in range(10):
+            self.assertEqual(self.announced(f"/pub?password=guess{number}").status, 403)
+        self.assertFalse(self.peer.wire.disconnecting)
+        self.assertEqual(self.announced("/pub?password=s3cret").status, 403)
+        self.assertTrue(self.peer.wire.disconnecting)
+        self.peer = self.rig.peer("192.0.2.8")
+        self.assertEqual(self.announced("/pub?password=s3cret").status, 200)
+
+    def test_the_log_says_why(self) -> None:
+        """Every refused publish has a line with the stream and the reason, and no secret."""
+        basic = "Basic " + base64.b64encode(b"u:hunter2").decode()
+        for path, header, body, status, why in (
+            ("/pub", "", ANNOUNCED, 401, None),
+            ("/pub", basic, ANNOUNCED, 401, "wrong password"),
+            ("/pub?password=hunter2", "", ANNOUNCED, 403, "wrong password"),
+            ("/pub?password=s3cret", "", "v=0\r\n", 400, "SDP"),
+        ):
+            with self.subTest(path=path, why=why), capturedLogs() as events:
+                peer = self.rig.peer()
+                reply = peer.ask("ANNOUNCE", path, body, Content_Type="application/sdp", Authorization=header)
+                self.assertEqual(reply.status, status)
+                lines = [
+                    text
+                    for event in events
+                    if event["log_level"] >= LogLevel.info and "refused: " in (text := formatEvent(event))
+                ]
+                self.assertEqual(len(lines), why is not None)
+                if why is not None:
+                    self.assertIn("ANNOUNCE of pub refused: ", lines[0])
+                    self.assertIn(why, lines[0])
+                    self.assertIn(why, reply.header("x-reason"))
+                self.assertNotIn("hunter2", "".join(lines))

@@ -11,8 +11,8 @@ from restreamer.rtp.rtcp import Goodbye, parse_rtcp, receiver_report
 from restreamer.rtsp.headers import parse_rtp_info
 from restreamer.rtsp.sdp import parse_sdp
 from restreamer.testing.media import make_frames
-from test.rtsp.case import UDP, ServerTestCase
-from test.rtsp.fakes import Rig
+from test.rtsp.case import ANNOUNCED, UDP, ServerTestCase
+from test.rtsp.fakes import FakeStream, Peer, Rig
 
 
 class PlayTests(ServerTestCase):
@@ -109,6 +109,44 @@ class PlayTests(ServerTestCase):
         self.peer.lose()
         self.tidy()
 
+    def test_udp_is_shared_by_addresses(self) -> None:
+        """One address has its share of ports, all have what there is; interleaved tracks cost none."""
+        self.rig = Rig(udp_tracks=7, udp_tracks_per_address=3)
+        share = self.rig.factory.udp_share
+
+        def set_up(peer: Peer, *numbers: int) -> list[int]:
+            return [peer.set_up(number, UDP).status for number in numbers]
+
+        first, again = self.rig.peer(), self.rig.peer()
+        self.assertEqual(set_up(first, 1, 2), [200, 200])
+        self.assertEqual(set_up(again, 1, 2), [200, 453])
+        self.assertEqual(again.ask("TEARDOWN").status, 200)
+        again.session = ""
+        self.assertEqual(set_up(again, 1), [200])
+        tcp = self.rig.peer()
+        self.assertEqual(tcp.set_up(1).status, 200)
+        publisher = self.rig.peer()
+        publisher.ask("ANNOUNCE", "/pub", ANNOUNCED, Content_Type="application/sdp")
+        transport = UDP + ";mode=record"
+        self.assertEqual(publisher.ask("SETUP", "/pub/streamid=0", Transport=transport).status, 453)
+        other, third = self.rig.peer("192.0.2.8"), self.rig.peer("192.0.2.9")
+        self.assertEqual(set_up(other, 1, 2), [200, 200])
+        self.assertEqual(set_up(third, 1, 2), [200, 200])
+        # All ports are in use now, whoever asks.
+        last = self.rig.peer("192.0.2.10")
+        self.assertEqual(set_up(last, 1), [453])
+        self.assertEqual((share.tracks, share.addresses, len(self.rig.datagrams.open)), (7, 3, 14))
+        for peer in (first, again, tcp, publisher, other, third, last):
+            peer.lose()
+            peer.lose()
+        self.assertEqual((share.tracks, share.addresses, self.rig.datagrams.open), (0, 0, []))
+
+    def test_this_machine_has_no_share(self) -> None:
+        """Behind a proxy everybody has its address."""
+        rig = Rig(udp_tracks_per_address=1)
+        peer = rig.peer("127.0.0.1")
+        self.assertEqual([peer.set_up(number, UDP).status for number in (1, 2)], [200, 200])
+
     def test_udp_is_refused_where_there_is_none(self) -> None:
         peer = Rig(udp=False).peer()
         peer.ask("DESCRIBE")
@@ -155,6 +193,33 @@ class StateTests(ServerTestCase):
         self.rig.core.streams["other"] = self.stream
         self.assertEqual(self.peer.set_up(2, path="/other").status, 459)
 
+    def test_what_is_granted_is_that_stream(self) -> None:
+        """S02: the description of one stream opens no other, by no method; wrong passwords open nothing."""
+        core, peer = self.rig.core, self.peer
+        core.streams["locked"] = locked = FakeStream()
+        core.locked = {"locked": Refused(Reason.DENIED, "no")}
+        self.assertEqual(peer.ask("DESCRIBE").status, 200)
+        self.assertEqual(peer.ask("DESCRIBE", "/locked").status, 403)
+        self.assertEqual(peer.set_up(1, path="/locked").status, 403)
+        self.assertEqual(peer.set_up(1).status, 200)
+        for text in (UDP, "RTP/AVP/TCP"):
+            self.assertEqual(peer.set_up(2, text, path="/locked").status, 459)
+        # Its session plays what was set up, whatever URL it speaks of.
+        self.assertEqual(peer.send(peer.text("PLAY", "/locked")), [])
+        self.assertEqual((len(self.stream.viewers), locked.viewers), (1, []))
+        asked = [(request.name, request.action) for request in core.requests]
+        self.assertEqual(asked, [("cam", "play"), ("locked", "play"), ("locked", "play")])
+
+        core.passwords["pub"] = "s3cret"
+        other = self.rig.peer()
+        for path in ("/pub", "/pub?password=guess"):
+            reply = other.ask("ANNOUNCE", path, ANNOUNCED, Content_Type="application/sdp")
+            self.assertEqual(reply.status, 403 if "guess" in path else 401)
+            transport = "RTP/AVP/TCP;interleaved=0-1;mode=record"
+            self.assertEqual(other.ask("SETUP", "/pub/streamid=0", Transport=transport).status, 400)
+            self.assertEqual(other.ask("RECORD", "/pub").status, 455)
+        self.assertEqual(core.sinks, {})
+
     def test_setup_again_and_otherwise(self) -> None:
         """S03."""
         self.peer.ask("DESCRIBE")
@@ -198,6 +263,24 @@ class StateTests(ServerTestCase):
         self.peer.session = ""
         self.assertEqual(self.peer.ask("TEARDOWN").status, 454)
         self.assertEqual(self.peer.ask("FROB").status, 501)
+        reply = self.peer.ask("OPTIONS", Require="x, y")
+        self.assertEqual((reply.status, reply.header("unsupported")), (551, "x, y"))
+        self.peer.lose()
+        self.tidy()
+
+    def test_publishing_methods_out_of_turn(self) -> None:
+        """S04: what is announced cannot be played, nor recorded before it is set up."""
+        self.announced()
+        for method in ("RECORD", "PLAY", "PAUSE", "DESCRIBE", "ANNOUNCE"):
+            self.assertEqual(self.peer.ask(method, "/pub").status, 455, method)
+        self.assertEqual(self.peer.ask("TEARDOWN", "/pub").status, 200)
+        self.assertEqual(self.peer.ask("TEARDOWN", "/pub").status, 454)
+        self.assertIsNotNone(self.rig.core.sinks["pub"].ended)
+        self.peer = self.rig.peer()
+        self.recording()
+        for method, path in (("PLAY", "/pub"), ("ANNOUNCE", "/pub"), ("SETUP", "/pub/streamid=0")):
+            self.assertEqual(self.peer.ask(method, path).status, 455, method)
+        self.peer.lose()
 
     def test_leaving_in_the_midst(self) -> None:
         """S05."""
@@ -222,6 +305,8 @@ class WireTests(ServerTestCase):
             ("OPTIONS * RTSP/1.0\r\nCSeq 1\r\n\r\n", 400),
             ("OPTIONS * RTSP/1.0\r\nCSeq: 1\r\nA: \0\r\n\r\n", 400),
             ("OPTIONS * RTSP/1.0\r\nCSeq: 1\r\nA: x\ny\r\n\r\n", 400),
+            ("OPTIONS * RTSP/1.0\r\nCSeq: 1\r\nA: x\ry\r\n\r\n", 400),
+            ("OPTIONS * RTSP/1.0\r\nCSeq: 1\nA: x\r\n\r\n", 400),
             ("OPTIONS * RTSP/1.0\r\nCSeq: 1\r\n: x\r\n\r\n", 400),
             ("OPTIONS * RTSP/2.0\r\nCSeq: 1\r\n\r\n", 505),
             ("SETUP * RTSP/1.0\r\nCSeq: 1\r\nContent-Length: 1000000\r\n\r\n", 413),
@@ -254,7 +339,30 @@ class WireTests(ServerTestCase):
             "",
         ):
             self.assertEqual(self.peer.set_up(1, text).status, 461, text)
+        publisher = self.peer = self.rig.peer()
+        self.announced()
+        for text in (
+            "RTP/AVP;client_port=0-1",
+            "RTP/AVP/TCP;interleaved=255-256",
+            UDP + ";destination=198.51.100.1",
+        ):
+            reply = publisher.ask("SETUP", "/pub/streamid=0", Transport=text + ";mode=record")
+            self.assertEqual(reply.status, 461, text)
         self.assertEqual(self.rig.datagrams.open, [])
+
+    def test_datagrams_go_to_the_peer_alone(self) -> None:
+        """S09: the peer's own address may be named; C{source} and others mean nothing."""
+        self.peer.ask("DESCRIBE")
+        for number, more in (
+            (1, ";destination=192.0.2.7"),
+            (2, ";source=198.51.100.1;server_port=7000-7001"),
+        ):
+            self.assertEqual(self.peer.set_up(number, UDP + more).status, 200)
+        self.peer.send(self.peer.text("PLAY"))
+        self.stream.send(*make_frames(0.2))
+        self.rig.clock.advance(1)
+        sent = {address[0] for port in self.rig.datagrams.open for _, address in port.written}
+        self.assertEqual(sent, {"192.0.2.7"})
 
     def test_a_player_over_udp_that_vanishes(self) -> None:
         """S10."""
@@ -281,6 +389,31 @@ class WireTests(ServerTestCase):
         empty = b"$\x00\x00\x00"
         [reply] = peer.send(frame + empty + peer.text("GET_PARAMETER").encode() + frame)
         self.assertEqual(reply.status, 200)
+
+    def test_a_frame_inside_a_request(self) -> None:
+        """S11: it is no header line; in a body it is the body's."""
+        for text in (
+            b"OPTIONS * RTSP/1.0\r\nCSeq: 1\r\n$\x00\x00\x04abcd\r\n\r\n",
+            b"OPTIONS $\x00\x00\x04 RTSP/1.0\r\nCSeq: 1\r\n\r\n",
+        ):
+            peer = self.rig.peer()
+            [reply] = peer.send(text)
+            self.assertEqual(reply.status, 400)
+            self.assertTrue(peer.wire.disconnecting)
+        peer = self.rig.peer()
+        body = b"$\x00\xff\xffab"
+        head = f"GET_PARAMETER * RTSP/1.0\r\nCSeq: 1\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+        self.assertEqual([reply.status for reply in peer.send(head + body)], [200])
+        self.assertEqual(peer.ask("OPTIONS").status, 200)
+
+    def test_a_frame_that_trickles(self) -> None:
+        """S11: bytes one by one give it no more time."""
+        peer = self.recording()
+        peer.send(b"$\x00\xff\xff")
+        for _ in range(13):
+            peer.send(b"x")
+            self.rig.clock.pump([0.1] * 10)
+        self.assertTrue(peer.wire.disconnecting)
 
     def test_a_frame_that_does_not_end(self) -> None:
         """S11, S14."""
@@ -334,7 +467,8 @@ class WireTests(ServerTestCase):
         """S21."""
         for text in ("GET /cam HTTP/1.1\r\nHost: x\r\n\r\n", "POST /cam HTTP/1.0\r\n\r\nZGVz"):
             peer = self.rig.peer()
-            self.assertEqual(peer.send(text)[0].status, 501)
+            peer.protocol.dataReceived(text.encode())
+            self.assertTrue(peer.wire.value().startswith(b"HTTP/1.0 501 "))
             self.assertTrue(peer.wire.disconnecting)
 
     def test_too_many_connections(self) -> None:

@@ -167,6 +167,18 @@ class SdpTests(SynchronousTestCase):
         ):
             self.assertRaises(RemoteProtocolError, parse_sdp, body)
 
+    def test_long_numbers(self) -> None:
+        """S15: longer ones than can be a number of anything."""
+        long = b"9" * 5000
+        for body in (
+            b"m=video 0 RTP/AVP " + long,
+            b"m=video 0/" + long + b" RTP/AVP 96",
+            b"m=video 0 RTP/AVP 96\na=rtpmap:96 H264/" + long,
+            b"m=video 0 RTP/AVP 96\na=rtpmap:96 H264/90000/" + long,
+            b"m=video 0 RTP/AVP 96\na=rtpmap:" + long + b" H264/90000",
+        ):
+            self.assertEqual([media.format for media in parse_sdp(body).media], [None])
+
     @QUICK
     @given(st.binary(max_size=200))
     def test_anything(self, data: bytes) -> None:

@@ -81,6 +81,15 @@ class TunnelTests(SynchronousTestCase):
         self.requests.protocol.dataReceived(b"****")
         self.assertTrue(self.requests.wire.disconnecting)
 
+    def test_the_half_that_answers_ends_with_the_other(self) -> None:
+        """Nothing can be asked any more: it does not hang about."""
+        self.open()
+        self.assertEqual(self.ask("OPTIONS"), 200)
+        self.requests.lose()
+        self.assertFalse(self.answers.wire.disconnecting)
+        self.rig.clock.pump([1.0] * 10)
+        self.assertTrue(self.answers.wire.disconnecting)
+
     def test_too_much_behind_a_request(self) -> None:
         self.open()
         text = base64.b64encode(b"$\x00\xff\xff" + b"x" * 60_000)
@@ -90,8 +99,12 @@ class TunnelTests(SynchronousTestCase):
         self.assertLess(broken.protocol._reader.pending, 400_000)
 
     def test_other_http(self) -> None:
-        [reply] = self.rig.peer().send("GET / HTTP/1.1\r\nHost: h\r\n\r\n")
-        self.assertEqual(reply.status, 501)
+        """Whoever speaks HTTP is answered in HTTP."""
+        for text in ("GET / HTTP/1.1\r\nHost: h\r\n\r\n", "PUT /a HTTP/1.0\r\n\r\n"):
+            peer = self.rig.peer()
+            peer.protocol.dataReceived(text.encode())
+            self.assertTrue(peer.wire.value().startswith(b"HTTP/1.0 501 "), peer.wire.value())
+            self.assertTrue(peer.wire.disconnecting)
         self.assertRaises(RtspError, read_head, b"GET " + b"x" * 20_000)
 
     def test_openings(self) -> None:
