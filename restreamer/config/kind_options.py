@@ -4,16 +4,34 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from ipaddress import ip_address
 from typing import Final
 
 from restreamer.config import values
 from restreamer.config.grammar import Argument, Statement
+from restreamer.media.pids import read_pids
 
 #: Options of inputs: what the value must look like, and how that is said.
 KIND_OPTIONS: Final[Mapping[str, tuple[re.Pattern[str], str]]] = {
     "program": (re.compile(r"[1-9][0-9]{0,4}"), "the number of a program of the transport stream"),
+    "sources": (
+        re.compile(r"[0-9A-Fa-f.:]{2,45}(?:,[0-9A-Fa-f.:]{2,45}){0,15}"),
+        "addresses, joined by commas, of who sends to the group",
+    ),
     "transport": (re.compile(r"tcp|udp"), "tcp or udp"),
     "user_agent": (re.compile(r"[!-~ ]{1,200}"), "at most 200 printable ASCII characters"),
+}
+
+#: The highest number of a program (ISO/IEC 13818-1 section 2.4.4.8: 16 bits).
+MAX_PROGRAM: Final = 65_535
+#: Schemes that say themselves how their media travel.
+_OWN_TRANSPORT: Final[Mapping[str, str]] = {"rtsp-udp": "udp", "rtsps": "tcp"}
+_HTTP: Final = ("tshttp", "tshttps", "hls", "hlss", "http", "https")
+#: Options that inputs of some schemes have.
+_OF_SCHEMES: Final[Mapping[str, tuple[str, ...]]] = {
+    "program": ("udp", *_HTTP),
+    "transport": ("rtsp", "rtsp2", *_OWN_TRANSPORT),
+    "user_agent": _HTTP,
 }
 
 _TEXT: Final = re.compile(r"[^\x00-\x1f\x7f-\x9f]{1,64}")
@@ -44,7 +62,41 @@ def kind_option(statement: Statement, argument: Argument, key: str, value: str) 
     form, expected = KIND_OPTIONS[key]
     if form.fullmatch(value) is None:
         raise values.wrong(statement, argument, f"{key}= with {expected}")
+    if key == "program":
+        _check_program(statement, argument, key, value)
     return value
+
+
+def _check_program(statement: Statement, argument: Argument, key: str, value: str) -> None:
+    if int(value) > MAX_PROGRAM:
+        raise values.wrong(statement, argument, f"{key}= with a program number, 1 to {MAX_PROGRAM}")
+
+
+def misplaced(scheme: str, key: str, value: str) -> str:
+    """What C{scheme}, as it is written, expects instead of the option C{key}; empty: it is right."""
+    if key == "transport" and scheme in _OWN_TRANSPORT:
+        own = _OWN_TRANSPORT[scheme]
+        return "" if value == own else f"no transport={value} behind {scheme}:// (rtsp:// leaves it open)"
+    schemes = _OF_SCHEMES.get(key)
+    if schemes is None or scheme in schemes:
+        return ""
+    return f"{key}= behind {', '.join(f'{each}://' for each in schemes)} only"
+
+
+def check_sources(statement: Statement, argument: Argument, host: str, sources: str) -> None:
+    """Whether C{sources} may be the senders of the group C{host}.
+
+    @raise ConfigError: one is no address of a machine, or of another kind than the group; or it is no group.
+    """
+    try:
+        group = ip_address(host)
+        senders = [ip_address(each) for each in sources.split(",")]
+    except ValueError:
+        group, senders = None, []
+    if group is None or not group.is_multicast or not senders:
+        raise values.wrong(statement, argument, "sources= with addresses, for udp:// with a group")
+    if any(each.version != group.version or each.is_multicast for each in senders):
+        raise values.wrong(statement, argument, "sources= with machines' addresses of the group's family")
 
 
 def push_kind(key: str) -> str:
@@ -62,4 +114,11 @@ def push_option(statement: Statement, argument: Argument, key: str, value: str |
         value = "true"
     if value is None or form.fullmatch(value) is None:
         raise values.wrong(statement, argument, f"{key}= with {expected}")
+    if key == "pnr":
+        _check_program(statement, argument, key, value)
+    elif key == "pids":
+        try:
+            read_pids(value)
+        except ValueError as error:
+            raise values.wrong(statement, argument, f"pids= with {error}") from None
     return value

@@ -10,12 +10,13 @@ from attrs import evolve, field, frozen
 from restreamer.config import values
 from restreamer.config.blocks import Once, Surroundings, options, served
 from restreamer.config.grammar import Argument, Statement
-from restreamer.config.kind_options import KIND_OPTIONS, kind_option
+from restreamer.config.kind_options import KIND_OPTIONS, kind_option, misplaced
 from restreamer.config.model import InputConfig, StreamConfig, TemplateConfig
 from restreamer.config.preference import in_preference
 from restreamer.config.shared_options import MAX_PRIORITY, MIN_PRIORITY, SharedOptions, segment_count
 from restreamer.config.urls import read_input, scheme_of
 from restreamer.config.words import INPUT, LIVE, NOT_SERVED, SHARED_OPTIONS, STREAM, TEMPLATE
+from restreamer.errors import ConfigError
 
 MAX_INPUTS = 32
 MIN_SEGMENT_DURATION, MAX_SEGMENT_DURATION = 1, 30
@@ -31,7 +32,13 @@ def chunk_duration(statement: Statement) -> int:
     """C{chunk_duration MILLISECONDS;} or C{chunk_duration false;}."""
     if [each.text for each in statement.arguments] == ["false"]:
         return 0
-    return values.whole(statement, MIN_CHUNK_DURATION, MAX_CHUNK_DURATION)
+    try:
+        return values.whole(statement, MIN_CHUNK_DURATION, MAX_CHUNK_DURATION)
+    except ConfigError:
+        expected = f"a whole number from {MIN_CHUNK_DURATION} to {MAX_CHUNK_DURATION}, or false"
+        raise values.wrong(
+            statement, values.one(statement, "chunk_duration MILLISECONDS;"), expected
+        ) from None
 
 
 _READERS: Mapping[str, Callable[[Statement], object]] = {
@@ -81,6 +88,9 @@ class _Inputs:
                 continue
             if key in KIND_OPTIONS:
                 more[key] = kind_option(statement, argument, key, value or "")
+                expected = misplaced(scheme_of(statement, url)[0], key, more[key])
+                if expected:
+                    raise values.wrong(statement, argument, expected)
                 continue
             source_timeout = values.parse_timeout(value or "")
             if source_timeout is None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from restreamer.config.address import parse_host_port
 from restreamer.config.grammar import Argument, Statement
+from restreamer.config.kind_options import check_sources
 from restreamer.config.model import (
     DEFAULT_HTTP_PORT,
     DEFAULT_HTTPS_PORT,
@@ -87,6 +88,8 @@ def read_input(
         url = read_network_url(statement, argument, scheme, rest)
         if NAME_PLACEHOLDER in url.path + url.query and not in_template:
             raise wrong(statement, argument, "a URL without %s, which stands for a name in templates only")
+        if "sources" in options:
+            check_sources(statement, argument, url.host if url.kind == "udp" else "", options["sources"])
         return InputConfig(
             scheme=url.kind,
             host=url.host,

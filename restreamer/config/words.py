@@ -81,7 +81,7 @@ SERVED: Mapping[str, frozenset[str]] = {
         """),
     PEER: frozenset(["cluster_key", "include", "public"]),
     BALANCER: frozenset(["include", "mode", "peer"]),
-    INPUT: frozenset(["priority", "program", "source_timeout", "transport", "user_agent"]),
+    INPUT: frozenset(["priority", "program", "source_timeout", "sources", "transport", "user_agent"]),
     BACKUP: _words("audio_timeout dvr timeout transcode video_timeout"),
     PUSH: _words("bitrate fourcc loop multicast_loop pids pnr provider service ttl"),
     MEMBER: frozenset(["max_bitrate"]),

@@ -96,7 +96,15 @@ def parse_asc(config: bytes) -> AacConfig:
     """
     if not 2 <= len(config) <= _MAX_CONFIG:
         raise MediaError(f"AudioSpecificConfig of {len(config)} bytes, expected 2 to {_MAX_CONFIG}")
-    bits = BitReader(config)
+    return read_asc(BitReader(config), extended=True)
+
+
+def read_asc(bits: BitReader, extended: bool) -> AacConfig:
+    """Read an AudioSpecificConfig that begins where C{bits} begin, and leave them at its end.
+
+    @param extended: it ends where C{bits} do, so SBR may be signalled behind the core's configuration.
+    @raise MediaError: as L{parse_asc}.
+    """
     object_type = _object_type(bits)
     rate = output_rate = _rate(bits)
     channel_config = bits.read(4)
@@ -119,7 +127,7 @@ def parse_asc(config: bytes) -> AacConfig:
         bits.skip(1)
         if channel_config == 0:
             channels, pce = _program_config(bits)
-        if object_type <= 4 and not sbr:
+        if extended and object_type <= 4 and not sbr:
             sbr, ps, output_rate = _backward_compatible(bits, rate)
     if ps and channels == 1:
         channels = 2

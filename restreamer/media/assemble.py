@@ -14,6 +14,7 @@ from restreamer.media.audio_frames import (
     OpusFrames,
     TimedFrame,
 )
+from restreamer.media.latm import LatmFrames
 from restreamer.media.video_units import Av1Units, H264Units, HevcUnits, Mpeg2Units, Unit, Vp9Units
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "Av1Units",
     "H264Units",
     "HevcUnits",
+    "LatmFrames",
     "Mpeg2Units",
     "MpegAudioFrames",
     "OpusFrames",

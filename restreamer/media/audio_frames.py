@@ -39,7 +39,7 @@ TimedFrame = tuple[bytes, int]
 Measure = tuple[int, int, int]
 
 
-class _Frames:
+class Frames:
     """Finds frames by their headers.
 
     @ivar track: what the latest frame says the track is, None before the first.
@@ -137,7 +137,7 @@ class _Frames:
         self.track = evolve(track, language=self._language)
 
 
-class AdtsFrames(_Frames):
+class AdtsFrames(Frames):
     """Raw AAC frames from ADTS (ISO/IEC 14496-3 section 1.A.2)."""
 
     _sync = b"\xff"
@@ -178,7 +178,7 @@ class AdtsFrames(_Frames):
         return raw
 
 
-class MpegAudioFrames(_Frames):
+class MpegAudioFrames(Frames):
     """Frames of MPEG audio layer II and III."""
 
     _sync = b"\xff"
@@ -206,7 +206,7 @@ class MpegAudioFrames(_Frames):
         return frame
 
 
-class Ac3Frames(_Frames):
+class Ac3Frames(Frames):
     """Access units of AC-3 and E-AC-3.
 
     Where the data ends with what could be a whole access unit of E-AC-3, it is taken to be one when it has as
@@ -269,7 +269,7 @@ def _facts(head: SyncFrame) -> tuple[object, ...]:
     )
 
 
-class OpusFrames(_Frames):
+class OpusFrames(Frames):
     """Opus packets from MPEG-TS, each behind a control header (ETSI TS 103 491 section 5.2).
 
     Samples that the header says to trim are left in: what is played first and last decides the player.

@@ -33,7 +33,8 @@ class Sps:
     @ivar width, height: pixels after cropping.
     @ivar frame_rate: frames/s times 1000, 0 when the VUI does not tell or tells nonsense.
     @ivar chroma_format: chroma_format_idc, 1 is 4:2:0; @ivar luma_depth, chroma_depth: bits per sample.
-    @ivar frames_only: no field coding.
+    @ivar frames_only: no field coding. @ivar sps_id: seq_parameter_set_id.
+    @ivar frame_num_bits: of frame_num in slices. @ivar separate_planes: separate_colour_plane_flag.
     """
 
     profile: int
@@ -46,6 +47,9 @@ class Sps:
     luma_depth: int
     chroma_depth: int
     frames_only: bool
+    sps_id: int = 0
+    frame_num_bits: int = 4
+    separate_planes: bool = False
 
 
 def unescape(nal: bytes) -> bytes:
@@ -64,7 +68,7 @@ def parse_sps(nal: bytes) -> Sps:
         raise MediaError(f"NAL unit type {nal[0] & 0x1F} is no SPS")
     bits = BitReader(unescape(nal)[1:])
     profile, compat, level = bits.read(8), bits.read(8), bits.read(8)
-    _at_most(bits.ue(), 31, "seq_parameter_set_id")
+    sps_id = _at_most(bits.ue(), 31, "seq_parameter_set_id")
     chroma_format, luma_depth, chroma_depth, separate = 1, 8, 8, False
     if profile in _HIGH_PROFILES:
         chroma_format = _at_most(bits.ue(), 3, "chroma_format_idc")
@@ -74,7 +78,7 @@ def parse_sps(nal: bytes) -> Sps:
         bits.skip(1)
         if bits.flag():
             _skip_scaling_lists(bits, 12 if chroma_format == 3 else 8)
-    _at_most(bits.ue(), 12, "log2_max_frame_num_minus4")
+    frame_num_bits = 4 + _at_most(bits.ue(), 12, "log2_max_frame_num_minus4")
     _skip_picture_order(bits)
     _at_most(bits.ue(), 16, "max_num_ref_frames")
     bits.skip(1)
@@ -107,6 +111,9 @@ def parse_sps(nal: bytes) -> Sps:
         luma_depth=luma_depth,
         chroma_depth=chroma_depth,
         frames_only=frames_only,
+        sps_id=sps_id,
+        frame_num_bits=frame_num_bits,
+        separate_planes=separate,
     )
 
 

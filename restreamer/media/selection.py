@@ -7,6 +7,7 @@ track table. Names that a stream does not have are left out.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Final
 
 from attrs import frozen
@@ -45,6 +46,18 @@ class TrackSelection:
             if (track.kind, place) in self.wanted:
                 chosen.append(track)
         return tuple(chosen)
+
+    def within(self, tables: Iterable[Tracks]) -> TrackSelection:
+        """What is left of the choice where no other tracks are than those of C{tables}: all choices that give
+        the same tracks of each of them become one.
+        """
+        there: set[tuple[TrackKind, int]] = set()
+        for tracks in tables:
+            places: dict[TrackKind, int] = {}
+            for track in tracks:
+                place = places[track.kind] = places.get(track.kind, 0) + 1
+                there.add((track.kind, place))
+        return TrackSelection(tuple([each for each in self.wanted if each in there]))
 
     @property
     def several(self) -> bool:

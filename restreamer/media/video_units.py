@@ -15,6 +15,7 @@ from typing_extensions import override
 from restreamer.errors import MediaError
 from restreamer.media import av1, h264, hevc, mpeg2, vp9
 from restreamer.media.bits import BitReader
+from restreamer.media.h264_fields import Field, FieldSets, field_of, field_sets
 from restreamer.media.h264_sps import unescape
 from restreamer.media.track import Track
 
@@ -30,11 +31,13 @@ class Unit:
 
     @ivar data: as in L{restreamer.media.frame.Frame}. @ivar key: a random access point.
     @ivar track: given with the first unit, and whenever the track's description changed.
+    @ivar field: of H.264: it is one field of a frame (L{restreamer.media.paired_units}).
     """
 
     data: bytes
     key: bool
     track: Track | None = None
+    field: Field | None = None
 
 
 class _NalUnits:
@@ -93,7 +96,11 @@ class _NalUnits:
                 parts.append(nal)
         track = None if self._told else self.track
         self._told = True
-        return Unit(b"".join(parts), key, track)
+        return Unit(b"".join(parts), key, track, self._field_of(nals))
+
+    def _field_of(self, nals: Sequence[bytes]) -> Field | None:
+        """The field an access unit is; None for all others."""
+        return None
 
     def _update(self, nals: Sequence[bytes]) -> bool:
         """Take the parameter sets among C{nals} into the track.
@@ -149,6 +156,7 @@ class H264Units(_NalUnits):
 
     _set_kinds = (h264.NAL_SPS, h264.NAL_PPS)
     _delimiter = h264.NAL_AUD
+    _fields = FieldSets({})
 
     @override
     def _kind(self, nal: bytes) -> int:
@@ -180,7 +188,14 @@ class H264Units(_NalUnits):
 
     @override
     def _make(self, config: bytes) -> Track:
-        return evolve(h264.h264_track(self._track_id, config), language=self._language)
+        track = evolve(h264.h264_track(self._track_id, config), language=self._language)
+        sets = h264.parse_avcc(config)
+        self._fields = field_sets(sets.sps, sets.pps)
+        return track
+
+    @override
+    def _field_of(self, nals: Sequence[bytes]) -> Field | None:
+        return field_of(self._fields, nals)
 
 
 def _slice_type(nal: bytes) -> int:

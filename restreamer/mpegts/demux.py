@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from attrs import define, field
+from attrs import define, evolve, field
 
 from restreamer.media.announce import NewTracks, TrackAnnouncer
 from restreamer.media.frame import Frame
@@ -38,12 +38,34 @@ class DemuxCounters:
     """What was wrong with a transport stream.
 
     @ivar continuity: gaps in the counters of its PIDs. @ivar damaged: packets that say they are.
-    @ivar scrambled: packets that cannot be read.
+    @ivar scrambled: packets that cannot be read. @ivar desync: how often packets had to be found again.
+    @ivar bad_sections, @ivar bad_packets: sections, and PES packets, that were not whole or wrong.
+    @ivar dropped: PES packets no frame could be made of.
+    @ivar pat_changes, @ivar pmt_changes: other tables than before, the first ones left out.
     """
 
     continuity: int = 0
     damaged: int = 0
     scrambled: int = 0
+    desync: int = 0
+    bad_sections: int = 0
+    bad_packets: int = 0
+    dropped: int = 0
+    pat_changes: int = 0
+    pmt_changes: int = 0
+
+    def named(self) -> dict[str, int]:
+        """The counters as the API calls them."""
+        return {
+            "errors_ts_cc": self.continuity,
+            "errors_ts_tei": self.damaged,
+            "errors_ts_scrambled": self.scrambled,
+            "errors_ts_psi": self.bad_sections,
+            "errors_desync": self.desync,
+            "errors_broken_payload": self.bad_packets + self.dropped,
+            "ts_pat_changes": self.pat_changes,
+            "ts_pmt_changes": self.pmt_changes,
+        }
 
 
 @define(eq=False)
@@ -57,6 +79,19 @@ class _Lane:
     track_id: int = 0
     counter: int = -1
     last: bytes = b""
+
+    def flush(self) -> None:
+        """Nothing more comes of it for now: give what is whole."""
+        if self.pes is not None:
+            self.pes.flush()
+        if self.reader is not None:
+            self.reader.flush()
+
+    def count_into(self, counters: DemuxCounters) -> None:
+        """Add what was wrong with it."""
+        counters.bad_sections += self.sections.bad if self.sections is not None else 0
+        counters.bad_packets += self.pes.bad if self.pes is not None else 0
+        counters.dropped += self.reader.dropped if self.reader is not None else 0
 
 
 @define(eq=False)
@@ -97,6 +132,14 @@ class TsDemux:
             bad += lane.sections.bad if lane.sections is not None else 0
         return bad
 
+    def counted(self) -> DemuxCounters:
+        """What was wrong with it so far, all together."""
+        found = evolve(self.counters)
+        for lane in self._lanes.values():
+            lane.count_into(found)
+        found.desync += self._finder.losses
+        return found
+
     def receive(self, data: bytes) -> list[Output]:
         """Take bytes of the stream; give what they complete.
 
@@ -113,17 +156,16 @@ class TsDemux:
     def boundary(self) -> list[Output]:
         """A segment ended, and another one begins: packets are whole, counters begin anew."""
         for lane in list(self._lanes.values()):
-            if lane.pes is not None:
-                lane.pes.flush()
+            lane.flush()
             lane.counter = -1
+        self.counters.desync += self._finder.losses
         self._finder = PacketFinder()
         return self._given()
 
     def flush(self) -> list[Output]:
         """No more comes: give what is held."""
         for lane in list(self._lanes.values()):
-            if lane.pes is not None:
-                lane.pes.flush()
+            lane.flush()
         self._pictures.clear()
         self._tell_sounds()
         return [*self._given(), *self._announcer.flush()]
@@ -206,7 +248,9 @@ class TsDemux:
         for pid in set(self._maps.values()) - set(programs.values()):
             lane = lanes.get(pid)
             if lane is not None and lane.sections is not None:
+                lane.count_into(self.counters)
                 del lanes[pid]
+        self.counters.pat_changes += bool(self._maps)
         self._maps = programs
         for pid in programs.values():
             lane = lanes.get(pid)
@@ -217,6 +261,7 @@ class TsDemux:
 
     def _read(self, program: ProgramMap) -> None:
         """Read the streams of C{program} from here on."""
+        self.counters.pmt_changes += bool(self.program)
         self.program = program
         lanes = self._lanes
         before = {lane.line: pid for pid, lane in lanes.items() if lane.line is not None}
@@ -224,8 +269,8 @@ class TsDemux:
         for line, pid in before.items():
             if line not in wanted:
                 lane = lanes.pop(pid)
-                if lane.pes is not None:
-                    lane.pes.flush()
+                lane.flush()
+                lane.count_into(self.counters)
                 self._pictures.discard(lane.track_id)
                 self._sounds.pop(lane.track_id, None)
         for line in sorted(program.streams, key=lambda line: not line.video):

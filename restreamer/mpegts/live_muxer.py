@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Final
 
+from typing_extensions import override
+
 from restreamer.errors import MediaError
 from restreamer.media.codecs import mpegts_can_carry
 from restreamer.media.frame import Frame
 from restreamer.media.timebase import TICKS_PER_SECOND
 from restreamer.media.track import Track, Tracks
 from restreamer.mpegts.program import MAX_PAUSE, MAX_SPACING, ProgramWriter, program_of
+from restreamer.seams import FeedMuxer
 
 #: Ticks after which the next frame gets PAT and PMT before it. With frames of at most 100 ms they are then
 #: never more than 100 ms apart.
@@ -18,8 +21,8 @@ _TABLES_AFTER: Final = TICKS_PER_SECOND // 20
 _SERVICE_AFTER: Final = TICKS_PER_SECOND
 
 
-class MpegTsFeedMuxer:
-    """Muxes a stream's live frames for every MPEG-TS viewer at once (a L{restreamer.seams.FeedMuxer}).
+class MpegTsFeedMuxer(FeedMuxer):
+    """Muxes a stream's live frames for every MPEG-TS viewer at once.
 
     Every keyframe's bytes begin with PAT and PMT. Timestamps are UTC modulo 2**33, as in segments.
     """
@@ -35,10 +38,12 @@ class MpegTsFeedMuxer:
         self._service_at = 0
         self._clock = 0
 
+    @override
     def carries(self, track: Track) -> bool:
         """Whether MPEG-TS can carry C{track}."""
         return mpegts_can_carry(track)
 
+    @override
     def configure(self, tracks: Tracks, run_start: int, discontinuity: bool) -> None:
         """Set the tracks. Counters run on; with C{discontinuity} the next packet of every PID tells of it.
 
@@ -49,6 +54,7 @@ class MpegTsFeedMuxer:
             self._writer.broken.update(stream.pid for stream in self._writer.program.streams.values())
         self._started = False
 
+    @override
     def mux(self, frame: Frame) -> bytes:
         """The packets of C{frame}, with tables and clock packets before it where they are due.
 
@@ -75,10 +81,12 @@ class MpegTsFeedMuxer:
             self._clock = dts
         return packets
 
+    @override
     def join_prefix(self) -> bytes:
         """Tables for a viewer whose first entry is muxed next; a video keyframe brings its own."""
         return b"" if self._writer.program.has_video else self._writer.lead_in(broken=False)
 
+    @override
     def skip_prefix(self) -> bytes:
         """Tables and a marked packet per PID that lead a viewer from anywhere to the entry muxed next."""
         return self._writer.lead_in(broken=True)

@@ -9,6 +9,7 @@ from attrs import frozen
 from restreamer.media.track import AAC, AC3, EAC3, H264, HEVC, MP3, MPEG2, OPUS
 from restreamer.mpegts.psi import (
     STREAM_AAC_ADTS,
+    STREAM_AAC_LATM,
     STREAM_AC3,
     STREAM_EAC3,
     STREAM_H264,
@@ -44,6 +45,7 @@ _CODECS: Final = {
     STREAM_MPEG1_AUDIO: MP3,
     STREAM_MPEG2_AUDIO: MP3,
     STREAM_AAC_ADTS: AAC,
+    STREAM_AAC_LATM: AAC,
     STREAM_H264: H264,
     STREAM_HEVC: HEVC,
     STREAM_AC3: AC3,
@@ -59,12 +61,14 @@ class StreamLine:
 
     @ivar codec: as in L{restreamer.media.track.Track}, where MP3 and AC-3 stand for their families.
     @ivar language: ISO 639-2, C{"und"} when it is not told. @ivar channels: of Opus, 0 otherwise.
+    @ivar latm: AAC comes in LATM, not in ADTS.
     """
 
     pid: int
     codec: str
     language: str = "und"
     channels: int = 0
+    latm: bool = False
 
     @property
     def video(self) -> bool:
@@ -147,4 +151,5 @@ def _line(stream_type: int, pid: int, descriptors: bytes) -> StreamLine | None:
         elif private and tag == _DVB_EXTENSION and value[:1] == bytes((_OPUS_EXTENSION,)):
             channels = value[1] if len(value) > 1 else 0
         at = end
-    return None if codec is None else StreamLine(pid, codec, language, channels)
+    latm = stream_type == STREAM_AAC_LATM
+    return None if codec is None else StreamLine(pid, codec, language, channels, latm)

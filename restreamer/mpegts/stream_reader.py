@@ -11,14 +11,18 @@ from restreamer.media.assemble import (
     AdtsFrames,
     H264Units,
     HevcUnits,
+    LatmFrames,
     Mpeg2Units,
     MpegAudioFrames,
     OpusFrames,
+    Unit,
 )
+from restreamer.media.audio_frames import Frames
 from restreamer.media.frame import Frame
 from restreamer.media.h264 import NAL_AUD, split_annexb
 from restreamer.media.hevc import NAL_AUD as HEVC_AUD
 from restreamer.media.hevc import nal_type
+from restreamer.media.paired_units import PairedUnits
 from restreamer.media.timebase import TICKS_PER_SECOND
 from restreamer.media.track import AAC, AC3, EAC3, H264, HEVC, MPEG2, OPUS, Track
 from restreamer.mpegts.program_map import StreamLine
@@ -59,7 +63,8 @@ class VideoReader:
     """Access units of one video stream.
 
     A PES packet that holds several access units gives them one after the other, and one without a time
-    follows the last, each a picture's length apart.
+    follows the last, each a picture's length apart. Two fields of a frame are one unit, with the time of the
+    first, however they came.
 
     @ivar dropped: packets no access unit could be made of.
     """
@@ -77,6 +82,7 @@ class VideoReader:
             self._nals = HevcUnits(track_id, language=line.language)
         else:
             self._pictures = Mpeg2Units(track_id, line.language)
+        self._fields: PairedUnits[tuple[int, int]] = PairedUnits()
         self._dts: int | None = None
         self._step = _STEP
         self.dropped = 0
@@ -90,36 +96,59 @@ class VideoReader:
             offset = (pts - dts) & _WRAP
             if offset > _MAX_CTS:
                 offset = 0
-            if last is not None and 0 < at - last <= TICKS_PER_SECOND:
-                self._step = at - last
         elif last is None:
             self.dropped += 1
             return
         else:
             at = last + self._step
         try:
-            self._units(at, offset, payload)
+            self._units(at, offset, payload, pts >= 0)
         except MediaError:
             self.dropped += 1
 
     def broken(self) -> None:
-        """Packets of the stream were lost: nothing is kept between access units."""
+        """Packets of the stream were lost: a second field may be, too."""
+        self._give(self._fields.flush())
 
-    def _units(self, at: int, offset: int, payload: bytes) -> None:
+    def flush(self) -> None:
+        """No more comes, or something else: give what is held."""
+        self._give(self._fields.flush())
+
+    def _give(self, units: list[tuple[tuple[int, int], Unit]]) -> None:
+        for (time, offset), unit in units:
+            self._take(unit.track, Frame(self._id, time, offset, unit.key, unit.data))
+
+    def _begins(self, time: int, told: bool) -> None:
+        """A picture begins at C{time}; C{told}: the stream says so."""
+        last = self._dts
+        if told and last is not None and 0 < time - last <= TICKS_PER_SECOND:
+            self._step = time - last
+        self._dts = time
+
+    def _units(self, at: int, offset: int, payload: bytes, told: bool) -> None:
         nals = self._nals
         if nals is None:
             assert self._pictures is not None
             unit = self._pictures.unit(payload)
             if unit is not None:
+                self._begins(at, told)
                 self._take(unit.track, Frame(self._id, at, offset, unit.key, unit.data))
-                self._dts = at
             return
-        for number, group in enumerate(self._groups(split_annexb(payload))):
+        fields = self._fields
+        following = at
+        for group in self._groups(split_annexb(payload)):
             unit = nals.unit(group)
-            if unit is not None:
-                time = at + number * self._step
+            if unit is None:
+                continue
+            time = following
+            if not fields.completes(unit):
+                self._begins(time, told)
+                told = False
+                following += self._step
+            if unit.field is None and not fields.holds:
                 self._take(unit.track, Frame(self._id, time, offset, unit.key, unit.data))
-                self._dts = time
+            else:
+                self._give(fields.take((time, offset), unit))
 
     def _groups(self, nals: list[bytes]) -> list[list[bytes]]:
         """NAL units by access unit: each delimiter begins one (ISO/IEC 14496-10 section 7.4.1.2.3)."""
@@ -136,7 +165,7 @@ class VideoReader:
 class AudioReader:
     """Frames of one audio stream, which need not end where PES packets do.
 
-    @ivar dropped: packets without a time before the first with one.
+    @ivar dropped: packets without a time before the first with one, and those in which something is no frame.
     """
 
     def __init__(self, track_id: int, line: StreamLine, clock: TsClock, take: TakeFrame) -> None:
@@ -159,6 +188,7 @@ class AudioReader:
             self.dropped += 1
             return
         last = None
+        lost = self._frames.lost
         for data, offset in self._frames.frames(payload):
             time = at + offset
             track = self._frames.track
@@ -169,13 +199,19 @@ class AudioReader:
             last = time
         if last is not None:
             self._next = last + self._step
+        self.dropped += self._frames.lost > lost
+
+    def flush(self) -> None:
+        """Nothing is held that is whole."""
 
     def broken(self) -> None:
         """Packets of the stream were lost: the frame that was begun is."""
         self._frames.reset()
 
 
-def _audio_frames(track_id: int, line: StreamLine) -> AdtsFrames | Ac3Frames | OpusFrames | MpegAudioFrames:
+def _audio_frames(track_id: int, line: StreamLine) -> Frames:
+    if line.codec == AAC and line.latm:
+        return LatmFrames(track_id, line.language)
     if line.codec == AAC:
         return AdtsFrames(track_id, line.language)
     if line.codec in (AC3, EAC3):

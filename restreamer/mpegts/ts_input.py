@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from restreamer.media.announce import NewTracks
 from restreamer.media.frame import Frame
 from restreamer.mpegts.demux import DemuxCounters, TsDemux
-from restreamer.seams import FrameSink
+from restreamer.seams import FrameSink, tell_counts
 
 
 def pass_on(outputs: Iterable[NewTracks | Frame], sink: FrameSink) -> float:
@@ -42,11 +42,16 @@ class TsInput:
         self._demux = TsDemux(program)
         self.bytes = self.frames = 0
         self.ended = False
+        tell_counts(sink, self.counted)
 
     @property
     def counters(self) -> DemuxCounters:
         """What was wrong with the transport stream so far."""
         return self._demux.counters
+
+    def counted(self) -> dict[str, int]:
+        """What was wrong so far, as the API calls it."""
+        return self._demux.counted().named()
 
     def receive(self, data: bytes) -> float:
         """Take bytes.

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from twisted.internet.interfaces import IReactorTime
 
 from restreamer.errors import RemoteProtocolError
 from restreamer.http1.response import ResponseHead
 from restreamer.http1.url import HttpUrl
+from restreamer.live.silence import SilenceWatch
 from restreamer.logs import Logger
 from restreamer.mpegts.ts_input import TsInput
 from restreamer.seams import FrameSink
@@ -16,6 +18,9 @@ from restreamer.sources.http_get import Connect, HttpGet
 from restreamer.sources.pull import PullTarget
 
 _log = Logger()
+
+#: What sends bytes for so long of which nothing can be played is left, seconds: keyframes may be far apart.
+FRAME_SECONDS: Final = 30.0
 
 
 def http_url(target: PullTarget) -> HttpUrl:
@@ -42,10 +47,13 @@ class TsHttpPull:
         self._get = HttpGet(
             http_url(target), self, clock, connect, user_agent=target.options.get("user_agent", "")
         )
+        self._watch = SilenceWatch(clock, lambda: self._input.frames, FRAME_SECONDS, self._silent)
+        self._watch.start()
         self._get.start()
 
     def stop(self) -> None:
         """End it; nothing is reported after."""
+        self._watch.stop()
         self._get.stop()
         self._input.end("stopped")
 
@@ -61,9 +69,15 @@ class TsHttpPull:
 
     def ended(self, reason: str) -> None:
         """The stream is over, or was never there."""
+        self._watch.stop()
         counters = self._input.counters
         if counters.continuity:
             _log.info("{url}: {count} continuity errors", url=self._shown, count=counters.continuity)
         reason = reason or "the server ended the stream"
         self._input.end(reason, whole=True)
         self._lost(reason)
+
+    def _silent(self) -> None:
+        """Bytes may come, and no frame does."""
+        self._get.stop()
+        self.ended(f"no frame in {FRAME_SECONDS:g} s")

@@ -5,10 +5,48 @@ from __future__ import annotations
 import fcntl
 import socket
 import struct
+from collections.abc import Sequence
 from ipaddress import ip_address
 from typing import Final
 
 _SIOCGIFADDR: Final = 0x8915
+
+
+#: Linux (in.h): struct ip_mreq_source behind it; Python 3.11 does not name them.
+_ADD_SOURCE_MEMBERSHIP: Final = 39
+_JOIN_SOURCE_GROUP: Final = 46
+_STORAGE: Final = 128
+
+
+def join(receiving: socket.socket, group: str, interface: str, sources: Sequence[str] = ()) -> None:
+    """Let C{receiving} be a member of C{group} (RFC 1112, RFC 3493; with C{sources}, RFC 3678).
+
+    @param interface: a name or an address; empty: as the routes say.
+    @param sources: addresses of those that are listened to; empty: anybody.
+    @raise OSError: it cannot be.
+    """
+    if is_ipv6(group):
+        number = interface_index(interface)
+        for source in sources:
+            # struct group_source_req: the interface, then both addresses where pointers are aligned.
+            request = struct.pack("@I4x", number) + _storage(group) + _storage(source)
+            receiving.setsockopt(socket.IPPROTO_IPV6, _JOIN_SOURCE_GROUP, request)
+        if not sources:
+            request = socket.inet_pton(socket.AF_INET6, group) + struct.pack("@I", number)
+            receiving.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, request)
+        return
+    own = socket.inet_aton(interface_address(interface) if interface else "0.0.0.0")
+    for source in sources:
+        request = socket.inet_aton(group) + own + socket.inet_aton(source)
+        receiving.setsockopt(socket.IPPROTO_IP, _ADD_SOURCE_MEMBERSHIP, request)
+    if not sources:
+        receiving.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, socket.inet_aton(group) + own)
+
+
+def _storage(address: str) -> bytes:
+    """A struct sockaddr_storage of an IPv6 address."""
+    head = struct.pack("@HHI", socket.AF_INET6, 0, 0)
+    return (head + socket.inet_pton(socket.AF_INET6, address)).ljust(_STORAGE, b"\x00")
 
 
 def is_multicast(host: str) -> bool:

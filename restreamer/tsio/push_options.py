@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Final
 
 from attrs import frozen
 
 from restreamer.errors import Reason, Refused
+from restreamer.media.pids import read_pids
 from restreamer.media.selection import TrackSelection
-from restreamer.media.track import TrackKind
 from restreamer.mpegts.program import PROVIDER, ProgramLayout
 from restreamer.mpegts.psi import PMT_PID
 
 DEFAULT_TTL: Final = 4
-_TRACK: Final = re.compile(r"([va])([0-9]{1,2})")
-_KINDS: Final = {"v": TrackKind.VIDEO, "a": TrackKind.AUDIO}
-_FIRST_PID: Final = 0x10
-_LAST_PID: Final = 0x1FFE
-#: Tracks of a kind that a base (C{v0}, C{a0}) numbers.
-_BASED: Final = 16
 
 
 @frozen(kw_only=True)
@@ -46,10 +39,10 @@ def push_options(options: Mapping[str, str], query: str = "") -> PushOptions:
     @raise Refused: one of them is not right.
     """
     try:
-        pmt_pid, pids = _pids(options.get("pids", ""))
+        pmt_pid, pids = read_pids(options.get("pids", ""))
         layout = ProgramLayout(
             number=int(options.get("pnr", "1")),
-            pmt_pid=pmt_pid,
+            pmt_pid=PMT_PID if pmt_pid is None else pmt_pid,
             provider=options.get("provider", PROVIDER),
             pids=pids,
             clock_aside=True,
@@ -76,30 +69,3 @@ def _selection(query: str) -> TrackSelection | None:
                 raise ValueError("tracks= is v or a with a number, once or more: v1a2")
             return selection
     return None
-
-
-def _pids(text: str) -> tuple[int, tuple[tuple[TrackKind, int, int], ...]]:
-    """C{pmt:100,v1:101,a0:200}: the PID of the map, and of tracks; C{a0} numbers all of a kind from there."""
-    pmt_pid = PMT_PID
-    exact: dict[tuple[TrackKind, int], int] = {}
-    based: dict[tuple[TrackKind, int], int] = {}
-    for pair in text.split(",") if text else ():
-        word, _, number = pair.partition(":")
-        pid = int(number, 16) if number.lower().startswith("0x") else int(number)
-        if not _FIRST_PID <= pid <= _LAST_PID:
-            raise ValueError(f"PID {pid} is not within {_FIRST_PID}..{_LAST_PID}")
-        track = _TRACK.fullmatch(word)
-        if word == "pmt":
-            pmt_pid = pid
-        elif track is None:
-            raise ValueError(f"pids= knows pmt, v1, a1 and so on, not {word}")
-        elif int(track[2]):
-            exact[_KINDS[track[1]], int(track[2])] = pid
-        else:
-            kind = _KINDS[track[1]]
-            based.update({(kind, place): pid + place for place in range(1, _BASED + 1)})
-    chosen = based | exact
-    taken = [pmt_pid, *exact.values()]
-    if len(set(taken)) < len(taken):
-        raise ValueError("pids= gives one PID twice")
-    return pmt_pid, tuple((kind, place, pid) for (kind, place), pid in chosen.items())

@@ -1,12 +1,15 @@
-"""C{input udp://[INTERFACE@]ADDRESS:PORT}: a transport stream in datagrams, unicast or multicast."""
+"""C{input udp://[INTERFACE@]ADDRESS:PORT}: a transport stream in datagrams, unicast or multicast.
+
+It may come behind RTP headers: then it is put in order, and what comes twice is left out.
+"""
 
 from __future__ import annotations
 
 import socket
-import struct
 from collections.abc import Callable
 from typing import Any, Final
 
+from attrs import define, field
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.protocol import DatagramProtocol
@@ -15,9 +18,11 @@ from typing_extensions import override
 from restreamer.errors import RemoteProtocolError
 from restreamer.logs import Logger
 from restreamer.mpegts.ts_input import TsInput
-from restreamer.seams import FrameSink
+from restreamer.rtp.packet import parse_rtp
+from restreamer.rtp.reorder import ReorderBuffer
+from restreamer.seams import FrameSink, tell_counts
 from restreamer.sources.pull import PullTarget
-from restreamer.tsio.interfaces import interface_address, interface_index, is_ipv6, is_multicast
+from restreamer.tsio.interfaces import is_ipv6, is_multicast, join
 
 _log = Logger()
 
@@ -26,17 +31,44 @@ SILENCE: Final = 10.0
 #: Bytes of datagrams the kernel is asked to keep.
 RECEIVE_BUFFER: Final = 2 * 1024 * 1024
 MAX_DATAGRAM: Final = 65_536
+#: RTP packets that may wait for one before them (RTP_DEPTH * 7 packets of the stream in most).
+RTP_DEPTH: Final = 32
 _RTP_HEAD: Final = 12
 
 
-def without_rtp(datagram: bytes) -> bytes:
-    """The transport stream in C{datagram}, maybe behind an RTP header (RFC 2250, payload type 33)."""
-    if len(datagram) <= _RTP_HEAD or datagram[0] == 0x47 or datagram[0] >> 6 != 2 or datagram[1] & 0x7F != 33:
-        return datagram
-    at = _RTP_HEAD + 4 * (datagram[0] & 0x0F)
-    if datagram[0] & 0x10 and len(datagram) >= at + 4:
-        at += 4 + 4 * int.from_bytes(datagram[at + 2 : at + 4], "big")
-    return datagram[at:]
+def rtp_of(datagram: bytes) -> bool:
+    """Whether C{datagram} is RTP with a transport stream (RFC 2250, payload type 33)."""
+    return len(datagram) > _RTP_HEAD and datagram[0] >> 6 == 2 and datagram[1] & 0x7F == 33
+
+
+@define(eq=False)
+class _RtpOrder:
+    """Takes datagrams out of RTP, in their order. @ivar bad: packets that are none."""
+
+    order: ReorderBuffer = field(factory=lambda: ReorderBuffer(RTP_DEPTH))
+    ssrc: int | None = None
+    bad: int = 0
+
+    def take(self, datagram: bytes, now: float) -> bytes:
+        """What of the transport stream is next now."""
+        try:
+            packet = parse_rtp(datagram)
+        except RemoteProtocolError:
+            self.bad += 1
+            return b""
+        if packet.ssrc != self.ssrc:
+            self.ssrc = packet.ssrc
+            self.order.reset()
+        return b"".join(each.payload for each, _ in self.order.take(packet, now))
+
+    def counted(self) -> dict[str, int]:
+        """As the API calls it."""
+        return {
+            "errors_lost_packets": self.order.lost,
+            "errors_bad_packets": self.bad,
+            "late_packets": self.order.late,
+            "sequence_restarts": self.order.restarts,
+        }
 
 
 class TsUdpPull(DatagramProtocol):
@@ -55,6 +87,9 @@ class TsUdpPull(DatagramProtocol):
         self._lost = lost
         self._reactor = reactor
         self._input = TsInput(sink, int(target.options.get("program", "0")))
+        self._rtp: _RtpOrder | None = None
+        self._foreign = 0
+        tell_counts(sink, self._counted)
         self._port: Any = None
         self._watch: IDelayedCall | None = None
         self._begin_call: IDelayedCall | None = None
@@ -86,11 +121,17 @@ class TsUdpPull(DatagramProtocol):
         now = self._reactor.seconds()
         if addr != self._sender:
             if self._sender is not None and now - self._heard < 1.0:
+                self._foreign += 1
                 return
             self._sender = addr
         self._heard = now
         try:
-            _ = self._input.receive(without_rtp(datagram))
+            if rtp_of(datagram):
+                rtp = self._rtp
+                if rtp is None:
+                    rtp = self._rtp = _RtpOrder()
+                datagram = rtp.take(datagram, now)
+            _ = self._input.receive(datagram)
         except RemoteProtocolError as error:
             self._end(str(error))
         except Exception:
@@ -100,6 +141,7 @@ class TsUdpPull(DatagramProtocol):
     def _listen(self) -> None:
         target = self._target
         host, interface = target.host, target.options.get("interface", "")
+        sources = target.options.get("sources", "")
         group = is_multicast(host)
         six = is_ipv6(host)
         receiving = socket.socket(socket.AF_INET6 if six else socket.AF_INET, socket.SOCK_DGRAM)
@@ -110,20 +152,18 @@ class TsUdpPull(DatagramProtocol):
                 # Several streams of one node may come by the same port of several groups.
                 receiving.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             receiving.bind((host or "0.0.0.0", target.port))
-            if group and six:
-                number = interface_index(interface)
-                request = socket.inet_pton(socket.AF_INET6, host) + struct.pack("@I", number)
-                receiving.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, request)
-            elif group:
-                own = interface_address(interface) if interface else "0.0.0.0"
-                request = socket.inet_aton(host) + socket.inet_aton(own)
-                receiving.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, request)
+            if group:
+                join(receiving, host, interface, [each for each in sources.split(",") if each])
             family = socket.AF_INET6 if six else socket.AF_INET
             self._port = self._reactor.adoptDatagramPort(
                 receiving.fileno(), family, self, maxPacketSize=MAX_DATAGRAM
             )
         finally:
             receiving.close()
+
+    def _counted(self) -> dict[str, int]:
+        rtp = self._rtp.counted() if self._rtp is not None else {}
+        return {**self._input.counted(), **rtp, "foreign_datagrams": self._foreign}
 
     def _check(self) -> None:
         left = self._heard + SILENCE - self._reactor.seconds()

@@ -91,6 +91,7 @@ class UdpPush:
     _state: str = field(default="idle", init=False)
     _since: float = field(default=0.0, init=False)
     _bytes: int = field(default=0, init=False)
+    _lost: int = field(default=0, init=False)
     _error: str = field(default="", init=False)
     _retries: int = field(default=0, init=False)
     _overflows: int = field(default=0, init=False)
@@ -136,7 +137,8 @@ class UdpPush:
 
     def facts(self) -> PushFacts:
         """How it is doing."""
-        sent = self._bytes + (self._sender.bytes if self._sender is not None else 0)
+        sender = self._sender
+        sent = self._bytes + (sender.bytes if sender is not None else 0)
         return PushFacts(
             url=self.target.shown,
             state=self._state,
@@ -144,6 +146,7 @@ class UdpPush:
             bytes=sent,
             last_error=self._error,
             retries=self._retries,
+            lost=self._lost + (sender.lost if sender is not None else 0),
         )
 
     # What the stream does.
@@ -266,6 +269,7 @@ class UdpPush:
         sender, self._sender = self._sender, None
         if sender is not None:
             self._bytes += sender.bytes
+            self._lost += sender.lost
             sender.close()
 
     def _leave(self) -> None:

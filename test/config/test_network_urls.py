@@ -32,6 +32,14 @@ INPUTS: list[tuple[str, tuple[object, ...]]] = [
         "udp://239.0.0.1:1234/192.0.2.7",
         ("udp", "239.0.0.1", 1234, False, "", "", "", "", (("interface", "192.0.2.7"),)),
     ),
+    (
+        "udp://232.0.0.1:1234 sources=192.0.2.7,192.0.2.8",
+        ("udp", "232.0.0.1", 1234, False, "", "", "", "", (("sources", "192.0.2.7,192.0.2.8"),)),
+    ),
+    (
+        "udp://[ff3e::1]:1234 sources=2001:db8::1",
+        ("udp", "ff3e::1", 1234, False, "", "", "", "", (("sources", "2001:db8::1"),)),
+    ),
 ]
 
 #: Text of an input, what is expected instead. What may be secret is not found in the message.
@@ -48,7 +56,18 @@ WRONG: list[tuple[str, str]] = [
     ("udp://a/b@239.0.0.1:1", "INTERFACE"),
     ("rtsp://h/a transport=quic", "tcp or udp"),
     ("udp://h:1 program=0", "program"),
+    ("udp://232.0.0.1:1 sources=h", "sources="),
+    ("udp://192.0.2.1:1 sources=192.0.2.7", "a group"),
+    ("udp://232.0.0.1:1 sources=2001:db8::1", "family"),
+    ("udp://232.0.0.1:1 sources=232.0.0.2", "machines"),
+    ("http://h/a.ts sources=192.0.2.7", "udp://"),
     ("rtmp://h/live/%s", "%s"),
+    ("udp://h:1 program=99999", "1 to 65535"),
+    ("rtsp-udp://h/a transport=tcp", "rtsp://"),
+    ("rtsps://h/a transport=udp", "rtsps://"),
+    ("rtsp://h/a program=1", "program="),
+    ("udp://h:1 transport=udp", "transport="),
+    ("publish:// program=2", "program="),
     ("rtmp://h/a\\b/c", "without spaces"),
 ]
 
@@ -81,6 +100,15 @@ WRONG_PUSHES: list[tuple[str, str]] = [
     ("udp://h:1 pids=100", "pmt:100"),
     ("udp://h:1 loop=maybe", "true or false"),
     ("rtmp://h/a/hunter2 ttl=3", "udp://"),
+    ("udp://h:1 pnr=70000", "1 to 65535"),
+    ("udp://h:1 pids=pmt:8192", "0x10 to 0x1ffe"),
+    ("udp://h:1 pids=pmt:0", "0x10 to 0x1ffe"),
+    ("udp://h:1 pids=v0:8190", "0x10 to 0x1ffe"),
+    ("udp://h:1 pids=x9:100", "pmt, v1, a1"),
+    ("udp://h:1 pids=v1:100,a1:100", "one PID twice"),
+    ("udp://h:1 pids=v1:100,v1:101", "one word twice"),
+    ("udp://h:1 pids=pmt:105,v0:100", "one PID twice"),
+    ("udp://h:1 pids=v0:100,a0:105", "one PID twice"),
 ]
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from zlib import crc32
 
+from attrs import evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -14,7 +15,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from restreamer.errors import RemoteProtocolError
 from restreamer.media.announce import NewTracks
 from restreamer.media.frame import Frame
+from restreamer.media.h264 import avcc_from_sets, split_nals
 from restreamer.media.track import Tracks
+from restreamer.media.video_units import H264Units
 from restreamer.mpegts.demux import TsDemux
 from restreamer.mpegts.live_muxer import MpegTsFeedMuxer
 from restreamer.mpegts.packet import PacketWriter
@@ -24,6 +27,9 @@ from restreamer.mpegts.pes_reader import MAX_PES
 from restreamer.mpegts.psi import ProgramStream, crc32_mpeg, pat_section, pmt_body, pmt_section
 from restreamer.mpegts.segment_muxer import mux_segment
 from restreamer.testing.media import START, aac_track, h264_track, make_frames, mp3_track, video_frames
+from test.media.test_h264 import baseline_sps, timing
+from test.media.test_latm import FIRST, NEXT, RAW_FIRST, RAW_NEXT
+from test.media.test_paired_units import PPS, picture, sps
 
 BOTH: Tracks = (h264_track(), aac_track())
 MASK = (1 << 33) - 1
@@ -236,6 +242,27 @@ class Damage(SynchronousTestCase):
         self.assertEqual(len(got), len(FRAMES) - 1)
         self.assertEqual(demux.bad_units, 1)
 
+    def test_what_is_counted(self) -> None:
+        """Other tables, and what went with PIDs that are not read any more, is counted too."""
+        rows = packets(STREAM)
+        demux = TsDemux()
+        demux.receive(STREAM)
+        self.assertEqual(set(demux.counted().named().values()), {0})
+        table = bytearray(next(row for row in rows if pid_of(row) not in (0, 17, 0x101, 0x202)))
+
+        for number in range(2):
+            other = live(BOTH if number else BOTH[1:], FRAMES[:60])
+            demux.receive(other)
+        table[-1] ^= 0xFF
+        table[20] ^= 0xFF
+        demux.receive(bytes(table) + b"?" * 400 + STREAM)
+        told = demux.counted().named()
+        self.assertGreaterEqual(told["ts_pmt_changes"], 2)
+        self.assertEqual((told["errors_ts_psi"], told["errors_desync"]), (1, 1))
+        before = demux.counted()
+        demux.boundary()
+        self.assertEqual(demux.counted().desync, before.desync)
+
     def test_a_repeated_packet_counts_once(self) -> None:
         rows = packets(STREAM)
         at = next(
@@ -272,6 +299,30 @@ class Damage(SynchronousTestCase):
         demux = TsDemux()
         _, got = read(STREAM[: 188 * 40] + row + STREAM[188 * 40 :], demux=demux)
         self.assertEqual((facts(got), demux.counters.damaged), (facts(FRAMES), 1))
+
+    def test_parameter_sets_nobody_can_read(self) -> None:
+        """Row C01: of what cannot be read the size is unknown, and the pictures pass, in and out again."""
+        bad = {
+            "exp-golomb of zeros": b"\x67\x42\xc0\x1e" + bytes(32) + b"\x80",
+            "too wide": baseline_sps(across=4096),
+            "too high": baseline_sps(down=65_536),
+            "references": baseline_sps(refs=2**32 - 2),
+            "crop": baseline_sps(crop=(100, 100, 0, 0)),
+            "time 0": baseline_sps(timing=timing(0, 0)),
+        }
+        for name, sps_nal in bad.items():
+            with self.subTest(name):
+                config = avcc_from_sets([sps_nal], [PPS])
+                track = evolve(h264_track(), config=config)
+                tables, got = read(mux_segment((track,), [f for f in FRAMES if f.track_id == 1]))
+                (told,) = tables[0]
+                self.assertEqual(told.frame_rate, 0)
+                self.assertEqual(bool(told.width), name == "time 0")
+                self.assertEqual(len(got), len([f for f in FRAMES if f.track_id == 1]))
+                self.assertEqual(got[0].data, FRAMES[0].data)
+                again, _ = read(mux_segment((told,), got))
+                self.assertEqual(again, tables)
+        self.assertEqual(H264Units(1).unit([b"\x67", PPS, FRAMES[0].data[4:]]), None, "no set at all")
 
     def test_a_unit_without_end(self) -> None:
         """PES packets are held up to a bound."""
@@ -314,3 +365,99 @@ class Damage(SynchronousTestCase):
             184, b"\xff"
         )
         read(STREAM[: 188 * 40] + row * 3 + STREAM[188 * 40 : 188 * 80])
+
+
+def video_stream(units: list[tuple[int, int, list[bytes]]]) -> bytes:
+    """Of PES packets: PTS (-1: none), DTS and NAL units."""
+    table = PacketWriter(0), PacketWriter(0x1000), PacketWriter(0x101)
+    streams = (ProgramStream(stream_type=0x1B, pid=0x101),)
+    data = table[0].write(b"\x00", pat_section())
+    data += table[1].write(b"\x00", pmt_section(pmt_body(0x101, streams), 0))
+    for pts, dts, nals in units:
+        body = b"".join(b"\x00\x00\x00\x01" + each for each in nals)
+        head = bytes.fromhex("000001e00000800000")
+        if pts >= 0:
+            head = pes_header(0xE0, dts, pts - dts, len(body))
+        data += table[2].write(head, body)
+    return data
+
+
+def latm_stream() -> bytes:
+    """AAC in LATM; an element lies in two PES packets."""
+    table = PacketWriter(0), PacketWriter(0x1000), PacketWriter(0x101)
+    streams = (ProgramStream(stream_type=0x11, pid=0x101, language="deu"),)
+    data = table[0].write(b"\x00", pat_section())
+    data += table[1].write(b"\x00", pmt_section(pmt_body(0x101, streams), 0))
+    for number, body in enumerate((FIRST + NEXT[:5], NEXT[5:] + NEXT * 2, NEXT * 3)):
+        data += table[2].write(pes_header(0xC0, 900_000 + number * 6000, 0, len(body)), body)
+    return data
+
+
+class Fields(SynchronousTestCase):
+    """Fields of H.264 as access units of their own: each pair is one frame."""
+
+    KEY = (b"\x09\x10", sps(), PPS, picture(0, "t", idr=True))
+
+    def check(self, packets: list[tuple[int, int, list[bytes]]]) -> None:
+        _, frames = read(video_stream(packets))
+        self.assertEqual([(f.dts, f.cts, f.key) for f in frames[:2]], [(0, 7200, True), (3600, 7200, False)])
+        self.assertEqual([f.dts for f in frames], [3600 * at for at in range(len(frames))])
+        self.assertEqual([len(split_nals(f.data)) for f in frames], [2] * len(frames))
+
+    def fields(self, number: int) -> tuple[list[bytes], list[bytes]]:
+        first = [*self.KEY] if not number else [b"\x09\x30", picture(number, "t")]
+        return first, [b"\x09\x30", picture(number, "b")]
+
+    def test_times_of_their_own(self) -> None:
+        packets = []
+        for number in range(6):
+            first, second = self.fields(number)
+            dts = 3600 * number
+            packets += [(dts + 7200, dts, first), (dts + 9000, dts + 1800, second)]
+        self.check(packets)
+
+    def test_one_packet_for_both(self) -> None:
+        self.check(
+            [(3600 * at + 7200, 3600 * at, [*first, *second]) for at, (first, second) in self.numbered()]
+        )
+
+    def test_one_delimiter_for_both(self) -> None:
+        self.check(
+            [(3600 * at + 7200, 3600 * at, [*first, *second[1:]]) for at, (first, second) in self.numbered()]
+        )
+
+    def test_no_time_for_the_second(self) -> None:
+        packets = []
+        for at, (first, second) in self.numbered():
+            packets += [(3600 * at + 7200, 3600 * at, first), (-1, -1, second)]
+        self.check(packets)
+
+    def test_hardly_any_time(self) -> None:
+        """Only some first fields have one."""
+        packets = []
+        for at, (first, second) in self.numbered():
+            times = (3600 * at + 7200, 3600 * at) if at < 3 else (-1, -1)
+            packets += [(*times, first), (-1, -1, second)]
+        _, frames = read(video_stream(packets))
+        self.assertEqual([f.dts for f in frames], [3600 * at for at in range(6)])
+
+    def test_a_lost_field(self) -> None:
+        packets = []
+        for at, (first, second) in self.numbered():
+            packets += [(3600 * at + 7200, 3600 * at, first), (3600 * at + 9000, 3600 * at + 1800, second)]
+        for lost, count in ((5, 6), (6, 6)):
+            _, frames = read(video_stream(packets[:lost] + packets[lost + 1 :]))
+            self.assertEqual(len(frames), count)
+            self.assertEqual(sorted(len(split_nals(f.data)) for f in frames), [1, 2, 2, 2, 2, 2])
+
+    def numbered(self) -> list[tuple[int, tuple[list[bytes], list[bytes]]]]:
+        return [(number, self.fields(number)) for number in range(6)]
+
+
+class Latm(SynchronousTestCase):
+    def test_a_stream_of_latm(self) -> None:
+        """stream_type 0x11: the frames that ADTS would have, and elements in two packets are whole."""
+        tables, frames = read(latm_stream())
+        self.assertEqual([(t.codec, t.language, t.sample_rate) for t in tables[0]], [("mp4a", "deu", 44_100)])
+        self.assertEqual([frame.data for frame in frames], [RAW_FIRST, *[RAW_NEXT] * 6])
+        self.assertEqual(frames[0].dts, 900_000)

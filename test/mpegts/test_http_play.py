@@ -226,6 +226,7 @@ class RefusalTests(SynchronousTestCase):
                 self.assertIn(line, reply.headers)
             self.assertTrue(reply.headers.endswith(b"\r\n"))
             self.assertEqual(b"Retry-After: 1\r\n" in reply.headers, reason is Reason.NOT_READY)
+            self.assertEqual(b"Retry-After: 5\r\n" in reply.headers, reason is Reason.OVERLOADED)
 
     def test_redirected(self) -> None:
         """Another node has it: found there, with path and query, marked; nowhere without a request."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from attrs import define, field
 
@@ -21,9 +21,16 @@ class KeepingSink:
     ends: list[str] = field(factory=list)
     wait: float = 0.0
     fails: bool = False
+    counts: Callable[[], Mapping[str, int]] = dict
 
     def configure(self, tracks: Tracks) -> None:
         self.tables.append(tracks)
+
+    def dated(self, offset: int | None) -> None:
+        """Nobody asks."""
+
+    def counted(self, told: Callable[[], Mapping[str, int]]) -> None:
+        self.counts = told
 
     def push(self, frames: Sequence[Frame]) -> float:
         assert self.tables and not self.ends

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import random
+from collections.abc import Callable, Mapping
+
 from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
 
 from restreamer.http1.response import MAX_HEAD
+from restreamer.mpegts.packet import PacketWriter
+from restreamer.mpegts.psi import crc32_mpeg, pat_section
 from restreamer.mpegts.segment_muxer import mux_segment
 from restreamer.sources.http_get import MAX_REDIRECTIONS
 from restreamer.sources.pull import PullTarget
-from restreamer.testing.media import aac_track, h264_track, make_frames
+from restreamer.testing.media import START, aac_track, h264_track, make_frames
 from restreamer.tsio.http_pull import TsHttpPull
 from test.tsio.servers import Servers
 from test.tsio.sinks import KeepingSink
@@ -100,7 +105,7 @@ class Pulling(PullCase):
 
 
 class BadServers(PullCase):
-    """Row L06."""
+    """Row L06: each ends by itself, within a bound; who began the pull tries again with pauses."""
 
     def test_redirections_without_end(self) -> None:
         self.pull()
@@ -178,11 +183,33 @@ class BadServers(PullCase):
     def test_silence_later(self) -> None:
         self.pull()
         self.net.last.send(ENDLESS)
-        for at in range(0, 20_000, 1000):
-            self.net.last.send(STREAM[at : at + 1000])
+        for at in range(0, 60_000, 10_000):
+            self.net.last.send(STREAM[at : at + 10_000])
             self.net.clock.pump([1.0] * 3)
         self.assertEqual(self.lost, [])
         self.net.clock.pump([1.0] * 8)
+        self.assert_lost("nothing came for 10 s")
+
+    def test_a_body_that_is_dribbled(self) -> None:
+        """One byte a second is never silent, and never a frame: from the beginning, and later."""
+        for begun in (0, 60_000):
+            with self.subTest(begun):
+                self.setUp()
+                self.pull()
+                self.net.last.send(ENDLESS + STREAM[:begun])
+                for at in range(begun, begun + 29):
+                    self.net.clock.advance(1)
+                    self.net.last.send(STREAM[at : at + 1])
+                self.assertEqual(self.lost, [])
+                self.net.clock.pump([1.0] * 3)
+                self.assert_lost("no frame in 30 s")
+
+    def test_a_chunk_without_end(self) -> None:
+        self.pull()
+        head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n7fffffffffff\r\n"
+        self.net.last.send(head + STREAM[:60_000])
+        self.assertGreater(len(self.sink.frames), 2)
+        self.net.clock.pump([1.0] * 11)
         self.assert_lost("nothing came for 10 s")
 
     def test_a_compressed_body(self) -> None:
@@ -226,3 +253,100 @@ class BadServers(PullCase):
         self.net.last.send(ENDLESS + STREAM)
         self.assert_lost("internal error")
         self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+
+
+def _rows(data: bytes) -> list[bytearray]:
+    return [bytearray(data[at : at + 188]) for at in range(0, len(data), 188)]
+
+
+def _table(pid: int, section: bytes) -> bytes:
+    return PacketWriter(pid).section(section)
+
+
+def _many_programs() -> bytes:
+    """A PAT of 64 programs that are all told at PIDs of their own, the first at that of the PAT itself."""
+    body = b"".join(n.to_bytes(2, "big") + (0xE000 | 0x20 * (n - 1)).to_bytes(2, "big") for n in range(1, 65))
+    head = bytes((0,)) + (0xB000 | len(body) + 9).to_bytes(2, "big") + b"\x00\x01\xc1\x00\x00" + body
+    return _table(0, head + crc32_mpeg(head).to_bytes(4, "big")) * 5
+
+
+def _bad_checksums() -> bytes:
+    bad = bytearray(pat_section())
+    bad[-1] ^= 1
+    return _table(0, bytes(bad)) * 20
+
+
+def _scrambled(data: bytes) -> bytes:
+    rows = _rows(data)
+    for row in rows:
+        if (row[1] & 0x1F) << 8 | row[2] in (0x101, 0x202):
+            row[3] |= 0xC0
+    return b"".join(rows)
+
+
+def _long_fields(data: bytes) -> bytes:
+    rows = _rows(data)
+    for row in rows:
+        row[3] |= 0x20
+        row[4] = 184 + row[4] % 72
+    return b"".join(rows)
+
+
+def _endless_unit() -> bytes:
+    """A PES packet of pictures that tells no length and does not end in 9 MiB."""
+    return PacketWriter(0x101).write(bytes.fromhex("000001e0000080800521") + bytes(4), bytes(9 << 20))
+
+
+def _elsewhen(seconds: int) -> bytes:
+    muxed = make_frames(1.0, start=START + seconds * 90_000)
+    return mux_segment((h264_track(), aac_track()), muxed)
+
+
+class TransportStreamFaults(PullCase):
+    """Row L04: what is wrong costs what it belongs to; what follows plays, and the pull goes on."""
+
+    FAULTS: Mapping[str, Callable[[], bytes]] = {
+        "no sync byte": lambda: bytes(range(0x48, 0x80)) * 2000,
+        "noise": lambda: random.Random(4).randbytes(150_000),
+        "sync bytes alone": lambda: b"\x47" * 60_000,
+        "packets of 204 bytes": lambda: b"".join(bytes(row) + bytes(16) for row in _rows(STREAM)),
+        "packets of 192 bytes": lambda: b"".join(bytes(4) + bytes(row) for row in _rows(STREAM)),
+        "64 programs": _many_programs,
+        "bad checksums": _bad_checksums,
+        "a table cut off": lambda: b"\x47\x40\x00\x10\x00\x00\xb3\xff" + bytes(180),
+        "a unit without end": _endless_unit,
+        "a unit of length 0": lambda: PacketWriter(0x202).write(
+            bytes.fromhex("000001c00000"), b"\xff" * 9000
+        ),
+        "adaptation fields too long": lambda: _long_fields(STREAM),
+        "scrambled": lambda: _scrambled(STREAM),
+        "a jump of an hour": lambda: _elsewhen(3600),
+        "back an hour": lambda: _elsewhen(-3600),
+        "the clock wraps": lambda: _elsewhen((1 << 33) // 90_000),
+    }
+
+    def test_each(self) -> None:
+        for name, make in self.FAULTS.items():
+            with self.subTest(name):
+                self.setUp()
+                self.pull()
+                fault = make()
+                self.net.last.send(ENDLESS + STREAM)
+                for at in range(0, len(fault), 65_536):
+                    self.net.last.send(fault[at : at + 65_536])
+                self.assertEqual(self.lost, [], name)
+                before = len(self.sink.frames)
+                # Found again within 1,000 packets: all but what the beginning costs.
+                self.net.last.send(STREAM * 2)
+                self.assertEqual(self.lost, [], name)
+                self.assertGreater(len(self.sink.frames) - before, len(FRAMES), name)
+                self.assertLessEqual(len(self.sink.frames) - before, 2 * len(FRAMES) + 2, name)
+
+    def test_not_for_ever(self) -> None:
+        """Nothing but noise: it is no transport stream."""
+        self.pull()
+        self.net.last.send(ENDLESS + STREAM)
+        noise = bytes(range(0x48, 0xFF)) * 300
+        for _ in range(5):
+            self.net.last.send(noise)
+        self.assert_lost("no packets")

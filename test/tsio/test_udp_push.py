@@ -230,6 +230,35 @@ class Failing(SynchronousTestCase):
                 sending.send(b"here")
             self.assertEqual(receiver.recv(10), b"here")
 
+    def test_a_receiver_that_comes_later(self) -> None:
+        """Row S23: while nobody listens the push goes on and counts; who comes gets what is sent then."""
+        port = free_port()
+        push = UdpPush(
+            PushTarget(shown="udp://x", scheme="udp", host="x", port=port),
+            "cam",
+            lambda name: None,
+            self.net,
+            make_sender=lambda host, port, *more: UdpSender("127.0.0.1", port, *more),
+        )
+        self.addCleanup(push.stop)
+        self.source.begin()
+        self.source.stream.watch_running(push.follow)
+        self.play(1.0)
+        facts = push.facts()
+        self.assertEqual((facts.state, facts.retries, facts.last_error), ("pushing", 0, ""))
+        self.assertGreater(facts.lost or 0, 10)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver:
+            receiver.bind(("127.0.0.1", port))
+            receiver.settimeout(5)
+            lost = push.facts().lost or 0
+            for frame in make_frames(1.0, start=START + TICKS_PER_SECOND, gop=25):
+                self.source.give(frame)
+            self.net.pump([0.01] * 100)
+            self.assertGreater(len(receiver.recv(2000)), 187)
+            self.assertLessEqual((push.facts().lost or 0) - lost, 1)
+        push.stop()
+        self.assertGreater(push.facts().lost or 0, 10, "what was lost is not forgotten")
+
     def test_the_name_is_gone(self) -> None:
         self.net.answer = DNSLookupError("no such host")
         push = self.push()
@@ -283,5 +312,5 @@ class Failing(SynchronousTestCase):
 
     def test_options_that_are_wrong(self) -> None:
         push = self.push(pids="pmt:1")
-        self.assertIn("PID 1", push.facts().last_error)
+        self.assertIn("0x10 to 0x1ffe", push.facts().last_error)
         self.assertEqual((push.facts().state, self.source.stream.taps), ("idle", 0))
