@@ -1,22 +1,24 @@
 """The periods of a manifest (ISO/IEC 23009-1 section 5.3.2): runs of segments that one set of init segments
 and consecutive numbers describe (pure).
 
-A period begins at each discontinuity, behind each number that is missing, and wherever other tracks, or
-tracks with another configuration, are there. All times are UTC ticks since the epoch, in the media and in the
-manifest alike, so its start changes nothing about when something is shown; it is still kept, with its name,
-when the segment it began with leaves the window: L{PeriodsKnown}. That of a stream's first run starts at the
-epoch.
+A period is a stretch of the stream that nothing breaks: it begins at each discontinuity, behind each number
+that is missing, and wherever a track pauses or comes back. Where it began travels with its segments
+(L{restreamer.live.stretch}), so its id and start are the same in every manifest of every node that lists a
+part of it (sections 5.3.2.2 and 5.4). All times are UTC ticks since the epoch, in the media and in the
+manifest alike, so its start changes nothing about when something is shown. That of a stream's first run
+starts at the epoch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
-from attrs import define, evolve, field, frozen
+from attrs import define, evolve, frozen
 
 from restreamer.dash.spans import Span
 from restreamer.live.window import WindowEntry, WindowGap, WindowSegment
+from restreamer.m4f.records import Stretch
 from restreamer.media.timebase import TICKS_PER_MS
 from restreamer.media.track import Track
 
@@ -53,64 +55,42 @@ Held = tuple[tuple[str, Track], ...]
 Listing = Callable[[WindowSegment], tuple[Held, Mapping[int, Span]]]
 
 
-@define(eq=False)
-class PeriodsKnown:
-    """The periods of one window as they were listed last, so that they keep their names and starts."""
+def periods_of(entries: Iterable[WindowEntry], listing: Listing) -> tuple[Period, ...]:
+    """The periods of a window's C{entries}, oldest first."""
+    found: list[_Open] = []
+    current: _Open | None = None
+    for entry in entries:
+        if isinstance(entry, WindowGap):
+            continue
+        held, spans = listing(entry)
+        if not held:
+            continue
+        stretch = _stretch(entry)
+        goes_on = current is not None and current.stretch == stretch
+        if current is not None and goes_on and _same(held, current.tracks):
+            current.tracks = held
+            current.segments.append(TimedSegment(entry.number, spans))
+            continue
+        number, start = stretch.number, stretch.start
+        if goes_on:
+            # Of one stretch, and yet described in another way: what CMAF makes of a track is something else.
+            number, start = entry.number, min(span.start for span in spans.values())
+        name = f"d{entry.discontinuity_sequence}" + (f"n{number}" if number else "")
+        start = 0 if name == _FIRST else start - start % TICKS_PER_MS
+        current = _Open(name, start, stretch, held, [TimedSegment(entry.number, spans)])
+        found.append(current)
+    return tuple([_closed(each) for each in found])
 
-    _known: Sequence[Period] = field(default=(), init=False)
 
-    def of(self, entries: Iterable[WindowEntry], listing: Listing) -> tuple[Period, ...]:
-        """The periods of a window's C{entries}, oldest first."""
-        found: list[_Open] = []
-        current: _Open | None = None
-        first = True
-        for entry in entries:
-            if isinstance(entry, WindowGap):
-                current = None
-                continue
-            held, spans = listing(entry)
-            if not held:
-                current = None
-            elif current is None or entry.discontinuity or not _same(held, current.tracks):
-                name, start = self._beginning(entry, held, spans, first)
-                current = _Open(name, start, held, [TimedSegment(entry.number, spans)])
-                found.append(current)
-            else:
-                current.tracks = held
-                current.segments.append(TimedSegment(entry.number, spans))
-            first = False
-        self._known = [_closed(each) for each in found]
-        return tuple(self._known)
-
-    def _beginning(
-        self, entry: WindowSegment, held: Held, spans: Mapping[int, Span], first: bool
-    ) -> tuple[str, int]:
-        """Name and start of the period whose first listed segment is C{entry}.
-
-        @param first: it is the first one listed; without a discontinuity the real beginning left the window.
-        """
-        earliest = min(span.start for span in spans.values())
-        name = f"d{entry.discontinuity_sequence}"
-        if first and not entry.discontinuity:
-            for period in self._known:
-                numbers = [segment.number for segment in period.segments]
-                if numbers[0] <= entry.number <= numbers[-1] + 1 and _same(held, period.tracks):
-                    return period.name, period.start
-            start = entry.run.run_start
-        else:
-            start = entry.start
-            if not entry.discontinuity:
-                name += f"n{entry.number}"
-        if name == _FIRST:
-            return name, 0
-        start = min(start, earliest)
-        return name, start - start % TICKS_PER_MS
+def _stretch(entry: WindowSegment) -> Stretch:
+    return entry.stretch or Stretch(entry.start, entry.number, 0)
 
 
 @define
 class _Open:
     name: str
     start: int
+    stretch: Stretch
     tracks: Held
     segments: list[TimedSegment]
 

@@ -16,11 +16,12 @@ from weakref import WeakKeyDictionary
 from attrs import define, field
 
 from restreamer.dash.mpd import LowLatency, Manifest, manifest
-from restreamer.dash.periods import Held, Period, PeriodsKnown
+from restreamer.dash.periods import Held, Period, periods_of
 from restreamer.dash.spans import Span, spans
 from restreamer.errors import MediaError, Reason, Refused
 from restreamer.http1.play_request import play_request, selection_of
 from restreamer.http1.reply import FullReply, HttpRequest, Reply, Route
+from restreamer.live.choices import Choices
 from restreamer.live.cmaf import init_of
 from restreamer.live.cmaf_names import named_tracks, track_folder
 from restreamer.live.stream import Stream
@@ -37,8 +38,6 @@ from restreamer.seams import OpenRequest
 MANIFESTS: Final[Mapping[str, bool]] = {"index.mpd": False, "index.ll.mpd": True}
 #: Where the node tells its time; no stream's name begins with C{-}.
 CLOCK_PATH: Final = "/-/time"
-#: Manifests kept of one version of a window: one for each choice of tracks.
-MAX_KEPT: Final = 32
 
 _CORS: Final = b"Access-Control-Allow-Origin: *\r\nX-Content-Type-Options: nosniff\r\n"
 _TYPE: Final = b"Content-Type: application/dash+xml\r\n"
@@ -79,16 +78,15 @@ class WatchPoint(Protocol):
 class _Kept:
     """What is kept of one window.
 
-    @ivar periods: by choice of tracks. @ivar spans: of the segments listed last.
+    @ivar spans: of the segments listed last.
     @ivar replies: finished answers of C{version} by kind and choice, for viewers without a token.
     @ivar told: codecs that were said to be left out.
     """
 
     version: int = -1
     url_prefix: str = ""
-    periods: dict[TrackSelection | None, PeriodsKnown] = field(factory=dict)
     spans: WeakKeyDictionary[WindowSegment, Mapping[int, Span]] = field(factory=WeakKeyDictionary)
-    replies: dict[tuple[bool, TrackSelection | None], FullReply] = field(factory=dict)
+    replies: Choices[FullReply] = field(factory=Choices)
     told: set[str] = field(factory=set)
 
 
@@ -129,13 +127,14 @@ class DashRoutes:
     ) -> Reply:
         stream = await self._watch_point.watch(wanted)
         kept = self._of(stream)
+        if selection is not None:
+            selection = _distinct(stream, selection)
         reply = kept.replies.get((low_latency, selection))
         if reply is None:
             body = self._body(stream, kept, low_latency, selection).encode("utf-8")
             etag = f'"{zlib.crc32(body):08x}-{len(body):x}"'
             reply = FullReply(status=200, headers=_HEADERS, body=body, etag=etag)
-            if len(kept.replies) < MAX_KEPT:
-                kept.replies[low_latency, selection] = reply
+            kept.replies.keep((low_latency, selection), reply, selection is None)
         if wanted.token:
             return FullReply(status=200, headers=_PRIVATE_HEADERS, body=with_token(reply.body, wanted.token))
         return reply
@@ -172,13 +171,6 @@ class DashRoutes:
         return manifest(about, periods, files)
 
     def _periods(self, stream: Stream, kept: _Kept, selection: TrackSelection | None) -> tuple[Period, ...]:
-        known = kept.periods.get(selection)
-        if known is None:
-            if len(kept.periods) >= MAX_KEPT:
-                # Never those of the whole stream: their periods keep their names whatever viewers choose.
-                del kept.periods[next(each for each in kept.periods if each is not None)]
-            known = kept.periods[selection] = PeriodsKnown()
-
         def listing(entry: WindowSegment) -> tuple[Held, Mapping[int, Span]]:
             found = kept.spans.get(entry)
             if found is None:
@@ -195,7 +187,7 @@ class DashRoutes:
                     held.append((name, track))
             return tuple(held), {track.track_id: found[track.track_id] for _, track in held}
 
-        return known.of(stream.window.entries, listing)
+        return periods_of(stream.window.entries, listing)
 
     def _leave_out(self, stream: Stream, kept: _Kept, track: Track) -> None:
         if track.codec not in kept.told:
@@ -206,6 +198,15 @@ class DashRoutes:
                 track=track.track_id,
                 codec=track.codec,
             )
+
+
+def _distinct(stream: Stream, selection: TrackSelection) -> TrackSelection | None:
+    """The choice as far as it makes a difference: without tracks that no segment has; None: it leaves out
+    nothing.
+    """
+    tables = [entry.segment.tracks for entry in stream.window.retained]
+    choice = selection.within(tables)
+    return choice if any(choice.of(tracks) != tracks for tracks in tables) else None
 
 
 def _carried(track: Track) -> bool:

@@ -11,7 +11,7 @@ come when a segment must end; a promise that is wrong would be worse than one th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from attrs import frozen
@@ -90,12 +90,13 @@ class LowLatency:
     skip: bool = False
 
 
-def part_target(parts: Sequence[TrackPart], wanted: int) -> int:
-    """PART-TARGET, in ticks: what the longest of C{parts} lasts, rounded up.
+def part_target(lengths: Iterable[int], wanted: int) -> int:
+    """PART-TARGET, in ticks: what the longest part lasts, rounded up.
 
-    @param wanted: what parts should last; that of a playlist that has none yet.
+    @param lengths: of all parts that are held, whatever tracks they hold, in ticks: all renditions must say
+        the same (section 6.2.4). @param wanted: what parts should last; that of a playlist without any.
     """
-    longest = max((part.duration for part in parts), default=wanted)
+    longest = max(lengths, default=wanted)
     return -(-(max(longest, 1) - _JITTER) // _TARGET_STEP) * _TARGET_STEP + _TARGET_SPARE
 
 

@@ -17,7 +17,7 @@ from restreamer.hls.answers import NO_SEGMENT, cmaf_headers
 from restreamer.hls.low_latency import has_come
 from restreamer.hls.service import Reloads
 from restreamer.http1.reply import ChunkedReply, ChunkWriter, FullReply, Reply
-from restreamer.live.cmaf import CmafStream, CmafStreams
+from restreamer.live.cmaf import CmafStream, CmafStreams, carried_track
 from restreamer.live.cmaf_names import CmafName, parse_cmaf_name
 from restreamer.live.stream import Stream
 from restreamer.live.tap import IdleTap
@@ -26,6 +26,8 @@ from restreamer.m4f.segment import SegmentBuilder
 
 _PART: Final = b"public, max-age=60"
 _GROWING: Final = b"no-store"
+#: Target durations a request waits at most.
+_WAIT: Final = 3.0
 
 
 @define(eq=False)
@@ -35,36 +37,68 @@ class CmafRoutes:
     _cmaf: CmafStreams
     _reloads: Reloads
 
-    async def answer(self, stream: Stream, file: str) -> Reply:
-        """The answer about C{file}, relative to C{stream}."""
+    async def answer(self, stream: Stream, file: str, peer: str = "") -> Reply:
+        """The answer about C{file}, relative to C{stream}, to the address C{peer}."""
         name = parse_cmaf_name(file)
         if name is None:
             return NO_SEGMENT
         cmaf = self._cmaf.of(stream)
-        lasting = cmaf_headers(name.track)
         if name.init:
             init = cmaf.init(name.track, file.rpartition("/")[2])
             if init is None:
                 return NO_SEGMENT
-            return FullReply(status=200, headers=lasting, body=init, etag=f'"{name.init}"')
+            return FullReply(status=200, headers=cmaf_headers(name.track), body=init, etag=f'"{name.init}"')
         if name.part is not None:
-            return await self._part(cmaf, name, name.part)
-        entry = stream.window.find(name.number)
-        if entry is not None:
-            body = cmaf.segment(entry, name.track)
-            if not body:
-                return NO_SEGMENT
-            etag = f'"{entry.number:x}-{entry.segment.checksum:08x}-{name.track}"'
-            return FullReply(status=200, headers=lasting, body=body, etag=etag)
-        builder = stream.open
-        if builder is not None and builder.opening.number == name.number and builder.parts:
-            return ChunkedReply(
-                headers=cmaf_headers(name.track, _GROWING),
-                start=lambda writer, ended: _Growing(cmaf, builder, name.track, writer, ended).begin(),
-            )
-        return NO_SEGMENT
+            return await self._part(cmaf, name, name.part, peer)
+        if stream.window.find(name.number) is None and self._is_coming(cmaf, name):
+            return await self._open(cmaf, name, peer)
+        return self._closed(cmaf, name)
 
-    async def _part(self, cmaf: CmafStream, name: CmafName, part: int) -> Reply:
+    @staticmethod
+    def _is_coming(cmaf: CmafStream, name: CmafName) -> bool:
+        """Whether it is a track in the open segment, which is sent part by part."""
+        stream = cmaf.stream
+        builder, run = stream.open, stream.run
+        if builder is None or builder.opening.number != name.number:
+            return False
+        parts = bool(builder.parts) or (run is not None and run.part_duration > 0)
+        return parts and carried_track(builder.opening.tracks, name.track) is not None
+
+    async def _open(self, cmaf: CmafStream, name: CmafName, peer: str) -> Reply:
+        """A track in the open segment, once there is something of it: an empty body is no segment."""
+        stream = cmaf.stream
+
+        def growing() -> SegmentBuilder | None:
+            builder = stream.open
+            there = builder is not None and builder.opening.number == name.number
+            return builder if there and cmaf.open_parts(name.track) else None
+
+        await self._reloads.until(
+            stream,
+            (name.track, name.number),
+            lambda: growing() is not None or (stream.window.last_number or 0) >= name.number,
+            _WAIT * stream.window.target_duration,
+            peer,
+        )
+        builder = growing()
+        if builder is None or stream.window.find(name.number) is not None:
+            return self._closed(cmaf, name)
+        return ChunkedReply(
+            headers=cmaf_headers(name.track, _GROWING),
+            start=lambda writer, ended: _Growing(cmaf, builder, name.track, writer, ended).begin(),
+        )
+
+    @staticmethod
+    def _closed(cmaf: CmafStream, name: CmafName) -> Reply:
+        """A track in a closed segment."""
+        entry = cmaf.stream.window.find(name.number)
+        body = cmaf.segment(entry, name.track) if entry is not None else b""
+        if entry is None or not body:
+            return NO_SEGMENT
+        etag = f'"{entry.number:x}-{entry.segment.checksum:08x}-{name.track}"'
+        return FullReply(status=200, headers=cmaf_headers(name.track), body=body, etag=etag)
+
+    async def _part(self, cmaf: CmafStream, name: CmafName, part: int, peer: str) -> Reply:
         stream = cmaf.stream
         body = cmaf.part(name.number, part, name.track)
         if body is None and self._is_next(cmaf, name, part):
@@ -72,7 +106,8 @@ class CmafRoutes:
                 stream,
                 (name.track, name.number, part),
                 lambda: has_come(cmaf, name.track, name.number, part),
-                3.0 * stream.window.target_duration,
+                _WAIT * stream.window.target_duration,
+                peer,
             )
             body = cmaf.part(name.number, part, name.track)
         if body is None:
@@ -81,7 +116,9 @@ class CmafRoutes:
 
     @staticmethod
     def _is_next(cmaf: CmafStream, name: CmafName, part: int) -> bool:
-        """Whether the part is the one that comes next."""
+        """Whether the part is the one that comes next, of a track that there is."""
+        if carried_track(cmaf.stream.tracks, name.track) is None:
+            return False
         builder = cmaf.stream.open
         if builder is not None and builder.opening.number == name.number:
             return part == len(cmaf.open_parts(name.track))

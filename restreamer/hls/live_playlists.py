@@ -14,6 +14,7 @@ from restreamer.hls.master import master_playlist, suits_cmaf
 from restreamer.hls.paths import Kind
 from restreamer.hls.playlist import Listed, ListedGap, ListedSegment, media_playlist, segment_base
 from restreamer.hls.variants import Offer, chosen_tracks, offering_master
+from restreamer.live.choices import Choices
 from restreamer.live.cmaf import CmafStream, CmafStreams, carried_track, init_of
 from restreamer.live.cmaf_names import find_track, named_tracks, track_folder
 from restreamer.live.stream import Stream
@@ -28,22 +29,26 @@ _MASTERS: Final = {Kind.CMAF: "mono.fmp4.m3u8", Kind.LOW_LATENCY: "mono.ll.m3u8"
 _MASTER_VERSION: Final = 6
 
 
+#: Stands in playlists of MPEG-TS where the folder of the chosen tracks comes: choices differ there alone.
+_FOLDER: Final = "\0"
+
+
 @define(eq=False)
 class _Rendering:
     """What was rendered of one version of a window.
 
     @ivar url_prefix: the stream's. @ivar bodies: playlists, by whatever they depend on beside the window.
+    @ivar moment: how far the open segment was when C{now} was rendered: low-latency playlists, by track and
+        whether they leave out what is old.
     @ivar entries: the closed entries as each CMAF track shows them.
     """
 
     version: int
     url_prefix: str
-    bodies: dict[object, bytes] = field(factory=dict, init=False)
+    bodies: Choices[bytes] = field(factory=Choices, init=False)
+    moment: tuple[object, ...] = field(default=(), init=False)
+    now: dict[tuple[str, bool], bytes] = field(factory=dict, init=False)
     entries: dict[str, list[ListedCmaf]] = field(factory=dict, init=False)
-
-
-#: Playlists kept of one version of a window: viewers choose their tracks.
-MAX_KEPT: Final = 64
 
 
 class LivePlaylists:
@@ -63,12 +68,22 @@ class LivePlaylists:
             those tracks.
         @raise Refused: UNSUPPORTED when there is nothing to list; NOT_READY when there is no segment yet.
         """
+        newest = stream.window.last
+        if newest is None:
+            raise Refused(Reason.NOT_READY, "the stream has no segment yet")
         rendering = self._rendering(stream)
-        key = (kind, selection, inside)
+        # A track that the newest segment does not hold is still listed, with gaps where it is not.
+        held = stream.window.retained if kind is Kind.CMAF_MEDIA else (newest,)
+        tables = {each.segment.tracks for each in held}
+        choice = selection.within(tables) if selection is not None else None
+        key = (kind, choice, inside)
         body = rendering.bodies.get(key)
         if body is None:
-            body = self._render(stream, rendering, kind, selection, inside).encode("ascii")
-            self._keep(rendering, key, body)
+            body = self._render(stream, rendering, newest, kind, choice, inside).encode("ascii")
+            rendering.bodies.keep(key, body, choice is None or kind is Kind.CMAF_MEDIA)
+        if selection is not None:
+            base = self._base(stream, f"tracks-{selection}/", inside)
+            body = body.replace(_FOLDER.encode("ascii"), base.encode("ascii"))
         return body
 
     def low_latency(self, stream: Stream, name: str, skip: bool) -> bytes:
@@ -79,8 +94,11 @@ class LivePlaylists:
         builder = stream.open
         opened = builder.opening.number if builder is not None else None
         here = len(cmaf.open_parts(name))
-        key = (name, skip, opened, len(builder.parts) if builder is not None else 0, stream.fed)
-        body = rendering.bodies.get(key)
+        moment = (opened, len(builder.parts) if builder is not None else 0, stream.fed)
+        if rendering.moment != moment:
+            rendering.moment = moment
+            rendering.now.clear()
+        body = rendering.now.get((name, skip))
         if body is not None:
             return body
         wanted = stream.run.part_duration if stream.run is not None else 0
@@ -96,7 +114,7 @@ class LivePlaylists:
             elif builder is None and stream.fed and entries:
                 hint = (entries[-1].number + 1, 0)
             extra = LowLatency(
-                part_target=part_target([*parts, *cmaf.open_parts(name)], wanted),
+                part_target=part_target(_part_lengths(stream), wanted),
                 open=now[-1] if now else None,
                 hint=hint,
                 reports=self._reports(stream, name),
@@ -104,22 +122,18 @@ class LivePlaylists:
             )
         base = self._base(stream, track_folder(name), inside=True)
         text = cmaf_playlist(stream.window.target_duration, [*entries, *added], base, extra)
-        body = text.encode("ascii")
-        self._keep(rendering, key, body)
+        body = rendering.now[name, skip] = text.encode("ascii")
         return body
 
     def part_target(self, stream: Stream, name: str) -> int:
-        """PART-TARGET of track C{name}, ticks."""
-        wanted = stream.run.part_duration if stream.run is not None else 0
-        return part_target([p for entry in self._track_entries(stream, name) for p in entry.parts], wanted)
+        """PART-TARGET of track C{name}, ticks.
+
+        @raise Refused: as L{_track_entries}.
+        """
+        self._track_entries(stream, name)
+        return part_target(_part_lengths(stream), stream.run.part_duration if stream.run is not None else 0)
 
     # Inside.
-
-    def _keep(self, rendering: _Rendering, key: object, body: bytes) -> None:
-        bodies = rendering.bodies
-        while len(bodies) >= MAX_KEPT:
-            del bodies[next(iter(bodies))]
-        bodies[key] = body
 
     def _rendering(self, stream: Stream) -> _Rendering:
         window = stream.window
@@ -136,23 +150,19 @@ class LivePlaylists:
         self,
         stream: Stream,
         rendering: _Rendering,
+        newest: WindowSegment,
         kind: Kind,
         selection: TrackSelection | None,
         inside: bool,
     ) -> str:
-        newest = stream.window.last
-        if newest is None:
-            raise Refused(Reason.NOT_READY, "the stream has no segment yet")
         tracks = newest.segment.tracks
         wanted = selection.of(tracks) if selection is not None else tracks
         if kind in (Kind.SUITABLE, Kind.MASTER):
             return self._suitable(stream, rendering, kind, selection, wanted, newest)
-        if kind is Kind.TS_MEDIA:
-            return self._ts_media(stream, selection, wanted, inside)
-        if kind is Kind.TS and not _choice(wanted):
-            return self._ts_media(stream, selection, wanted, inside)
+        if kind is Kind.TS_MEDIA or (kind is Kind.TS and not _choice(wanted)):
+            return self._ts_media(stream, selection is not None, wanted, inside)
         if kind is Kind.CMAF_MEDIA:
-            name = _only_name(tracks, wanted)
+            name = _only_name(selection)
             base = self._base(stream, track_folder(name), inside)
             return cmaf_playlist(stream.window.target_duration, self._track_entries(stream, name), base)
         return self._master(stream, kind, tracks, wanted, newest)
@@ -169,17 +179,14 @@ class LivePlaylists:
         if suits_cmaf(wanted):
             return self._master(stream, Kind.CMAF, newest.segment.tracks, wanted, newest)
         if kind is Kind.SUITABLE or _choice(wanted) or selection is not None:
-            return self._render(stream, rendering, Kind.TS, selection, False)
+            return self._render(stream, rendering, newest, Kind.TS, selection, False)
         _something(wanted, mpegts_can_carry)
         size = sum(_sizes(newest).values())
         return master_playlist("video.m3u8", wanted, size, newest.duration)
 
-    def _ts_media(
-        self, stream: Stream, selection: TrackSelection | None, wanted: Tracks, inside: bool
-    ) -> str:
+    def _ts_media(self, stream: Stream, chosen: bool, wanted: Tracks, inside: bool) -> str:
         _something(wanted, mpegts_can_carry)
-        folder = f"tracks-{selection}/" if selection is not None else ""
-        base = self._base(stream, folder, inside)
+        base = _FOLDER if chosen else self._base(stream, "", inside)
         window = stream.window
         return media_playlist(window.target_duration, [_listed(entry) for entry in window.entries], base)
 
@@ -223,7 +230,7 @@ class LivePlaylists:
         if known is None:
             cmaf = self.cmaf.of(stream)
             known = [_listed_cmaf(cmaf, entry, name) for entry in stream.window.entries]
-            if len(rendering.entries) < MAX_KEPT:
+            if any(entry.init for entry in known):
                 rendering.entries[name] = known
         if not any(entry.init for entry in known):
             if find_track(stream.tracks, name) is None:
@@ -284,21 +291,30 @@ class LivePlaylists:
         return reports
 
 
+def _part_lengths(stream: Stream) -> list[int]:
+    """What the parts of listed segments and of the open one last, ticks."""
+    segments = [entry.segment.parts for entry in stream.window.entries if isinstance(entry, WindowSegment)]
+    if stream.open is not None:
+        segments.append(tuple(stream.open.parts))
+    return [part.duration for parts in segments for part in parts]
+
+
 def _choice(tracks: Tracks) -> bool:
     """Whether there is more than one track of a kind that MPEG-TS carries."""
     kinds = [track.kind for track in tracks if mpegts_can_carry(track)]
     return kinds.count(TrackKind.VIDEO) > 1 or kinds.count(TrackKind.AUDIO) > 1
 
 
-def _only_name(tracks: Tracks, wanted: Tracks) -> str:
+def _only_name(selection: TrackSelection | None) -> str:
     """The name of the one track that is wanted.
 
     @raise Refused: there is none, or there are several.
     """
-    names = [name for name, track in named_tracks(tracks) if track in wanted]
-    if len(names) != 1:
+    if selection is None or not selection.wanted:
+        raise Refused(Reason.NOT_FOUND, "the stream has no such track")
+    if len(selection.wanted) != 1:
         raise Refused(Reason.NOT_FOUND, "such a playlist is of one track")
-    return names[0]
+    return str(selection)
 
 
 def _something(tracks: Tracks, carries: Callable[[Track], bool]) -> None:

@@ -79,19 +79,33 @@ def has_come(cmaf: CmafStream, name: str, number: int, part: int | None) -> bool
     return parts > (part if builder.opening.number == number else 0)
 
 
-def check_ahead(cmaf: CmafStream, name: str, number: int, part: int | None, part_target: int) -> None:
-    """Refuse what is too far ahead to wait for (section 6.2.5.2).
+def awaited(
+    cmaf: CmafStream, name: str, number: int, part: int | None, part_target: int
+) -> tuple[int, int | None]:
+    """What a request for segment C{number} of track C{name}, or for part C{part} of it, really waits for:
+    a part behind the last one of a closed segment is the first one of the next (section 6.2.5.2). So there
+    are few different things to wait for, whatever is asked.
 
-    @raise Refused: BAD_NAME.
+    @param part_target: PART-TARGET, ticks.
+    @return: number and part.
+    @raise Refused: BAD_NAME for what is too far ahead: more than two segments, or more parts behind the
+        newest one than the Advance Part Limit: three, or those of three seconds where they are shorter.
     """
     stream = cmaf.stream
     newest = stream.window.last_number or 0
     if number > newest + _AHEAD:
         raise Refused(Reason.BAD_NAME, "that segment is too far ahead")
+    if part is None or number < newest:
+        return number, None
     builder = stream.open
-    if part is None or number <= newest:
-        return
+    if number == newest:
+        entry = stream.window.find(number)
+        there = len(cmaf.closed_parts(entry, name)) if entry is not None else 0
+    elif builder is not None and builder.opening.number == number:
+        there = len(cmaf.open_parts(name))
+    else:
+        there = 0
     ahead = max(_PARTS_AHEAD, -(-_PARTS_AHEAD_TICKS // max(part_target, 1)))
-    there = builder is not None and builder.opening.number == number
-    if part >= (len(cmaf.open_parts(name)) if there else 0) + ahead:
+    if part >= there + ahead:
         raise Refused(Reason.BAD_NAME, "that part is too far ahead")
+    return (number + 1, 0) if number == newest and part >= there else (number, part)

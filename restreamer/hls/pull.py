@@ -17,10 +17,11 @@ from restreamer.hls.pull_pace import LaneTracks, Pace
 from restreamer.hls.pull_playlist import MAX_PLAYLIST, MasterPlaylist, MediaPlaylist, parse_playlist
 from restreamer.hls.pull_reader import IDS, SegmentReader
 from restreamer.http1.url import HttpUrl
+from restreamer.live.input_counts import added
 from restreamer.logs import Logger
 from restreamer.media.frame import Frame
 from restreamer.media.track import Tracks
-from restreamer.seams import FrameSink
+from restreamer.seams import FrameSink, tell_counts
 from restreamer.sources.http_get import Connect, GetLimits
 from restreamer.sources.pull import PullTarget
 
@@ -28,6 +29,8 @@ _log = Logger()
 
 #: Audio renditions that are pulled beside the pictures.
 MAX_RENDITIONS: Final = 8
+#: Bytes of frames that wait, of each playlist, before another segment is fetched.
+MAX_WAITING: Final = 32 * 1024 * 1024
 #: Seconds between two turns of giving frames on.
 TURN: Final = 0.02
 #: Without a frame for so many seconds, or so many target durations if that is longer, it is lost.
@@ -63,6 +66,7 @@ class HlsPull:
         self._turn: IDelayedCall | None = None
         self._heard = self._began = clock.seconds()
         self._hold_until = 0.0
+        tell_counts(sink, lambda: added(*(each.counted for each in self._lists)))
         login = f"{target.user}:{target.password}" if target.user else ""
         path = f"{target.path or '/'}{'?' if target.query else ''}{target.query}"
         url = HttpUrl(host=target.host, port=target.port, tls=target.tls, target=path, login=login)
@@ -108,7 +112,7 @@ class HlsPull:
 
     def _list(self, lane: int, url: HttpUrl, language: str) -> PulledList:
         def room(target: float) -> bool:
-            return self._pace.buffered(lane) < max(2.0, 2 * target)
+            return self._pace.buffered(lane) < max(2.0, 2 * target) and self._pace.size(lane) < MAX_WAITING
 
         def frames(frames: list[Frame], tracks: Tracks | None) -> None:
             if self._tables[lane] is None and tracks is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -24,6 +24,9 @@ MAX_INIT: Final = 1024 * 1024
 #: section 6.3.3 has three, which players need, who cannot wait for what is late.)
 TARGETS_FROM_THE_END: Final = 2
 SEGMENTS_FROM_THE_END: Final = 3
+#: Segments of a live playlist that wait, and seconds between two loads of it at least.
+MAX_WAITING: Final = 100
+LEAST_PAUSE: Final = 0.5
 #: Fetches that may fail in a row.
 MAX_FAILURES: Final = 3
 #: Seconds between two looks at whether there is room for another segment.
@@ -129,6 +132,11 @@ class PulledList:
         self.target = 10.0
         self.gaps = 0
 
+    @property
+    def counted(self) -> Mapping[str, int]:
+        """What was lost and wrong so far, as the API calls it."""
+        return {"errors_lost_segments": self.gaps, **self._reader.counted}
+
     def begin(self, playlist: MediaPlaylist | None = None, url: HttpUrl | None = None) -> None:
         """Begin, with the playlist if it is already there; C{url}: where it came from."""
         if playlist is None:
@@ -195,9 +203,19 @@ class PulledList:
             self._next = fresh[-1].number + 1
             self._waiting.extend(fresh)
         if not self._last:
+            self._drop_old()
             pause = playlist.target if fresh else playlist.target / 2
-            self._reload = self._clock.callLater(max(0.1, pause), self._load)
+            self._reload = self._clock.callLater(max(LEAST_PAUSE, pause), self._load)
         self._go_on()
+
+    def _drop_old(self) -> None:
+        """Of a live playlist only the newest segments wait: one that grows faster than time would fill the
+        memory, and who fell far behind goes on near the end.
+        """
+        while len(self._waiting) > MAX_WAITING:
+            self._waiting.popleft()
+            self.gaps += 1
+            self._broken = True
 
     # Its segments.
 

@@ -20,6 +20,8 @@ from restreamer.media.track import Tracks
 EARLY: Final = TICKS_PER_SECOND // 50
 #: A step of the DTS beyond this is another clock.
 JUMP: Final = 3 * TICKS_PER_SECOND
+#: Seconds that frames which came together last at least: clips whose times all begin alike are no room.
+LEAST: Final = 0.5
 #: Seconds a queue that is empty is waited for, when another one has frames that are due.
 PATIENCE: Final = 2.0
 
@@ -36,10 +38,44 @@ Paced = Frame | LaneTracks
 
 
 @define(eq=False)
+class _Batch:
+    """Frames that came together. @ivar count: all of them; @ivar left: not given on yet; @ivar seconds: they
+    last, at least L{LEAST} whatever their timestamps say.
+    """
+
+    count: int
+    left: int
+    seconds: float
+
+
+@define(eq=False)
 class _Lane:
+    """@ivar size: bytes that wait."""
+
     frames: deque[Frame] = field(factory=deque)
     ended: bool = False
     tables: deque[tuple[Frame, LaneTracks]] = field(factory=deque)
+    batches: deque[_Batch] = field(factory=deque)
+    size: int = 0
+
+    def add(self, frames: list[Frame]) -> None:
+        """Frames came."""
+        if frames:
+            times = [frame.dts for frame in frames]
+            seconds = max(LEAST, (max(times) - min(times)) / TICKS_PER_SECOND)
+            self.batches.append(_Batch(len(frames), len(frames), seconds))
+            self.frames.extend(frames)
+            self.size += sum([len(frame.data) for frame in frames])
+
+    def take(self) -> Frame:
+        """Give the first one on."""
+        batch = self.batches[0]
+        batch.left -= 1
+        if not batch.left:
+            self.batches.popleft()
+        frame = self.frames.popleft()
+        self.size -= len(frame.data)
+        return frame
 
 
 @define(eq=False)
@@ -61,7 +97,7 @@ class Pace:
         queue = self._lanes[lane]
         if frames and tracks is not None:
             queue.tables.append((frames[0], LaneTracks(lane, tracks)))
-        queue.frames.extend(frames)
+        queue.add(frames)
 
     def end(self, lane: int) -> None:
         """Nothing more will come of that playlist."""
@@ -84,9 +120,14 @@ class Pace:
         return not any(lane.frames for lane in self._lanes)
 
     def buffered(self, lane: int) -> float:
-        """Seconds of media that wait in one queue."""
-        frames = self._lanes[lane].frames
-        return abs(frames[-1].dts - frames[0].dts) / TICKS_PER_SECOND if frames else 0.0
+        """Seconds of media that wait in one queue: what came together counts for itself, so that times which
+        begin anew with each piece take no more room than others.
+        """
+        return sum(batch.seconds * batch.left / batch.count for batch in self._lanes[lane].batches)
+
+    def size(self, lane: int) -> int:
+        """Bytes that wait in one queue."""
+        return self._lanes[lane].size
 
     def due(self, now: float) -> list[Paced]:
         """What is to be given on at C{now} seconds."""
@@ -109,7 +150,7 @@ class Pace:
             self._last = frame.dts
             if lane.tables and lane.tables[0][0] is frame:
                 found.append(lane.tables.popleft()[1])
-            found.append(lane.frames.popleft())
+            found.append(lane.take())
 
     def _next(self, now: float) -> _Lane | None:
         """The queue with the earliest frame, if every other one has frames too or was waited for."""

@@ -16,7 +16,9 @@ MAX_LINES: Final = 50_000
 #: Longest segment that is believed, seconds.
 MAX_DURATION: Final = 600.0
 _MAX_URI: Final = 4096
-_ATTRIBUTE: Final = re.compile(r'([A-Z0-9-]+)=("[^"\r\n]*"|[^",\s][^,]*)(?:,|$)')
+#: Characters of a line, and of the name of an attribute.
+MAX_LINE: Final = 16 * 1024
+_ATTRIBUTE: Final = re.compile(r'\s*([A-Z0-9-]{1,64})=("[^"]*"|[^",\s][^,]*)(?:,|$)')
 _NUMBER: Final = re.compile(r"[0-9]{1,20}")
 _RANGE: Final = re.compile(r"([0-9]{1,15})(?:@([0-9]{1,15}))?")
 
@@ -97,6 +99,9 @@ def parse_playlist(data: bytes) -> MasterPlaylist | MediaPlaylist:
         raise RemoteProtocolError("playlist", "does not begin with #EXTM3U")
     if len(lines) > MAX_LINES:
         raise RemoteProtocolError("playlist", f"{len(lines)} lines")
+    longest = max(map(len, lines))
+    if longest > MAX_LINE:
+        raise RemoteProtocolError("playlist", f"a line of {longest} characters, at most {MAX_LINE}")
     if any(line.startswith("#EXT-X-STREAM-INF:") for line in lines):
         return _master(lines)
     return _media(lines)
@@ -215,8 +220,22 @@ def _media(lines: list[str]) -> MediaPlaylist:
 
 
 def _attributes(line: str) -> dict[str, str]:
-    """An attribute list (section 4.2); what is malformed in it is passed over."""
-    return {name: value.strip('"') for name, value in _ATTRIBUTE.findall(line.partition(":")[2])}
+    """An attribute list (section 4.2); what is malformed in it is passed over, up to the next comma.
+
+    Each character is looked at once: a search from every place of a hostile line would take hours.
+    """
+    found: dict[str, str] = {}
+    text = line.partition(":")[2]
+    at = 0
+    while at < len(text):
+        match = _ATTRIBUTE.match(text, at)
+        if match is not None:
+            found[match[1]] = match[2].strip('"')
+            at = match.end()
+        else:
+            comma = text.find(",", at)
+            at = comma + 1 if comma >= 0 else len(text)
+    return found
 
 
 def _seconds(text: str) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 from attrs import evolve
@@ -11,7 +12,7 @@ from restreamer.media.announce import NewTracks
 from restreamer.media.frame import Frame
 from restreamer.media.track import Tracks
 from restreamer.mp4.fragment_reader import FragmentReader
-from restreamer.mpegts.demux import Output, TsDemux
+from restreamer.mpegts.demux import DemuxCounters, Output, TsDemux
 
 #: Ids of tracks that one playlist may use.
 IDS: Final = 16
@@ -29,6 +30,7 @@ class SegmentReader:
         self._language = language if len(language) == 3 and language.isalpha() else ""
         self._demux: TsDemux | None = None
         self._fragments: FragmentReader | None = None
+        self._counters = DemuxCounters()
         self._init = b""
         self._ids: dict[int, int] = {}
         self.tracks: Tracks = ()
@@ -48,6 +50,11 @@ class SegmentReader:
             raise RemoteProtocolError("segment", str(error)) from error
         raise RemoteProtocolError("segment", "neither MPEG-TS nor CMAF")
 
+    @property
+    def counted(self) -> Mapping[str, int]:
+        """What was wrong with transport streams so far, as the API calls it; nothing of CMAF."""
+        return self._demux.counted().named() if self._demux is not None else {}
+
     def _cmaf(self, init: bytes, data: bytes) -> list[Frame]:
         reader = self._fragments
         if reader is None or init != self._init:
@@ -65,7 +72,9 @@ class SegmentReader:
     def _transport(self, data: bytes, discontinuity: bool) -> list[Frame]:
         demux = self._demux
         if demux is None or discontinuity:
-            demux = self._demux = TsDemux()
+            if demux is not None:
+                self._counters = demux.counted()
+            demux = self._demux = TsDemux(counters=self._counters)
         outputs: list[Output] = [*demux.receive(data), *demux.boundary()]
         found: list[Frame] = []
         for output in outputs:

@@ -30,10 +30,10 @@ from restreamer.hls.answers import (
 )
 from restreamer.hls.cmaf_routes import CmafRoutes
 from restreamer.hls.live_playlists import LivePlaylists
-from restreamer.hls.low_latency import Directives, check_ahead, has_come
+from restreamer.hls.low_latency import Directives, awaited, has_come
 from restreamer.hls.names import segment_uri
 from restreamer.hls.paths import HlsPath, Kind, parse_path
-from restreamer.hls.service import Reloads
+from restreamer.hls.service import ReloadLimits, Reloads
 from restreamer.http1.play_request import play_request, selection_of
 from restreamer.http1.reply import FullReply, HttpRequest, Reply, Route
 from restreamer.live.cmaf_names import named_tracks
@@ -49,7 +49,8 @@ _PLAYLIST_HEADERS: Final = PLAYLIST_TYPE + b"Cache-Control: max-age=1\r\n" + COR
 _PRIVATE_PLAYLIST_HEADERS: Final = PLAYLIST_TYPE + b"Cache-Control: private, max-age=1\r\n" + CORS
 _LATE: Final = FullReply(
     status=503,
-    headers=b"Content-Type: text/plain; charset=utf-8\r\nCache-Control: no-store\r\n" + CORS,
+    headers=b"Content-Type: text/plain; charset=utf-8\r\nCache-Control: no-store\r\nRetry-After: 1\r\n"
+    + CORS,
     body=b"What was asked for did not come in time\n",
 )
 #: Finished answers kept of one version of a window.
@@ -127,7 +128,7 @@ class HlsRoutes:
 
     async def _cmaf(self, wanted: OpenRequest, file: str) -> Reply:
         stream = await self._watch_point.watch(wanted)
-        return await self._files.answer(stream, file)
+        return await self._files.answer(stream, file, wanted.peer)
 
     async def _ts(self, wanted: OpenRequest, path: HlsPath) -> Reply:
         stream = await self._watch_point.watch(wanted)
@@ -150,6 +151,8 @@ class HlsRoutes:
     ) -> Reply:
         stream = await self._watch_point.watch(wanted)
         body = self._playlists.body(stream, kind, selection, path.selection is not None)
+        if selection is not None and not wanted.token:
+            return _playlist_reply(body)
         return self._reply(stream, body, wanted.token)
 
     async def _low_latency(
@@ -157,15 +160,17 @@ class HlsRoutes:
     ) -> Reply:
         stream = await self._watch_point.watch(wanted)
         name = str(selection)
-        number, part = directives.number, directives.part
+        number = directives.number
         if number is not None:
             cmaf = self._playlists.cmaf.of(stream)
-            check_ahead(cmaf, name, number, part, self._playlists.part_target(stream, name))
+            target = self._playlists.part_target(stream, name)
+            number, part = awaited(cmaf, name, number, directives.part, target)
             come = await self._reloads.until(
                 stream,
                 (name, number, part),
                 lambda: has_come(cmaf, name, number, part),
                 _WAIT * stream.window.target_duration,
+                wanted.peer,
             )
             if not come:
                 return _LATE
@@ -178,8 +183,7 @@ class HlsRoutes:
         replies = self._of(stream).replies
         reply = replies.get(id(body))
         if reply is None or reply.body is not body:
-            etag = f'"{zlib.crc32(body):08x}-{len(body):x}"'
-            reply = FullReply(status=200, headers=_PLAYLIST_HEADERS, body=body, etag=etag)
+            reply = _playlist_reply(body)
             if len(replies) >= _MAX_REPLIES:
                 replies.clear()
             replies[id(body)] = reply
@@ -214,6 +218,7 @@ class HlsRoutes:
                 title=stream.name,
                 discontinuity=segment.discontinuity,
             ),
+            chosen=len(names) > 1,
         )
 
     def _of(self, stream: Stream) -> _Known:
@@ -230,10 +235,17 @@ class HlsRoutes:
         return known
 
 
-def hls_routes(watch_point: WatchPoint, pack_ts: PackTs, clock: Clock) -> Route:
+def _playlist_reply(body: bytes) -> FullReply:
+    etag = f'"{zlib.crc32(body):08x}-{len(body):x}"'
+    return FullReply(status=200, headers=_PLAYLIST_HEADERS, body=body, etag=etag)
+
+
+def hls_routes(
+    watch_point: WatchPoint, pack_ts: PackTs, clock: Clock, limits: ReloadLimits | None = None
+) -> Route:
     """The route of HLS.
 
     @param pack_ts: makes a segment's MPEG-TS bytes (L{restreamer.mpegts.segment_muxer.mux_segment}).
-    @param clock: for requests that wait.
+    @param clock: for requests that wait. @param limits: of those.
     """
-    return HlsRoutes(watch_point, pack_ts, Reloads(clock)).route
+    return HlsRoutes(watch_point, pack_ts, Reloads(clock, limits)).route

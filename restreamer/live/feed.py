@@ -235,6 +235,11 @@ class Feed(IdleTap):
         opening = builder.opening
         tracks = self._select(opening.tracks)
         changed = not same_tracks(tracks, self._tracks)
+        last = self.muxer.farewell(tracks) if changed else None
+        if last is not None:
+            self._pending.append(last)
+            self.stream_ended("the tracks of the stream changed")
+            return
         if (changed or opening.discontinuity) and self._run is not None:
             self._configure(self._run, tracks, discontinuity=True)
 

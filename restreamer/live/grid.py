@@ -162,11 +162,14 @@ class SegmentCutter:
         if not distance:
             # One keyframe so far, and none since: one every D is what most encoders are set to then.
             distance = before = self.grid
-        if abs(distance - before) <= JITTER_TICKS or abs(distance - self.grid) <= JITTER_TICKS:
-            margin = JITTER_TICKS
+        if abs(distance - before) > JITTER_TICKS and abs(distance - self.grid) > JITTER_TICKS:
+            # A short distance behind a longer one is where a file began again: the longer one follows.
+            distance = max(distance, before)
+            regular = abs(distance - self.grid) <= JITTER_TICKS
         else:
-            # Not regular: one more picture must fit, in case this is no keyframe.
-            margin = self._step + 2 * JITTER_TICKS
+            regular = True
+        # Where it is not, one more picture must fit, in case this is no keyframe.
+        margin = JITTER_TICKS if regular else self._step + 2 * JITTER_TICKS
         due = last + distance
         return due + margin <= self._after and dts <= due + (patience or JITTER_TICKS)
 

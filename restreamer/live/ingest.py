@@ -6,11 +6,12 @@ L{Timeline}, boundaries come from L{RunCutter}; what is decided here is carried 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from attrs import define, field
 
 from restreamer.live.grid import SegmentCutter
+from restreamer.live.input_counts import InputCounts, TellCounts, added
 from restreamer.live.ledger import Ledger
 from restreamer.live.run_cutter import RunCutter
 from restreamer.live.stream import Stream
@@ -31,6 +32,9 @@ BREAK_SPACING = TICKS_PER_SECOND
 STANDSTILL = TICKS_PER_SECOND
 #: After so much of that in one segment it does not count any more: a clock that stands still may come slowly.
 LONGEST_PAUSE = 30 * TICKS_PER_SECOND
+#: Changes of the tracks, and jumps of the clock, that make a segment of their own at once; after them one for
+#: each segment duration.
+MANY_CHANGES = 8
 
 
 def _nothing(*_: object) -> None:
@@ -41,7 +45,7 @@ def _nothing(*_: object) -> None:
 class IngestCounters:
     """What happened to the frames of one run.
 
-    @ivar dropped: frames dropped (empty, oversized, of an unknown track).
+    @ivar dropped: frames dropped (empty, oversized, of an unknown track, of tracks that change all the time).
     @ivar forced: segments ended without a keyframe; @ivar discontinuities: new anchors and track changes.
     """
 
@@ -76,6 +80,7 @@ class Ingest:
     forced: Callable[[int], None] = _nothing
     part_duration: int = 0
     counters: IngestCounters = field(factory=IngestCounters, init=False)
+    counts: InputCounts = field(factory=InputCounts, init=False)
     timeline: Timeline = field(factory=Timeline, init=False)
     _cutter: RunCutter = field(init=False)
     _tracks: Tracks = field(default=(), init=False)
@@ -83,6 +88,8 @@ class Ingest:
     _broken_at: int | None = field(default=None, init=False)
     _over: bool = field(default=False, init=False)
     _retrack: bool = field(default=False, init=False)
+    _changes: float = field(default=0.0, init=False)
+    _changed_at: int = field(default=0, init=False)
     _pushed_at: int = field(default=0, init=False)
     _paused: int = field(default=0, init=False)
 
@@ -122,10 +129,14 @@ class Ingest:
         now = self.now()
         silent = now - self._pushed_at
         self._pushed_at = now
+        self.counts.take(frames)
         if silent > STANDSTILL and self._paused < LONGEST_PAUSE:
             # Nothing came: that says nothing of the publisher's clock.
             self._paused += silent
             self._cutter.opened_at += silent
+        if self._retrack and self._changes_all_the_time(now):
+            self.counters.dropped += len(frames)
+            return self.timeline.wait()
         batch: list[Frame] = []
         for source in frames:
             if not 0 < len(source.data) <= MAX_FRAME_BYTES or source.track_id not in self._known:
@@ -134,6 +145,27 @@ class Ingest:
             self._take(source, now, batch)
         self._cutter.flush(batch)
         return self.timeline.wait()
+
+    def dated(self, offset: int | None) -> None:
+        """The publisher's clock plus C{offset} is UTC: heeded where that clock is anchored, if plausible."""
+        self.timeline.told = offset
+
+    @property
+    def feeding(self) -> bool:
+        """Whether the stream shows what comes from here."""
+        writer = self._cutter.writer
+        return writer is not None and writer.in_power and not self._over
+
+    def counted(self, told: TellCounts) -> None:
+        """A L{restreamer.seams.CountingSink}."""
+        self.counts.told = told
+
+    @property
+    def counted_so_far(self) -> Mapping[str, int]:
+        """What was counted of this run, by name; what its protocol counts is among it."""
+        counters = self.counters
+        own = {"errors_dropped_frames": counters.dropped, "discontinuities": counters.discontinuities}
+        return added(self.counts.told(), own, {"forced_segments": counters.forced})
 
     def end(self, reason: str) -> None:
         """The publisher left: the open segment is closed with what it has."""
@@ -151,7 +183,7 @@ class Ingest:
     def _take(self, source: Frame, now: int, batch: list[Frame]) -> None:
         cutter = self._cutter
         if cutter.writer is None:
-            now = self._after_shown(now)
+            self._heed_shown(now)
         frame, broken = self.timeline.map(source, now)
         if cutter.writer is None:
             self._begin(frame)
@@ -168,14 +200,14 @@ class Ingest:
                 self._cut(frame, batch, discontinuity=False)
         cutter.take(frame, batch)
 
-    def _after_shown(self, now: int) -> int:
-        """Where the first frame is anchored.
+    def _heed_shown(self, now: int) -> None:
+        """Anchor nothing before what viewers saw last, if that is not far ahead of our clock.
 
-        Not before what viewers saw last, if that is a little ahead of our clock: another node's clock dated
-        it, or its pictures were reordered.
+        It may be ahead a little: another node's clock dated it, or its pictures were reordered.
         """
         end = self.stream.shown_end()
-        return end + 1 if end is not None and now <= end < now + LEAD_LIMIT else now
+        if end is not None and end < now + LEAD_LIMIT:
+            self.timeline.earliest = end + 1
 
     def _ends_before(self, frame: Frame, now: int) -> bool:
         """Whether the open segment ends before C{frame}: by its time, because it is full, or because it was
@@ -191,10 +223,15 @@ class Ingest:
     def _may_break(self, now: int) -> bool:
         """Whether a jump of the clock may begin a segment: not when it jumps all the time."""
         before = self._broken_at
-        if before is not None and now - before < BREAK_SPACING:
+        if (before is not None and now - before < BREAK_SPACING) or self._changes_all_the_time(now):
             return False
         self._broken_at = now
         return True
+
+    def _changes_all_the_time(self, now: int) -> bool:
+        """Whether tracks or clock changed so often lately that numbers would run away from the grid."""
+        drained = (now - self._changed_at) / self.segment_duration
+        return self._changes - drained > MANY_CHANGES - 1
 
     def _begin(self, frame: Frame) -> None:
         run = RunInfo(
@@ -226,6 +263,11 @@ class Ingest:
         self._begin(frame)
 
     def _cut(self, frame: Frame, batch: list[Frame], discontinuity: bool) -> None:
+        if discontinuity:
+            now = self.now()
+            drained = (now - self._changed_at) / self.segment_duration
+            self._changes = max(0.0, self._changes - drained) + 1
+            self._changed_at = now
         self._open(lambda: self._note(self._cutter.cut(frame, batch, discontinuity)))
 
     def _open(self, opens: Callable[[], None]) -> None:

@@ -24,8 +24,8 @@ MuxerFactory = Callable[[str], FeedMuxer]
 
 #: Viewers begin at most so far in the past, seconds.
 MAX_PREPUSH = 60.0
-#: Feeds of one stream that are there because of what viewers ask for, over all containers: of chosen tracks,
-#: and of what a player says that it reads (C{rtmp+hvc1}). Each costs as much as a feed of everything.
+#: Feeds of one stream and container that are there because of what viewers ask for: of chosen tracks, and of
+#: what a player says that it reads (C{rtmp+hvc1}). Each costs as much as a feed of everything.
 MAX_CHOICES = 32
 #: Tracks left out that are remembered as told of.
 _MAX_TOLD = 256
@@ -38,6 +38,11 @@ _log = Logger()
 def feed_name(container: str, selection: TrackSelection | None) -> str:
     """What a feed is called: C{mpegts}, C{mpegts v1a2}."""
     return container if selection is None else f"{container} {selection}"
+
+
+def _family(container: str) -> str:
+    """C{rtmp} of C{rtmp+hvc1@3}."""
+    return container.partition("+")[0].partition("@")[0]
 
 
 class Playout:
@@ -65,11 +70,15 @@ class Playout:
         """What a viewer that joins now would be sent; empty when the stream has no tracks yet.
 
         @raise Refused: UNSUPPORTED when no such container is served, or it can carry none of the tracks;
-            NOT_FOUND when the stream has none of the chosen ones.
+            NOT_FOUND when the stream has none of the chosen ones; OVERLOADED as L{join}.
         """
-        feed = self._feeds.get(feed_name(container, selection))
+        there = self._there(selection)
+        feed = self._feeds.get(feed_name(container, there))
         muxer = feed.muxer if feed is not None else self._muxer(container)
-        return self._chosen(container, muxer, selection)
+        tracks = self._chosen(container, muxer, selection)
+        if feed is None:
+            self._check_choice(container, muxer, there)
+        return tracks
 
     def join(
         self,
@@ -84,10 +93,13 @@ class Playout:
         @param selection: the tracks the viewer wants; None: all that the container can carry.
         @raise Refused: as L{tracks}, and OVERLOADED beyond L{MAX_CHOICES}.
         """
-        name = feed_name(container, selection)
+        there = self._there(selection)
+        name = feed_name(container, there)
         feed = self._feeds.get(name)
         if feed is None:
-            feed = self._open(name, container, selection)
+            muxer = self._muxer(container)
+            self._chosen(container, muxer, selection)
+            feed = self._open(name, container, muxer, there)
         try:
             return feed.join(transport, ended)
         finally:
@@ -114,6 +126,22 @@ class Playout:
         counters = self.counters.get(_MESSAGE_STREAM.sub("", container))
         return [feed for feed in self._feeds.values() if feed.counters is counters]
 
+    def _there(self, selection: TrackSelection | None) -> TrackSelection | None:
+        """The choice without what the stream has not: those that come to the same share one feed."""
+        tracks = self.stream.tracks
+        return selection.within([tracks]) if selection is not None and tracks else selection
+
+    def _is_choice(self, container: str, muxer: FeedMuxer, selection: TrackSelection | None) -> bool:
+        """Whether a feed is there because of what a viewer asks for."""
+        return muxer.by_viewers and (selection is not None or container not in set(self._muxers))
+
+    def _check_choice(self, container: str, muxer: FeedMuxer, selection: TrackSelection | None) -> None:
+        if not self._is_choice(container, muxer, selection):
+            return
+        family = _family(container)
+        if sum(_family(name.partition(" ")[0]) == family for name in self._choices) >= MAX_CHOICES:
+            raise Refused(Reason.OVERLOADED, "too many different choices of tracks and codecs are watched")
+
     def _muxer(self, container: str) -> FeedMuxer:
         factory = self._muxers.get(container)
         if factory is None:
@@ -131,13 +159,10 @@ class Playout:
             raise Refused(Reason.UNSUPPORTED, f"{container} can carry none of the tracks ({codecs})")
         return carried
 
-    def _open(self, name: str, container: str, selection: TrackSelection | None) -> Feed:
-        muxer = self._muxer(container)
+    def _open(self, name: str, container: str, muxer: FeedMuxer, selection: TrackSelection | None) -> Feed:
         stream = self.stream
-        self._chosen(container, muxer, selection)
-        choice = muxer.by_viewers and (selection is not None or container not in set(self._muxers))
-        if choice and len(self._choices) >= MAX_CHOICES:
-            raise Refused(Reason.OVERLOADED, "too many different choices of tracks and codecs are watched")
+        choice = self._is_choice(container, muxer, selection)
+        self._check_choice(container, muxer, selection)
 
         def choose(tracks: Tracks) -> Tracks:
             wanted = tracks if selection is None else selection.of(tracks)

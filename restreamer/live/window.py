@@ -12,18 +12,23 @@ from collections.abc import Callable
 
 from attrs import define, evolve, field, frozen
 
-from restreamer.m4f.records import RunInfo
+from restreamer.live.stretch import first_stretch, next_stretch
+from restreamer.m4f.records import RunInfo, Stretch
 from restreamer.m4f.segment import Segment, SegmentOpening
 from restreamer.media.timebase import TICKS_PER_SECOND
 
 #: Closed segments kept beyond the listed ones.
 HIDDEN_SEGMENTS = 2
+#: Target durations that a playlist lasts at least (RFC 8216 section 6.2.2: segments leave it only then).
+TARGETS_LISTED = 3
+#: Entries that are listed for that at most: very short segments are an encoder that comes and goes.
+MAX_LISTED = 100
 #: What a segment may last beyond segment_duration: EXT-X-TARGETDURATION = segment_duration + this, seconds.
 TARGET_MARGIN = 2
 
 
-#: Containers and choices of tracks that a segment is kept in at once.
-MAX_PACKAGES = 40
+#: Choices of several tracks that a segment is kept in at once, beside all tracks together and single ones.
+MAX_PACKAGES = 16
 
 
 @frozen
@@ -56,11 +61,17 @@ class WindowSegment:
     discontinuity: bool
     discontinuity_sequence: int
     _packages: dict[str, bytes] = field(factory=dict, init=False)
+    _chosen: dict[str, bytes] = field(factory=dict, init=False)
 
     @property
     def number(self) -> int:
         """The segment's number."""
         return self.segment.number
+
+    @property
+    def stretch(self) -> Stretch | None:
+        """What it belongs to; of a segment in a window never None."""
+        return self.run.stretch
 
     @property
     def start(self) -> int:
@@ -72,16 +83,20 @@ class WindowSegment:
         """The segment's duration in ticks."""
         return self.segment.duration
 
-    def packaged(self, container: str, make: Callable[[Segment], bytes]) -> bytes:
+    def packaged(self, container: str, make: Callable[[Segment], bytes], chosen: bool = False) -> bytes:
         """The segment in C{container}, made by C{make} at the first request and shared after that.
 
-        Of very many forms (viewers choose their tracks) the oldest one is made again when it is asked for.
+        Of very many choices of tracks the one not asked for longest is made again when it is asked for.
+        @param chosen: the form is of tracks that viewers chose. The others are few, and stay.
         """
-        packed = self._packages.get(container)
+        packages = self._chosen if chosen else self._packages
+        packed = packages.get(container)
         if packed is None:
-            while len(self._packages) >= MAX_PACKAGES:
-                del self._packages[next(iter(self._packages))]
-            packed = self._packages[container] = make(self.segment)
+            if chosen and len(packages) >= MAX_PACKAGES:
+                del packages[next(iter(packages))]
+            packed = packages[container] = make(self.segment)
+        elif chosen:
+            packages[container] = packages.pop(container)
         return packed
 
 
@@ -100,11 +115,16 @@ UNRELATED = 1000
 MAX_ASIDE = 2
 
 
+def _in_stretch(run: RunInfo, stretch: Stretch | None) -> RunInfo:
+    return run if stretch == run.stretch else evolve(run, stretch=stretch)
+
+
 @define(eq=False)
 class LiveWindow:
     """The newest closed segments of one stream.
 
-    @ivar segment_count: how many entries playlists list.
+    @ivar segment_count: how many entries playlists list at least; they are more where these would last less
+        than L{TARGETS_LISTED} target durations.
     @ivar version: rises at every change; the key for rendered playlists.
     @ivar repeats: segments refused because their number was already closed (first wins).
     @ivar mismatches: those among them whose bytes differed.
@@ -164,18 +184,25 @@ class LiveWindow:
         The discontinuity sequence counts what viewers of this window met. Of the run of the entry before it
         rises with each flagged segment; where the run changes, the segment is shown as a discontinuity
         whatever its bytes say. For a publisher that comes back at its own node this is what they say, too.
-        @return: discontinuity, discontinuity sequence, and the run with C{discontinuities} to match.
+        @return: discontinuity, discontinuity sequence, and the run with C{discontinuities} and C{stretch} to
+            match.
         """
         number = segment.number
         before = next((each for each in reversed(self._by_number.values()) if each.number < number), None)
         if before is None:
-            return segment.discontinuity, max(0, segment.discontinuity_sequence + run.discontinuities), run
+            breaks = segment.discontinuity
+            run = _in_stretch(run, first_stretch(segment, run, breaks))
+            return breaks, max(0, segment.discontinuity_sequence + run.discontinuities), run
         breaks = segment.discontinuity or before.run.run_id != run.run_id
         sequence = before.discontinuity_sequence + breaks
         more = sequence - segment.discontinuity_sequence
         if more != run.discontinuities:
             run = evolve(run, discontinuities=more)
-        return breaks, sequence, run
+        return (
+            breaks,
+            sequence,
+            _in_stretch(run, next_stretch(segment, before.stretch, before.number, breaks)),
+        )
 
     def add(self, segment: Segment, run: RunInfo, segment_duration: int) -> WindowSegment | None:
         """Take a newly closed segment.
@@ -214,6 +241,7 @@ class LiveWindow:
         self._all[place] = entry
         held = [*self._by_number.values(), entry]
         self._by_number = {each.number: each for each in sorted(held, key=lambda each: each.number)}
+        self._mend(entry)
         self._trim()
         return entry
 
@@ -223,6 +251,15 @@ class LiveWindow:
         target = max(-(-segment_duration // TICKS_PER_SECOND) + TARGET_MARGIN, rounded)
         discontinuity, sequence, run = self.shown(segment, run)
         return WindowSegment(segment, run, target, discontinuity, sequence)
+
+    def _mend(self, before: WindowSegment) -> None:
+        """The gap before the next segments is filled: they go on with what C{before} is part of."""
+        while (entry := self._by_number.get(before.number + 1)) is not None:
+            stretch = next_stretch(entry.segment, before.stretch, before.number, entry.discontinuity)
+            if stretch == entry.stretch:
+                return
+            entry.run = _in_stretch(entry.run, stretch)
+            before = entry
 
     def _repeated(self, segment: Segment) -> None:
         self.repeats += 1
@@ -270,11 +307,24 @@ class LiveWindow:
                 min(share, longest) or longest,
                 last.discontinuity_sequence,
             )
-            for index in range(max(0, missing - self.segment_count), missing)
+            for index in range(max(0, missing - self.listed_count(longest)), missing)
         ]
 
+    def listed_count(self, shortest: int = 0) -> int:
+        """How many entries are listed. @param shortest: ticks of another one that is to come, if there is."""
+        left = TARGETS_LISTED * self.target_duration * TICKS_PER_SECOND
+        count = 0
+        for entry in reversed(self._all):
+            if count >= self.segment_count and (left <= 0 or count >= MAX_LISTED):
+                return count
+            left -= entry.duration
+            count += 1
+        more = -(-max(0, left) // shortest) if shortest else 0
+        return max(self.segment_count, min(MAX_LISTED, count + more))
+
     def _trim(self) -> None:
-        keep = self.segment_count + HIDDEN_SEGMENTS
+        count = self.listed_count()
+        keep = count + HIDDEN_SEGMENTS
         size = sum(len(entry.segment.encoded) for entry in self._by_number.values())
         while len(self._all) > keep or (size > MAX_WINDOW_BYTES and len(self._by_number) > MIN_SEGMENTS):
             gone = self._all.popleft()
@@ -285,7 +335,7 @@ class LiveWindow:
             self._all.popleft()
         if self.aside:
             self.aside = tuple(entry for entry in self.aside if entry.number in self._by_number)
-        listed = list(self._all)[-self.segment_count :]
+        listed = list(self._all)[-count:]
         # A playlist never gets an entry back in front (RFC 8216 section 6.2.2): more of them come at the end.
         while listed and (isinstance(listed[0], WindowGap) or listed[0].number < self._front):
             del listed[0]

@@ -5,10 +5,12 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
+from attrs import asdict
+
 from restreamer.errors import LocalProtocolError, RemoteProtocolError
 from restreamer.m4f.layout import MAX_NUMBER, MAX_TIME
 from restreamer.m4f.record_layout import MAX_TEXT
-from restreamer.m4f.record_values import MAX_PATH, NODE_ID_SIZE, RunInfo
+from restreamer.m4f.record_values import MAX_PATH, NODE_ID_SIZE, RunInfo, Stretch
 from restreamer.media.names import valid_stream_name
 
 _WHERE = "M4F record"
@@ -92,7 +94,8 @@ def run_to_wire(run: RunInfo) -> dict[str, Any]:
         "path": path_to_wire(run.path),
         "discontinuities": run.discontinuities,
         "continuation": run.continuation,
-        "part_duration": run.part_duration or None,
+        "part_duration": run.part_duration or (0 if run.stretch is not None else None),
+        "stretch": asdict(run.stretch) if run.stretch is not None else None,
     }
 
 
@@ -109,7 +112,14 @@ def run_from_wire(fields: Any) -> RunInfo:
         fields.discontinuities or 0,
         fields.continuation or 0,
         fields.part_duration or 0,
+        _stretch_from_wire(fields.stretch),
     )
+
+
+def _stretch_from_wire(fields: Any) -> Stretch | None:
+    if fields is None:
+        return None
+    return Stretch(check_time(fields.start), check_number(fields.number), fields.tracks)
 
 
 def check_time(ticks: int) -> int:

@@ -94,6 +94,8 @@ NAME = Prefixed(Int8ub, GreedyBytes)
 TEXT = Prefixed(Int16ub, GreedyBytes)
 PATH = PrefixedArray(Int8ub, NODE_ID)
 
+STRETCH = Struct("start" / Int64sb, "number" / Int64ub, "tracks" / Int32ub)
+
 RUN_INFO = Prefixed(
     Int16ub,
     Struct(
@@ -104,6 +106,7 @@ RUN_INFO = Prefixed(
         "discontinuities" / Optional(Int32sb),
         "continuation" / Optional(Int64ub),
         "part_duration" / Optional(Int32ub),
+        "stretch" / Optional(STRETCH),
     ),
 )
 

@@ -23,6 +23,21 @@ class StreamState(enum.IntEnum):
 
 
 @frozen
+class Stretch:
+    """Segments in a row without a discontinuity, a missing number or a track that pauses or comes back: one
+    period of a manifest.
+
+    @ivar start: UTC ticks of what is shown first of it. @ivar number: of its first segment; 0 where a
+        discontinuity, or the run, begins it. @ivar tracks: which of the track table its segments hold frames
+        of: bit n for entry n, from 0; 0: not known yet, its first segment is open.
+    """
+
+    start: int
+    number: int
+    tracks: int
+
+
+@frozen
 class RunInfo:
     """The envelope of a run: true of a link, not of the segment, so outside its canonical bytes.
 
@@ -35,6 +50,8 @@ class RunInfo:
         which went on with the same content of another run, and this is the number it drew for that. Of one
         run, continuation and number there is one segment (docs/m4f.md, section 6.1).
     @ivar part_duration: about what a low-latency part lasts, as the ingest was told, ticks; 0: none are cut.
+    @ivar stretch: what the sender shows of the segment that follows belongs to this, as far as it is known;
+        None: the sender does not tell.
     """
 
     run_id: int
@@ -44,6 +61,7 @@ class RunInfo:
     discontinuities: int = 0
     continuation: int = 0
     part_duration: int = 0
+    stretch: Stretch | None = None
 
 
 @frozen

@@ -43,6 +43,7 @@ from restreamer.m4f.record_values import (
     StreamListed,
     StreamState,
     StreamUnlisted,
+    Stretch,
     VodListed,
     VodUnlisted,
 )
@@ -85,6 +86,7 @@ __all__ = [
     "StreamListed",
     "StreamState",
     "StreamUnlisted",
+    "Stretch",
     "VodListed",
     "VodUnlisted",
     "encode_record",

@@ -8,9 +8,12 @@ from attrs import evolve
 from typing_extensions import override
 
 from restreamer.errors import Reason, Refused
+from restreamer.live.choices import MAX_CHOICES
 from restreamer.live.cmaf_names import init_file
 from restreamer.live.stream import Stream
 from restreamer.live.window import LiveWindow
+from restreamer.m4f.records import Record, RecordReader, SegmentCopy, SegmentOpen, encode_record
+from restreamer.m4f.segment import Segment
 from restreamer.media.frame import Frame
 from restreamer.media.track import Tracks
 from restreamer.mp4.fragment import init_segment
@@ -117,6 +120,44 @@ class OneRun(DashCase):
         self.assertEqual(refused.reason, Reason.NOT_FOUND)
         bad = self.assertRaises(Refused, self.reply, "/x/index.mpd", "filter.tracks=x")
         self.assertEqual(bad.reason, Reason.BAD_NAME)
+
+    def test_who_chooses_the_same_shares_it(self) -> None:
+        """H15: names of tracks that are not there make no other manifest."""
+        everything = self.reply("/x/index.mpd")
+        one = self.reply("/x/index.mpd", "filter.tracks=v1")
+        for n in range(2, 90):
+            self.assertIs(self.reply("/x/index.mpd", f"filter.tracks=v1a{n}"), one)
+            self.assertIs(self.reply("/x/index.mpd", f"filter.tracks=v1a1v{n}"), everything)
+
+    def test_everything_is_never_put_out(self) -> None:
+        """H15: however many choices there are of many tracks."""
+        tracks = (*AV, *(evolve(aac_track(n), language="deu") for n in range(3, 11)))
+        origin = Origin(segment_duration=2 * SECOND, tracks=tracks)
+        origin.play(
+            origin.publish(),
+            [
+                each
+                for frame in av(6)
+                for each in (
+                    [frame] if frame.track_id == 1 else [evolve(frame, track_id=n) for n in range(2, 11)]
+                )
+            ],
+        )
+        self.routes(origin.stream)
+        everything = self.reply("/x/index.mpd")
+        choices = [
+            "".join(each)
+            for size in (1, 2, 3)
+            for each in itertools.combinations([f"a{n}" for n in range(1, 10)], size)
+        ]
+        self.assertGreater(len(choices), 2 * MAX_CHOICES)
+        replies = [self.reply("/x/index.mpd", f"filter.tracks={each}") for each in choices]
+        self.assertIs(self.reply("/x/index.mpd"), everything)
+        self.assertIs(self.reply("/x/index.mpd", f"filter.tracks={choices[-1]}"), replies[-1])
+        again = self.reply("/x/index.mpd", f"filter.tracks={choices[0]}")
+        assert again is not None and replies[0] is not None
+        self.assertIsNot(again, replies[0])
+        self.assertEqual(again.body, replies[0].body)
 
     def test_token(self) -> None:
         """On every URL of media, escaped for a template and for XML; and for this viewer only."""
@@ -266,10 +307,130 @@ class Sounds(DashCase):
         self.assertIn("G.711", refused.text)
 
 
+def over_a_link(record: Record) -> Record:
+    """What a node gets of a record that another one sends."""
+    (found,) = RecordReader().receive(encode_record(record))
+    return found
+
+
+class LateNode(DashCase):
+    """A node that came when a period had begun long ago gives it the name and start that all others do."""
+
+    @override
+    def setUp(self) -> None:
+        self.origin = Origin(segment_duration=2 * SECOND, segment_count=4)
+        self.ingest = self.origin.publish()
+
+    def said(self, stream: Stream, query: str = "") -> set[tuple[str, ...]]:
+        """Of each representation and segment: which period it is in, and where that begins."""
+        self.routes(stream)
+        return {
+            (each.period, each.start, each.name, str(each.offset), str(line))
+            for path in ("/x/index.mpd", "/x/index.ll.mpd")
+            for each in shown(self.text(path, query))
+            for line in (each.lines or [()])
+        }
+
+    def names(self) -> list[str]:
+        self.routes(self.origin.stream)
+        return list(dict.fromkeys(each.period for each in shown(self.text())))
+
+    def late(self, count: int) -> Stream:
+        """A node that gets the newest C{count} segments, each as a copy."""
+        stream = Stream("x", LiveWindow(count), segment_duration=2 * SECOND)
+        for entry in self.origin.stream.window.retained[-count:]:
+            copy = over_a_link(SegmentCopy(run=entry.run, encoded=entry.segment.encoded))
+            assert isinstance(copy, SegmentCopy)
+            stream.window.add(Segment.parse(copy.encoded), copy.run, 2 * SECOND)
+        return stream
+
+    def check(self, names: list[str]) -> None:
+        """Late nodes, and one that is late after those, say what the origin says of what they have."""
+        self.assertEqual(self.names(), names)
+        for query in ("", "filter.tracks=v1"):
+            ours = self.said(self.origin.stream, query)
+            for count in (1, 2, 4):
+                theirs = self.said(self.late(count), query)
+                self.assertTrue(theirs)
+                self.assertEqual(theirs - ours, set(), (count, query))
+
+    def jump(self) -> None:
+        """The encoder's clock steps in the middle of a run."""
+        self.origin.play(self.ingest, av(6))
+        self.origin.play(self.ingest, av(22, start=900 * SECOND))
+
+    def test_a_break_in_the_middle_of_a_run(self) -> None:
+        self.jump()
+        begun = next(entry for entry in self.origin.closed if entry.segment.discontinuity)
+        self.assertIsNone(self.origin.stream.window.find(begun.number), "the beginning has left the window")
+        self.check(["d1"])
+        start = {each.offset for each in shown(self.text())}
+        self.assertEqual(start, {begun.start - begun.start % 90})
+
+    def test_who_gets_it_live(self) -> None:
+        """Nothing closed: the opening says how it is, and further nodes learn it from there."""
+        self.jump()
+        stream, opened = self.origin.stream, self.origin.stream.open
+        assert stream.run is not None and opened is not None
+        edges = [Stream("x", LiveWindow(4), segment_duration=2 * SECOND) for _ in range(2)]
+        run, held = stream.run, list(opened.frames)
+        for edge in edges:
+            told = over_a_link(SegmentOpen(run=run, opening=opened.opening))
+            assert isinstance(told, SegmentOpen)
+            writer = edge.begin_run(told.run, 2 * SECOND, local=False)
+            writer.open(told.opening)
+            assert edge.run is not None
+            run = edge.run
+            writer.frames(held)
+        self.origin.play(self.ingest, av(26, start=900 * SECOND)[len(av(22)) :])
+        closed = next(each for each in self.origin.closed if each.number == opened.opening.number)
+        for edge in edges:
+            self.assertEqual(edge.run and edge.run.stretch, closed.stretch)
+            writer = edge.begin_run(run, 2 * SECOND, local=False)
+            writer.frames(closed.segment.frames()[len(held) :])
+            self.assertIsNotNone(writer.close(closed.duration, closed.segment.checksum))
+            self.assertEqual(self.said(edge) - self.said(stream), set())
+
+    def test_another_run(self) -> None:
+        self.origin.play(self.ingest, av(6))
+        self.ingest.end("gone")
+        self.origin.now.ticks += 9 * SECOND
+        self.ingest = self.origin.publish()
+        self.origin.play(self.ingest, av(14))
+        self.check(["d1"])
+
+    def test_a_track_that_paused(self) -> None:
+        frames = av(20)
+        quiet = [frame for frame in frames if frame.track_id == 1 or not 2 * SECOND <= frame.dts < 6 * SECOND]
+        self.origin.play(self.ingest, quiet)
+        begun = next(each for each in self.origin.closed if each.stretch == self.origin.closed[-1].stretch)
+        self.assertGreater(begun.number, self.origin.closed[0].number)
+        self.check([f"d0n{begun.number}"])
+
+    def test_a_number_that_is_missing(self) -> None:
+        """On a node that lacks it, and on whoever has the stream from there."""
+        self.origin.play(self.ingest, av(22))
+        lossy = Stream("x", LiveWindow(4), segment_duration=2 * SECOND)
+        for index, entry in enumerate(self.origin.closed):
+            if index != 3:
+                lossy.window.add(entry.segment, evolve(entry.run, stretch=None), 2 * SECOND)
+        self.origin.stream = lossy
+        self.check([f"d0n{self.origin.closed[4].number}"])
+
+    def test_from_a_node_that_does_not_tell(self) -> None:
+        """An older node: the start of the run stands for it."""
+        self.jump()
+        stream = Stream("x", LiveWindow(4))
+        for entry in self.origin.stream.window.retained:
+            stream.window.add(entry.segment, evolve(entry.run, stretch=None), 2 * SECOND)
+        self.routes(stream)
+        found = {(each.period, each.offset) for each in shown(self.text())}
+        run_start = self.origin.closed[-1].run.run_start
+        self.assertEqual(found, {("d1", run_start - run_start % 90)})
+
+
 class TwoNodes(DashCase):
-    """An edge whose window began later says the same of each segment, and of each period whose beginning it
-    has seen or that began with its run.
-    """
+    """An edge whose window began later says the same of each segment and of each period."""
 
     def test_agreement(self) -> None:
         origin = Origin(segment_duration=2 * SECOND, segment_count=6)

@@ -155,8 +155,7 @@ class LowLatencyTests(SynchronousTestCase):
             (1000, 1005),
             (1, 5),
         ]:
-            parts = [part(START, length * TICKS_PER_MS), part(START, 1)]
-            self.assertEqual(part_target(parts, 0), told * TICKS_PER_MS, length)
+            self.assertEqual(part_target([length * TICKS_PER_MS, 1], 0), told * TICKS_PER_MS, length)
         self.assertEqual(part_target([], _PART), 205 * TICKS_PER_MS)
 
     def test_long_parts_are_held_back_longer(self) -> None:

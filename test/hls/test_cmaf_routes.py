@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Awaitable
 from typing import Any
 
+from attrs import evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
@@ -14,16 +16,20 @@ from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
 
 from restreamer.errors import Reason, Refused
+from restreamer.hls import routes
+from restreamer.hls.live_playlists import LivePlaylists
 from restreamer.hls.routes import hls_routes
-from restreamer.hls.service import MAX_WAITING, Reloads
+from restreamer.hls.service import ReloadLimits, Reloads
+from restreamer.http1.refusal import refusal_reply
 from restreamer.http1.reply import ChunkedReply, FullReply, HttpRequest
+from restreamer.live.choices import MAX_CHOICES
 from restreamer.live.protocols import allowed
 from restreamer.live.stream import Stream
 from restreamer.media.frame import Frame
 from restreamer.media.track import OPUS, Track, TrackKind
 from restreamer.mpegts.segment_muxer import mux_segment
 from restreamer.seams import OpenRequest
-from restreamer.testing.media import h264_track, make_frames
+from restreamer.testing.media import aac_track, h264_track, make_frames
 from test.live.rig import SECOND, Origin
 
 _PART = SECOND // 5
@@ -78,8 +84,8 @@ class CmafCase(SynchronousTestCase):
         assert builder is not None
         return builder.opening.number
 
-    def begin(self, path: str, query: str = "") -> Deferred[Any]:
-        outcome = self.route(HttpRequest(method="GET", path=f"/x/{path}", query=query))
+    def begin(self, path: str, query: str = "", peer: str = "") -> Deferred[Any]:
+        outcome = self.route(HttpRequest(method="GET", path=f"/x/{path}", query=query, peer=peer))
         assert isinstance(outcome, Awaitable), outcome
         return Deferred.fromCoroutine(_result(outcome))
 
@@ -201,6 +207,74 @@ class PlaylistTests(CmafCase):
                 self.assertEqual(reply.status, 404, path)
 
 
+class ChoiceTests(CmafCase):
+    """Viewers that vary what they choose."""
+
+    def rendered(self, asked: list[tuple[str, str]]) -> int:
+        """How many playlists are rendered for those (path, query)."""
+        count = 0
+        render = LivePlaylists._render
+
+        def counted(*args: Any) -> str:
+            nonlocal count
+            count += 1
+            return render(*args)
+
+        self.patch(LivePlaylists, "_render", counted)
+        for path, query in asked:
+            _ = self.begin(path, query).addErrback(lambda failure: failure.trap(Refused))
+        self.patch(LivePlaylists, "_render", render)
+        return count
+
+    def test_who_chooses_the_same_shares_it(self) -> None:
+        """H15: names of tracks that are not there make no other choice, and no other playlist."""
+        for file in ("index.fmp4.m3u8", "index.ll.m3u8", "index.ts.m3u8"):
+            asked = [(file, f"filter.tracks=v1a1a{n}") for n in range(2, 90)]
+            self.assertLessEqual(self.rendered(asked), 2, file)
+        asked = [(f"tracks-v1a{n}/mono.ts.m3u8", "") for n in range(2, 90)]
+        self.assertEqual(self.rendered(asked), 1)
+
+    def test_each_keeps_its_own_folder(self) -> None:
+        """Segments of a playlist do not change their URIs when a track comes that was asked for before."""
+        text = self.text("index.m3u8", "filter.tracks=v1a7")
+        self.assertTrue(all(uri.startswith("tracks-v1a7/") for uri in self.uris(text)))
+        self.assertEqual(text.replace("tracks-v1a7/", ""), self.text("tracks-v1a1/mono.ts.m3u8"))
+        for uri in self.uris(text):
+            self.assertEqual(self.ask(uri).body, self.ask(uri.replace("v1a7", "v1")).body)
+
+    def test_everything_is_never_put_out(self) -> None:
+        """H15: whatever viewers choose, the playlists of everything and of single tracks are kept."""
+        tracks = (*self.origin.tracks, *(evolve(aac_track(n), language="deu") for n in range(3, 11)))
+        self.origin = Origin(segment_duration=2 * SECOND, tracks=tracks)
+        self.ingest = self.origin.publish()
+        self.origin.play(self.ingest, make_frames(7, gop=25, video_bitrate=20_000))
+        self.point.stream = self.origin.stream
+        plain = [("index.fmp4.m3u8", ""), ("tracks-v1/mono.fmp4.m3u8", "")]
+        self.assertEqual(self.rendered(plain), 2)
+        sounds = [f"a{n}" for n in range(1, 9)]
+        choices = ["".join(sorted(each)) for each in powerset(sounds) if each]
+        asked = [("index.fmp4.m3u8", f"filter.tracks=v1{each}") for each in choices]
+        self.assertEqual(self.rendered(asked), 255)
+        self.assertEqual(self.rendered(plain), 0)
+        self.assertEqual(self.rendered(asked[-MAX_CHOICES:]), 0)
+        self.assertEqual(self.rendered(asked[:1]), 1)
+
+    def test_segments(self) -> None:
+        """Those of all tracks, and of single ones, stay packaged whatever viewers choose."""
+        entry = self.origin.stream.window.retained[-1]
+        packed = entry.packaged("mpegts", lambda segment: b"all")
+        for n in range(100):
+            entry.packaged(f"mpegts-{n}", lambda segment: b"some", chosen=True)
+        self.assertIs(entry.packaged("mpegts", lambda segment: b"again"), packed)
+        self.assertEqual(entry.packaged("mpegts-99", lambda segment: b"again", chosen=True), b"some")
+        self.assertEqual(entry.packaged("mpegts-9", lambda segment: b"again", chosen=True), b"again")
+
+
+def powerset(items: list[str]) -> list[tuple[str, ...]]:
+    """All subsets."""
+    return [each for size in range(len(items) + 1) for each in itertools.combinations(items, size)]
+
+
 class WaitTests(CmafCase):
     def test_part(self) -> None:
         """The playlist is given when the part has come, with the part in it."""
@@ -242,6 +316,7 @@ class WaitTests(CmafCase):
             f"_HLS_msn={self.number}&_HLS_part=25",
             f"_HLS_msn={self.number}&_HLS_part={10**18}",
             f"_HLS_msn={self.number + 1}&_HLS_part={10**18}",
+            f"_HLS_msn={self.number - 1}&_HLS_part={10**18}",
         ):
             failure = self.failureResultOf(self.begin("tracks-v1/mono.ll.m3u8", query), Refused)
             self.assertEqual(failure.value.reason, Reason.BAD_NAME)
@@ -280,10 +355,60 @@ class WaitTests(CmafCase):
         self.assertTrue(all(each.called for each in waiting))
 
     def test_too_many(self) -> None:
-        reloads = Reloads(self.clock)
-        reloads._count = MAX_WAITING
-        outcome = Deferred.fromCoroutine(reloads.until(self.origin.stream, 1, lambda: False, 1.0))
-        self.assertEqual(self.failureResultOf(outcome, Refused).value.reason, Reason.OVERLOADED)
+        """H15: no more wait than the limits allow, and who goes makes room again."""
+        path, query = "tracks-v1/mono.ll.m3u8", f"_HLS_msn={self.number}"
+        limits = ReloadLimits(waiting=5, per_address=2)
+        self.route = hls_routes(self.point, mux_segment, self.clock, limits)
+        mine = [self.begin(path, query, "192.0.2.1") for _ in range(2)]
+        refused = self.failureResultOf(self.begin(path, query, "192.0.2.1"), Refused)
+        self.assertEqual(refused.value.reason, Reason.OVERLOADED)
+        # Whoever comes through a proxy of this machine has its address.
+        others = [self.begin(path, query, "127.0.0.1") for _ in range(3)]
+        refused = self.failureResultOf(self.begin(path, query, "192.0.2.2"), Refused)
+        self.assertEqual(refused.value.reason, Reason.OVERLOADED)
+        reply = refusal_reply(refused.value)
+        self.assertEqual(reply.status, 503)
+        self.assertIn(b"Retry-After: 5\r\n", reply.headers)
+        for each in [mine[0], others[0]]:
+            _ = each.addErrback(lambda failure: None)
+            each.cancel()
+        self.assertNoResult(self.begin(path, query, "192.0.2.1"))
+        self.play(2.0)
+        self.clock.advance(0)
+        self.assertEqual([self.successResultOf(each).status for each in (mine[1], *others[1:])], [200] * 3)
+
+    def test_few_things_to_wait_for(self) -> None:
+        """H15: whatever parts are asked for, there are few things to look at with each part."""
+        reloads: list[Reloads] = []
+
+        class Seen(Reloads):
+            def __init__(self, clock: Any, limits: ReloadLimits | None = None) -> None:
+                super().__init__(clock, limits)
+                reloads.append(self)
+
+        self.patch(routes, "Reloads", Seen)
+        self.route = hls_routes(self.point, mux_segment, self.clock)
+        for number in range(self.number - 1, self.number + 3):
+            for part in (*range(60), 10**9, 10**18):
+                outcome = self.begin("tracks-v1/mono.ll.m3u8", f"_HLS_msn={number}&_HLS_part={part}")
+                _ = outcome.addErrback(lambda failure: failure.trap(Refused))
+        (following,) = reloads[0]._following.values()
+        self.assertLess(len(following.waits), 40)
+
+    def test_too_many_things_to_wait_for(self) -> None:
+        reloads = Reloads(self.clock, ReloadLimits(keys=3))
+        outcomes = [
+            Deferred.fromCoroutine(reloads.until(self.origin.stream, key, lambda: False, 1.0))
+            for key in (1, 2, 3, 3, 4)
+        ]
+        self.assertEqual(self.failureResultOf(outcomes.pop(), Refused).value.reason, Reason.OVERLOADED)
+        self.clock.advance(1.1)
+        self.assertEqual([self.successResultOf(each) for each in outcomes], [False] * 4)
+
+    def test_late_answers_say_when_to_ask_again(self) -> None:
+        waiting = self.begin("tracks-v1/mono.ll.m3u8", f"_HLS_msn={self.number}")
+        self.clock.advance(13)
+        self.assertIn(b"Retry-After: 1\r\n", self.successResultOf(waiting).headers)
 
     @given(st.integers(0, 10**20), st.integers(0, 10**20) | st.none())
     @settings(deadline=None, max_examples=60, derandomize=True)
@@ -312,6 +437,44 @@ class GrowingTests(CmafCase):
         self.assertEqual(ended, [""])
         self.assertEqual(b"".join(pieces), self.ask(f"tracks-v1/{number}.m4s").body)
         self.assertEqual(self.origin.stream.taps, 1)
+
+    def test_a_track_that_is_not_there(self) -> None:
+        """H16: no track of that name is 404 at once, in the open segment and for its next part."""
+        number = self.number
+        for name in ("v9", "a2"):
+            self.assertEqual(self.ask(f"tracks-{name}/{number}.m4s").status, 404)
+            self.assertEqual(self.ask(f"tracks-{name}/{number}.0.m4s").status, 404)
+
+    def test_a_track_that_begins_late(self) -> None:
+        """H16: a track without a part so far is waited for, and one that gets none is 404, not empty."""
+        frames = [
+            frame
+            for frame in make_frames(16, gop=25, video_bitrate=20_000, start=0)
+            if frame.track_id == 1 or frame.dts % (4 * SECOND) >= 3 * SECOND
+        ]
+        origin = Origin(segment_duration=2 * SECOND, part_duration=self.part)
+        ingest = origin.publish()
+        self.point.stream = origin.stream
+
+        def play_to(seconds: float) -> int:
+            count = sum(frame.dts < seconds * SECOND for frame in frames)
+            origin.play(ingest, frames[:count])
+            del frames[:count]
+            self.clock.advance(0)
+            assert origin.stream.open is not None
+            return origin.stream.open.opening.number
+
+        number = play_to(10.5)
+        waiting = self.begin(f"tracks-a1/{number}.m4s")
+        self.assertIsInstance(self.successResultOf(self.begin(f"tracks-v1/{number}.m4s")), ChunkedReply)
+        self.assertNoResult(waiting)
+        self.assertEqual(play_to(11.5), number)
+        self.assertIsInstance(self.successResultOf(waiting), ChunkedReply)
+        self.assertEqual(play_to(12.5), number + 1)
+        waiting = self.begin(f"tracks-a1/{number + 1}.m4s")
+        self.assertNoResult(waiting)
+        play_to(14.5)
+        self.assertEqual(self.successResultOf(waiting).status, 404)
 
     def test_gone_and_given_up(self) -> None:
         ended: list[str] = []
@@ -360,9 +523,10 @@ class CodecTests(SynchronousTestCase):
             return str(reply.body.decode())
 
         self.assertIn("#EXT-X-DISCONTINUITY\n", text("/x/tracks-v1/mono.fmp4.m3u8"))
-        sound = text("/x/tracks-a1/mono.ll.m3u8")
-        self.assertIn("#EXT-X-GAP\n", sound)
-        self.assertIn("#EXT-X-DISCONTINUITY\n", sound)
+        for file in ("mono.ll.m3u8", "mono.fmp4.m3u8"):
+            sound = text(f"/x/tracks-a1/{file}")
+            self.assertIn("#EXT-X-GAP\n", sound)
+            self.assertIn("#EXT-X-DISCONTINUITY\n", sound)
         # Its newest segment has no Opus any more.
         self.assertIn(".ts\n", text("/x/index.m3u8"))
 

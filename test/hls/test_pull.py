@@ -225,6 +225,27 @@ class Pulls(SynchronousTestCase):
         self.run_for(3)
         self.assert_lost("segments cannot be had")
 
+    def test_a_list_that_grows_faster_than_time(self) -> None:
+        """Only its newest segments wait, and it is not loaded more often than twice a second."""
+        self.ts(1)
+        pulling = self.pull()
+        for newest in range(1000, 60_000, 1000):
+            self.origin.playlist("/live.m3u8", ["s0.ts"] * 1000, newest)
+            text = self.origin.files["/live.m3u8"]
+            self.origin.files["/live.m3u8"] = text.replace(b"TARGETDURATION:2", b"TARGETDURATION:0.1")
+            self.run_for(0.1)
+        self.assertLessEqual(self.origin.asked.count("/live.m3u8"), 14)
+        waiting = [len(each._waiting) for each in pulling._lists]
+        self.assertLessEqual(max(waiting), 100)
+
+    def test_clips_that_all_begin_alike(self) -> None:
+        """They are fetched as they are played, not all at once."""
+        self.ts(1)
+        self.origin.playlist("/live.m3u8", ["!s0.ts"] * 300, ended=True)
+        self.pull()
+        self.run_for(6)
+        self.assertLessEqual(self.origin.asked.count("/s0.ts"), 8)
+
     def test_no_answer(self) -> None:
         self.net.hung.add("h")
         self.pull()

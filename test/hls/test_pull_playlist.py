@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+from time import process_time
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from restreamer.errors import RemoteProtocolError
 from restreamer.hls.pull_playlist import (
+    MAX_LINE,
     MAX_LINES,
     MAX_PLAYLIST,
     MasterPlaylist,
@@ -108,3 +112,29 @@ class Reading(SynchronousTestCase):
             parse_playlist("\n".join(["#EXTM3U", *lines]).encode("utf-8", "replace"))
         except RemoteProtocolError:
             pass
+
+
+class HostileLines(SynchronousTestCase):
+    """What a server writes into one line costs no more than its length."""
+
+    def test_a_long_run_of_name_characters(self) -> None:
+        """It was searched from every place: 16 KB took seconds, and a megabyte an hour."""
+        for tag in ("STREAM-INF", "MEDIA", "MAP", "KEY"):
+            began = process_time()
+            for junk in ("A-" * 7000, 'A="' * 5000, ' ="' * 5000, "A=1 " * 4000, ",A" * 7000):
+                text = f"#EXTM3U\n#EXT-X-TARGETDURATION:5\n#EXT-X-{tag}:{junk}\nx\n"
+                with contextlib.suppress(RemoteProtocolError):
+                    parse_playlist(text.encode())
+            self.assertLess(process_time() - began, 1.0, tag)
+
+    def test_a_line_without_end(self) -> None:
+        text = "#EXTM3U\n#EXT-X-STREAM-INF:" + "A" * MAX_LINE
+        with self.assertRaises(RemoteProtocolError) as caught:
+            parse_playlist(text.encode())
+        self.assertIn("at most", str(caught.exception))
+
+    def test_what_is_malformed_is_passed_over(self) -> None:
+        text = '#EXTM3U\n#EXT-X-STREAM-INF:x y,BANDWIDTH=7, AUDIO="g, h",broken="a\nv.m3u8\n'
+        playlist = parse_playlist(text.encode())
+        assert isinstance(playlist, MasterPlaylist)
+        self.assertEqual((playlist.variants[0].bandwidth, playlist.variants[0].audio), (7, "g, h"))

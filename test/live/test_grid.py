@@ -144,6 +144,20 @@ class CutterTests(SynchronousTestCase):
                 self.assertTrue(all(abs(each - 2000) <= 2 for each in durations), (phase, durations))
                 self.assertEqual(numbers, list(range(1000, 1000 + len(numbers))))
 
+    def test_files_round_and_round(self) -> None:
+        """One keyframe every D, and an earlier one where the file begins again: nothing is forced."""
+        for length in (290, 315, 325):
+            for phase in range(0, 50, 2):
+                start = 2000 * SECOND + phase * 3600
+                keys = [
+                    start + (times * length + index) * 3600
+                    for times in range(4)
+                    for index in range(0, length, 50)
+                ]
+                found = cut(2 * SECOND, start, keys)
+                self.assertLessEqual({begin for _, begin, _ in found}, set(keys), (length, phase))
+                self.assertEqual([number for number, _, _ in found], list(range(1000, 1000 + len(found))))
+
     def test_ahead_by_little_is_not_forced(self) -> None:
         """Keyframes every 2 s, D = 5: a segment that began 1.9 s before its cell ends at a keyframe."""
         start = 1000 * 5 * SECOND - 19 * SECOND // 10 // 3600 * 3600

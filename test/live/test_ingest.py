@@ -65,6 +65,35 @@ class GoodTests(SynchronousTestCase):
         self.assertFalse(origin.stream.running)
         self.assertEqual(origin.tap.events[-1], "lost 1 gone")
 
+    def test_the_publishers_date(self) -> None:
+        """A run begins when its first frame was made, if the publisher says so."""
+        origin = Origin()
+        ingest = origin.publish()
+        ingest.dated(START - SECOND - 500)
+        ingest.push(av(3, start=500))
+        run = origin.stream.run
+        assert run is not None
+        self.assertEqual(run.run_start, START - SECOND)
+        ingest.end("gone")
+        self.assertEqual(origin.closed[0].segment.start, START - SECOND)
+
+    def test_the_publishers_date_is_not_before_what_was_shown(self) -> None:
+        """Another publisher takes over that says it is a second late: time goes on where it was."""
+        origin = Origin()
+        first = origin.publish()
+        first.push(av(1))
+        first.end("gone")
+        shown = origin.stream.shown_end()
+        assert shown is not None
+        origin.now.ticks = shown + 900
+        second = origin.publish()
+        second.dated(shown - SECOND)
+        second.push(av(3))
+        run = origin.stream.run
+        assert run is not None
+        self.assertGreater(run.run_start, shown)
+        self.assertLess(run.run_start, shown + 10)
+
     def test_end_is_idempotent_and_final(self) -> None:
         origin = Origin()
         ingest = origin.publish()

@@ -103,6 +103,7 @@ class ClaimTests(RegistryCase):
     """Who owns a name."""
 
     def test_one_owner(self) -> None:
+        """A name has one (R19)."""
         claim = self.claim("a")
         self.assertEqual(self.refused(lambda: self.claim("a")), Reason.BUSY)
         self.assertEqual(self.refused(lambda: self.claim("a", "config")), Reason.BUSY)

@@ -262,6 +262,21 @@ class RefusalTests(SelectionCase):
             self.leave(second)
             self.join("a2")
 
+    def test_what_is_not_there_is_no_other_choice(self) -> None:
+        """One viewer that asks for v1a2, v1a3 … of a stream without them takes nobody else's place."""
+        self.push(1, 2, 3, key=True)
+        for number in range(3, 99):
+            self.join(f"v1a{number}")
+        self.assertEqual(list(self.playout.feeds()), ["p v1"])
+
+    def test_each_container_has_its_own_choices(self) -> None:
+        self.playout = Playout(self.stream, self.clock, {"p": self.make, "q": self.make}, FeedLimits())
+        with mock.patch.object(module, "MAX_CHOICES", 1):
+            self.push(1, 2, 3, key=True)
+            self.join("v1")
+            self.assertRaises(Refused, self.playout.tracks, "p", choice("a1"))
+            self.playout.join("q", KernelTransport(), lambda reason: None, choice("a1"))
+
     def test_what_players_read_is_a_choice(self) -> None:
         """Each of them is muxed for itself; a push, which is configured, is not refused for their sake."""
         muxers: Any = RtmpMuxers()
@@ -276,9 +291,10 @@ class RefusalTests(SelectionCase):
             viewer = join("rtmp+nano")
             join("rtmp", "v1")
             for container in ("rtmp+tracks", "rtmp@7"):
-                with self.assertRaises(Refused) as caught:
-                    join(container)
-                self.assertIs(caught.exception.reason, Reason.OVERLOADED)
+                for ask in (join, self.playout.tracks):
+                    with self.assertRaises(Refused) as caught:
+                        ask(container)
+                    self.assertIs(caught.exception.reason, Reason.OVERLOADED, "also before it begins")
             for container in ("rtmp+nano", "rtmp", "rtmppush+nano", "rtmppush@7", "rtmppush@8"):
                 join(container)
             viewer.leave()

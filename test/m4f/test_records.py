@@ -49,6 +49,7 @@ from restreamer.m4f.records import (
     StreamListed,
     StreamState,
     StreamUnlisted,
+    Stretch,
     VodListed,
     VodUnlisted,
     encode_record,
@@ -233,6 +234,22 @@ class StreamTests(SynchronousTestCase):
                 _read(_record(RecordType.SEGMENT_COPY, data)),
                 [SegmentCopy(RunInfo(1, 2, NODE, (NODE,), *told), b"x")],
             )
+
+    def test_older_nodes_know_of_no_stretch(self) -> None:
+        """They tell none, and pass over that of others."""
+        told = RunInfo(1, 2, NODE, (NODE,), -3, 4, 0, Stretch(-5, 6, 0xFFFFFFFF))
+        data = encode_record(SegmentCopy(told, b"x"))[6:]
+        self.assertEqual(_read(_record(RecordType.SEGMENT_COPY, data)), [SegmentCopy(told, b"x")])
+        run = data[2:-5]
+        older = (len(run) - 20).to_bytes(2, "big") + run[:-20] + b"\0\0\0\1x"
+        self.assertEqual(
+            _read(_record(RecordType.SEGMENT_COPY, older)),
+            [SegmentCopy(RunInfo(1, 2, NODE, (NODE,), -3, 4), b"x")],
+        )
+        for start, number in ((1 << 62, 6), (-5, 1 << 63)):
+            bad = run[:-20] + start.to_bytes(8, "big", signed=True) + number.to_bytes(8, "big") + bytes(4)
+            wrong = len(bad).to_bytes(2, "big") + bad + b"\0\0\0\1x"
+            self.assertRaises(RemoteProtocolError, _read, _record(RecordType.SEGMENT_COPY, wrong))
 
     def test_older_nodes_tell_no_rtsp_port(self) -> None:
         load = encode_record(NodeLoad(1, 2, 3, 4, 5, 6))[6:]

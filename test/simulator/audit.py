@@ -5,8 +5,9 @@ from __future__ import annotations
 from attrs import define, field
 
 from restreamer.cluster.selection import Choice, choose
+from restreamer.live.window import HIDDEN_SEGMENTS
 from test.simulator.node import SimNode
-from test.simulator.world import SEGMENTS, World
+from test.simulator.world import World
 
 #: How long two transfers of one stream to one node may overlap, seconds: a switch.
 _SWITCH_SECONDS = 8.0
@@ -78,7 +79,8 @@ class Audit:
             problems.append(f"{len(node.waiting)} requests wait")
         for entry in node.registry:
             window = entry.stream.window
-            if len(window.retained) > SEGMENTS + 2 or len(window.entries) > SEGMENTS:
+            count = window.listed_count()
+            if len(window.retained) > count + HIDDEN_SEGMENTS or len(window.entries) > count:
                 problems.append(f"{entry.stream.name} holds {len(window.retained)} segments")
         if problems:
             self.world.journal.violated("bounded tables", f"{plan.name}: {', '.join(problems)}")

@@ -55,6 +55,10 @@ class Onlooker:
     def configure(self, tracks: Tracks, run_start: int, discontinuity: bool) -> None:
         """See L{restreamer.seams.FeedMuxer}."""
 
+    def farewell(self, tracks: Tracks) -> bytes | None:
+        """See L{restreamer.seams.FeedMuxer}."""
+        return None
+
     def join_prefix(self) -> bytes:
         """See L{restreamer.seams.FeedMuxer}."""
         return b""
