@@ -19,8 +19,9 @@ STATUS_OF_REASON: Final[dict[Reason, int]] = {
     Reason.UNSUPPORTED: 415,
 }
 
-#: Seconds after which a stream that is only starting is worth another request.
+#: Seconds after which a stream that is only starting is worth another request, and a node that has no room.
 RETRY_AFTER: Final = 1
+RETRY_CROWDED: Final = 5
 
 _HEADERS: Final = (
     b"Content-Type: text/plain; charset=utf-8\r\n"
@@ -28,7 +29,7 @@ _HEADERS: Final = (
     b"Access-Control-Allow-Origin: *\r\n"
     b"X-Content-Type-Options: nosniff\r\n"
 )
-_RETRY_HEADERS: Final = _HEADERS + b"Retry-After: %d\r\n" % RETRY_AFTER
+_RETRY: Final = {Reason.NOT_READY: RETRY_AFTER, Reason.OVERLOADED: RETRY_CROWDED}
 
 
 def redirection(location: str) -> FullReply:
@@ -39,15 +40,17 @@ def redirection(location: str) -> FullReply:
 def refusal_reply(refused: Refused, request: HttpRequest | None = None) -> FullReply:
     """The answer to a request that was refused.
 
-    The body is the refusal's one sentence. A stream that is not ready yet also carries C{Retry-After}
-    (RFC 9110 section 10.2.3), because asking again is right there and nowhere else. What another node has is
-    redirected (section 15.4.3), if C{request} is given, and marked so that it is not redirected again.
+    The body is the refusal's one sentence. A stream that is not ready yet and a node without room also carry
+    C{Retry-After} (RFC 9110 section 10.2.3), because asking again is right there and nowhere else.
+    What another node has is redirected (section 15.4.3), if C{request} is given, and marked so that it is not
+    redirected again.
     """
     if isinstance(refused, Redirected) and request is not None:
         query = f"{request.query}&{REDIRECTED}" if request.query else REDIRECTED
         return redirection(f"{refused.http}{quote(request.path)}?{query}")
+    seconds = _RETRY.get(refused.reason)
     return FullReply(
         status=STATUS_OF_REASON[refused.reason],
-        headers=_RETRY_HEADERS if refused.reason is Reason.NOT_READY else _HEADERS,
+        headers=_HEADERS + b"Retry-After: %d\r\n" % seconds if seconds else _HEADERS,
         body=refused.text.encode("utf-8", "replace") + b"\n",
     )

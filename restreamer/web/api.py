@@ -82,6 +82,7 @@ class InputStats(TypedDict, total=False):
     errors: int
     last_error: str
     lag: int
+    counters: Mapping[str, int]
 
 
 class InputInfo(TypedDict):

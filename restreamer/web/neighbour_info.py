@@ -65,6 +65,7 @@ class PushStats(TypedDict, total=False):
     bytes_in: int
     retries: int
     last_error: str
+    lost_datagrams: int
 
 
 class PushInfo(TypedDict):
@@ -179,6 +180,8 @@ def push_info(facts: PushFacts) -> PushInfo:
         stats["opened_at" if facts.connected else "closed_at"] = ticks_to_ms(facts.since)
     if facts.last_error:
         stats["last_error"] = facts.last_error
+    if facts.lost is not None:
+        stats["lost_datagrams"] = facts.lost
     return PushInfo(name=facts.stream, url=facts.url, stats=stats)
 
 

@@ -273,7 +273,7 @@ class Root(Resource):
         self._none = NotFound()
         self._status = Page("status.html")
         files = Resource()
-        for name in ("status.js", "embed.js", "style.css"):
+        for name in ("status.js", "codecs.js", "players.js", "embed.js", "style.css"):
             files.putChild(name.encode(), Page(name))
         for name in _LIBRARIES:
             files.putChild(name.encode(), Page(name, max_age=86400))

@@ -1,4 +1,4 @@
-"""Players of others on an edge, those that are installed: each must show pictures, one after the other."""
+"""Players of others on an edge, those that are installed: each must show pictures."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from test.e2e.nodes import Node, free_ports, wait_until
 from test.e2e.players import decode
 from test.e2e.rtmp_wire import VIDEO, read_flv
 from test.e2e.shared import Stage, StageCase
+from test.e2e.web_players import watch
 
 #: Pictures a player shows in time: 25 come a second.
 PICTURES = 60
@@ -53,12 +54,12 @@ class Players(StageCase):
         return f"http://127.0.0.1:{self.edge.http}/{STREAM}/{file}"
 
     def test_ffmpeg(self) -> None:
-        """Every way out is decoded without a complaint."""
+        """Every way out is decoded without a complaint, RTSP also tunnelled over HTTP."""
         rtsp = f"rtsp://127.0.0.1:{self.rtsp}/{STREAM}"
         files = ("index.ts.m3u8", "index.fmp4.m3u8", "index.ll.m3u8", "index.mpd", "mpegts", "live.flv")
         ways: list[tuple[str, tuple[str, ...]]] = [(self.url(file), ()) for file in files]
         ways.append((self.edge.url(STREAM, "rtmp"), ()))
-        ways += [(rtsp, ("-rtsp_transport", transport)) for transport in ("tcp", "udp")]
+        ways += [(rtsp, ("-rtsp_transport", transport)) for transport in ("tcp", "udp", "http")]
         with ThreadPoolExecutor(5) as pool:
             for (url, extra), seen in zip(
                 ways, pool.map(lambda way: decode(way[0], 3.0, extra=way[1]), ways), strict=True
@@ -80,7 +81,7 @@ class Players(StageCase):
                 self.assertGreaterEqual(shown, PICTURES, f"{element} {url}")
 
     def test_gstreamer(self) -> None:
-        """The older elements: hlsdemux, rtspsrc by TCP and UDP, rtmpsrc, what sends without an end."""
+        """The older elements: hlsdemux, rtspsrc by TCP, UDP and HTTP, rtmpsrc, what sends without an end."""
         rtsp = f"127.0.0.1:{self.rtsp}/{STREAM}"
         self.gstreamer(
             "playbin",
@@ -89,6 +90,7 @@ class Players(StageCase):
             self.url("live.flv"),
             f"rtspt://{rtsp}",
             f"rtsp://{rtsp}",
+            f"rtsph://{rtsp}",
             self.edge.url(STREAM, "rtmp"),
         )
 
@@ -102,6 +104,31 @@ class Players(StageCase):
             raise SkipTest("hlsdemux2 of GStreamer is not installed")
         files = ("index.ts.m3u8", "index.fmp4.m3u8", "index.ll.m3u8")
         self.gstreamer("playbin3", *(self.url(file) for file in files))
+
+    def browser(self, name: str, *ways: tuple[str, str]) -> None:
+        """Play files of the stream by libraries, all on one page."""
+        watch(self.stage.folder / name, [(library, self.url(file)) for library, file in ways], SECONDS)
+
+    def test_browser_own_libraries(self) -> None:
+        """hls.js and dash.js as the player page brings them."""
+        self.browser(
+            "own",
+            ("hls", "index.ts.m3u8"),
+            ("hls", "index.fmp4.m3u8"),
+            ("hls", "index.ll.m3u8"),
+            ("dash", "index.mpd"),
+            ("dash", "index.ll.mpd"),
+        )
+
+    def test_browser_mpegts_js(self) -> None:
+        """What has no end."""
+        self.browser("endless", ("mpegts", "mpegts"), ("mpegts", "live.flv"))
+
+    def test_browser_shaka(self) -> None:
+        """Shaka Player, by DASH and HLS."""
+        self.browser(
+            "shaka", ("shaka", "index.mpd"), ("shaka", "index.ts.m3u8"), ("shaka", "index.fmp4.m3u8")
+        )
 
     def test_rtmpdump(self) -> None:
         """rtmpdump writes a file of whole pictures."""

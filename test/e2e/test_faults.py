@@ -9,6 +9,7 @@ import struct
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import ClassVar
 
 from typing_extensions import override
@@ -204,7 +205,8 @@ class Faults(StageCase):
     # -- sizes
 
     def test_oversized_chunks(self) -> None:
-        """A chunk size of 0 and of 2 GB, and 70 messages of 16 MB begun at once, end the connection."""
+        """A chunk size of 0 and of 2 GB, and 70 messages of 16 MB begun at once, end the connection (R01,
+        R02, R03)."""
         begun = b"".join(
             bytes((0x00, number - 64))
             + b"\x00\x00\x00"
@@ -229,7 +231,8 @@ class Faults(StageCase):
             self.origin.wait_log("protocol error: Set Chunk Size: 0, allowed", 5.0, since)
 
     def test_oversized_amf(self) -> None:
-        """Objects nested 10,000 deep, a strict array of 4 billion, a string longer than its message."""
+        """Objects nested 10,000 deep, a strict array of 4 billion, a string longer than its message (R12,
+        R13, R14)."""
         deep = amf0("connect", 1) + b"\x03\x00\x01a" * 10_000
         wide = amf0("connect", 1) + b"\x0a\xff\xff\xff\xff"
         long = amf0("connect", 1) + b"\x0c\xff\xff\xff\xff" + b"a" * 100
@@ -262,21 +265,34 @@ class Faults(StageCase):
                 self.origin.wait_log(f"HTTP .*: refused: {status} ", 5.0, since)
 
     def test_endless_body(self) -> None:
-        """A body of 10 GB is not read."""
+        """A body of 10 GB, or of chunks without end, is not read, and no file is made of it (H04)."""
+        chunk = b"10000\r\n" + b"x" * 65_536 + b"\r\n"
         with self.unharmed():
-            with dial(self.origin.http) as sock:
-                head = f"POST /{STREAM}/index.m3u8 HTTP/1.1\r\nHost: x\r\nContent-Length: 10000000000\r\n\r\n"
-                sock.sendall(head.encode())
-                sent = 0
-                try:
-                    while sent < 64 << 20:
-                        sent += sock.send(b"x" * 65_536)
-                except OSError:
-                    pass
-            self.assertLess(sent, 64 << 20)
+            for path in (
+                f"/{STREAM}/index.m3u8",
+                f"/{STREAM}/1.ts",
+                "/",
+                "/streamer/api/v3/streams",
+                "/none",
+            ):
+                for method, length in (
+                    ("POST", "Content-Length: 10000000000"),
+                    ("PUT", "Transfer-Encoding: chunked"),
+                ):
+                    with dial(self.origin.http) as sock:
+                        sock.sendall(f"{method} {path} HTTP/1.1\r\nHost: x\r\n{length}\r\n\r\n".encode())
+                        sent = 0
+                        try:
+                            while sent < 16 << 20:
+                                sent += sock.send(chunk)
+                        except OSError:
+                            pass
+                    self.assertLess(sent, 16 << 20, (method, path))
+            opened = [str(each.readlink()) for each in Path(f"/proc/{self.origin.pid}/fd").iterdir()]
+            self.assertEqual([name for name in opened if "(deleted)" in name], [])
 
     def test_bad_paths(self) -> None:
-        """Paths that leave the root, names that are none and odd requests get a 4xx."""
+        """Paths that leave the root, names that are none and odd requests get a 4xx (H09)."""
         paths = [
             "/..%2f..%2fetc/passwd",
             "/%252e%252e/",
@@ -299,7 +315,7 @@ class Faults(StageCase):
     # -- peers that stop
 
     def test_half_open_connections(self) -> None:
-        """Connections that say nothing, or half of something, are ended by a deadline."""
+        """Connections that say nothing, or half of something, are ended by a deadline (R15, H03)."""
         with self.unharmed(least=14.0) as since:
             silent = [dial(port) for port in (self.origin.http, self.origin.rtmp) for _ in range(20)]
             halves = [
@@ -320,7 +336,7 @@ class Faults(StageCase):
             self.origin.wait_log("HTTP .*: refused: 408 ", 5.0, since)
 
     def test_many_aborted_connections(self) -> None:
-        """Three hundred viewers and publishers that end with RST leave nothing behind."""
+        """Three hundred viewers and publishers that end with RST leave nothing behind (H17)."""
         linger = struct.pack("ii", 1, 0)
         with self.unharmed():
             for number in range(300):

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import resource
 import socket
 import subprocess
 from typing import ClassVar
+from unittest import SkipTest
 
 from typing_extensions import override
 
 from test.e2e.canary import Canary
 from test.e2e.nodes import Node, wait_until
 from test.e2e.players import decode
+from test.e2e.rtmp_wire import HANDSHAKE, command, connect_bytes, hello, play_bytes
 from test.e2e.samples import FFMPEG
 from test.e2e.shared import Stage, StageCase
 
@@ -21,8 +24,9 @@ BODY = (
     "template live { prefix live; input publish://; segment_duration 2; segment_count 6; }\n"
     f"stream locked {{ input publish://; password {PASSWORD}; segment_duration 2; }}"
 )
-#: Readers that never read, and what they may cost together.
-READERS = 300
+#: Readers that never read, by HTTP and by RTMP, and what they may cost together.
+READERS = 800
+PLAYERS = 200
 GROWTH = 64 << 20
 
 #: Encoder arguments of publishers that real life has.
@@ -52,21 +56,37 @@ class Hostile(StageCase):
         cls.node.wait_alive(STREAM)
 
     def test_readers_that_never_read(self) -> None:
-        """Hundreds of readers with tiny buffers that never read: memory is bounded, all are let go."""
+        """A thousand viewers with tiny buffers that never read, by HTTP and by RTMP: memory is bounded, all
+        are let go, and who reads notices nothing (H06, R27)."""
+        limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if limit[1] < 3000:
+            raise SkipTest(f"only {limit[1]} files can be open here")
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(limit[0], 3000), limit[1]))
+        self.addCleanup(resource.setrlimit, resource.RLIMIT_NOFILE, limit)
         before = self.node.rss()
         descriptors = self.node.descriptors()
-        request = f"GET /{STREAM}/mpegts HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+        get = f"GET /{STREAM}/mpegts HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+        app, _, key = STREAM.partition("/")
+        url = f"rtmp://127.0.0.1:{self.node.rtmp}/{app}"
+        play = hello() + bytes(HANDSHAKE) + connect_bytes(app, url) + command("createStream", 2, None)
+        play += play_bytes(key)
         with Canary(self.node, STREAM, self.stage.folder):
-            for _ in range(READERS):
+            for port, request in [(self.node.http, get)] * READERS + [(self.node.rtmp, play)] * PLAYERS:
                 reader = socket.socket()
                 self.addCleanup(reader.close)
                 reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-                reader.connect(("127.0.0.1", self.node.http))
+                reader.connect(("127.0.0.1", port))
                 reader.sendall(request)
-            wait_until(lambda: self.node.descriptors() >= descriptors + READERS, 10, "the readers are taken")
+            wait_until(
+                lambda: self.viewers() >= READERS + PLAYERS, 15, "all of them are viewers of the stream"
+            )
             self.assertLess(self.node.rss() - before, GROWTH)
-            wait_until(lambda: self.node.descriptors() < descriptors + 20, 40, "the readers are let go")
+            wait_until(lambda: self.node.descriptors() < descriptors + 20, 30, "the readers are let go")
         self.assertLess(self.node.rss() - before, GROWTH)
+
+    def viewers(self) -> int:
+        """Viewers of endless answers."""
+        return int(self.node.streams()[STREAM]["stats"]["online_clients"])
 
     def test_secrets_stay_out_of_logs(self) -> None:
         """Passwords, tokens and keys are in no log line and no API answer."""

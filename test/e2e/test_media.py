@@ -93,7 +93,7 @@ class Media(StageCase):
             self.check_change(stream, before, after)
 
     def test_parameters_change_in_a_publish(self) -> None:
-        """One connection that begins with one size and goes on with another."""
+        """One connection that begins with one size and goes on with another (R21, C04)."""
         stream = "live/switch"
         client = WireClient.connect(self.origin.rtmp, "live")
         self.addCleanup(client.close)
@@ -125,7 +125,8 @@ class Media(StageCase):
             self.assertIn("320", codecs(str(path)))
 
     def test_second_publisher_is_refused(self) -> None:
-        """A name that is published takes no second publisher; the first one's viewers notice nothing."""
+        """A name that is published takes no second publisher; the first one's viewers notice nothing
+        (R19)."""
         stream = "live/busy"
         with Publisher(self.origin.url(stream, "rtmp"), BFRAMES) as first:
             self.origin.wait_alive(stream)
@@ -147,7 +148,7 @@ class Media(StageCase):
             client.publish("video")
 
     def test_publisher_that_vanishes(self) -> None:
-        """A publisher that ends with no goodbye frees its name for the next one within two seconds."""
+        """A publisher that ends with no goodbye frees its name for the next one within two seconds (R20)."""
         client = WireClient.connect(self.origin.rtmp, "live")
         client.publish("vanish")
         PacedPublisher(client, iter(read_flv(make(BFRAMES)))).run_for(0.5)

@@ -115,7 +115,7 @@ class Tls(StageCase):
         assert_unbroken(probe_packets(str(path)))
 
     def test_a_viewer_that_does_not_read(self) -> None:
-        """It costs no memory and is dropped; the node and its other viewers go on."""
+        """It costs no memory and is dropped; the node and its other viewers go on (H06)."""
         context = ssl.create_default_context(cafile=self.authority.path)
         with socket.socket() as plain:
             plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -131,7 +131,7 @@ class Tls(StageCase):
         return int(self.a.streams()[STREAM]["stats"]["online_clients"])
 
     def test_reload_of_the_certificate(self) -> None:
-        """SIGHUP takes the new certificate, without a break; a bad one leaves the old in force."""
+        """SIGHUP takes the new certificate, without a break; a bad one leaves the old in force (H18)."""
         before = ssl.get_server_certificate(("127.0.0.1", self.https))
         with HttpStream(self.a.http, f"/{STREAM}/mpegts") as viewer:
             self.authority.issue("node", "localhost", "127.0.0.1", "::1")

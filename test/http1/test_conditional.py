@@ -16,6 +16,7 @@ WHOLE, NONE = RangeOutcome.WHOLE, RangeOutcome.UNSATISFIABLE
 
 class Ranges(SynchronousTestCase):
     def test_table(self) -> None:
+        """One range or none (H08)."""
         for value, wanted in [
             ("bytes=0-", (0, 9)),
             ("bytes=0-0", (0, 0)),
@@ -49,6 +50,7 @@ class Ranges(SynchronousTestCase):
     @_SETTINGS
     @given(st.text("bytes=0123456789-, ", max_size=30), st.integers(0, 40))
     def test_a_range_is_always_inside(self, value: str, size: int) -> None:
+        """Whatever is asked for (H08)."""
         got = single_range(value, size)
         if isinstance(got, tuple):
             self.assertTrue(0 <= got[0] <= got[1] < size)

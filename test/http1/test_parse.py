@@ -173,6 +173,7 @@ class Refused(SynchronousTestCase):
         self.refused(b"GET / HTTP/2.0\r\nHost: h\r\n\r\n", 505)
 
     def test_targets(self) -> None:
+        """Ways out of the root, bytes with two meanings and what is no address (H09)."""
         for target in [
             b"*",
             b"a",
@@ -213,6 +214,7 @@ class Refused(SynchronousTestCase):
         self.assertEqual(read(b"GET / HTTP/1.1\r\nX: " + b"a" * MAX_HEAD), [("error", 431)])
 
     def test_hosts(self) -> None:
+        """No host, two, and what is none are refused (H02)."""
         for field in [
             b"",
             b"Host: h\r\nHost: h\r\n",
@@ -226,6 +228,7 @@ class Refused(SynchronousTestCase):
             self.refused(b"GET / HTTP/1.1\r\n" + field + b"\r\n")
 
     def test_lengths_read_in_two_ways(self) -> None:
+        """What two programs could read differently is refused (H04)."""
         for field in [
             b"Content-Length: 1\r\nTransfer-Encoding: chunked\r\n",
             b"Content-Length: 1\r\nContent-Length: 1\r\n",
@@ -310,6 +313,7 @@ class Properties(SynchronousTestCase):
     @_SETTINGS
     @given(st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), max_size=40))
     def test_paths_stay_inside(self, target: str) -> None:
+        """Whatever is asked for, no path leads out of the root (H09)."""
         for event in read(b"GET /" + target.encode() + b" HTTP/1.1\r\nHost: h\r\n\r\n"):
             if event[0] != "error":
                 path = str(event[1])

@@ -99,6 +99,7 @@ class Uploads(FrontCase):
         self.assertEqual((self.sinks[0].ends, visit.statuses()), ([True], [200, 200]))
 
     def test_refused_before_anything_is_read(self) -> None:
+        """The gate comes before the body (H04)."""
         visit = self.visit(self.route)
         self.gate = Deferred()
         visit.send(post("Transfer-Encoding: chunked", "Expect: 100-continue"))
@@ -192,6 +193,7 @@ class Uploads(FrontCase):
         self.assert_gone(visit)
 
     def test_other_answers_to_a_body(self) -> None:
+        """Nothing but an upload takes a body (H04)."""
         visit = self.visit(self.route)
         visit.send(post("Content-Length: 5", path="/small", body=b"12345"))
         self.assertEqual(visit.statuses(), [413])

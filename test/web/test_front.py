@@ -245,6 +245,7 @@ class Waiting(FrontCase):
 
 class Hostile(FrontCase):
     def test_bad_heads_are_answered_and_closed(self) -> None:
+        """Each with its status (H12)."""
         for data, status in [
             (b"get / HTTP/1.1\r\n", 400),
             (b"GET / HTTP/1.1\r\n\r\n", 400),
@@ -260,7 +261,36 @@ class Hostile(FrontCase):
             self.assertTrue(visit.wire.lost)
             self.assert_gone(visit)
 
+    def test_another_host(self) -> None:
+        """The host of an absolute address is not looked at, and in no answer (H02)."""
+        for target in (b"http://evil.example/small", b"HTTPS://evil.example:1/small"):
+            visit = self.visit()
+            visit.send(get())
+            usual = visit.got
+            visit.send(b"GET " + target + b" HTTP/1.1\r\nHost: evil.example\r\n\r\n")
+            self.assertEqual(visit.got, usual * 2)
+            self.assertNotIn(b"evil", visit.got)
+            self.assert_gone(visit)
+
+    def test_huge_bodies_nobody_asked_for(self) -> None:
+        """10 GB, or chunks without end: refused at the head, and what comes all the same is bounded (H04)."""
+        for method in ("POST", "PUT", "PATCH", "GET"):
+            for field in ("Content-Length: 10000000000", "Transfer-Encoding: chunked"):
+                visit = self.visit()
+                visit.protocol.dataReceived(get("/small", field).replace(b"GET", method.encode(), 1))
+                visit.read()
+                self.assertIn(visit.statuses()[0], (405, 411, 413), (method, field))
+                for _ in range(200):
+                    if visit.wire.lost or visit.wire.closing:
+                        break
+                    visit.protocol.dataReceived(b"fff\r\n" + b"x" * 4095 + b"\r\n")
+                self.assertEqual(visit.statuses()[1:], [])
+                visit.pass_time(6)
+                self.assertTrue(visit.wire.lost)
+                self.assert_gone(visit)
+
     def test_a_dribbled_head_has_ten_seconds(self) -> None:
+        """However slowly it comes, from its first byte on (H03)."""
         visit = self.visit()
         visit.pass_time(25)
         for byte in b"GET /sma":
@@ -287,6 +317,7 @@ class Hostile(FrontCase):
         self.assert_gone(visit)
 
     def test_pipelining_gives_others_their_turn(self) -> None:
+        """Sixteen answers in a turn of the reactor, and nothing more is read (H05)."""
         visit = self.visit(limits=FrontLimits(requests=10**6))
         visit.protocol.dataReceived(get() * 500)
         visit.read()
@@ -298,6 +329,7 @@ class Hostile(FrontCase):
         self.assertTrue(visit.wire.reading)
 
     def test_a_reader_that_stops_is_aborted(self) -> None:
+        """After ten seconds without a byte (H06)."""
         visit = self.visit()
         visit.protocol.dataReceived(get("/big"))
         visit.pass_time(16)
@@ -317,6 +349,7 @@ class Hostile(FrontCase):
         self.assertTrue(visit.got.endswith(BIG.body))
 
     def test_leaving_in_the_middle_of_a_body(self) -> None:
+        """Neither producer nor timer is left (H17)."""
         clock = Clock()
         factory = FrontFactory(clock, [media])
         for _ in range(300):

@@ -165,6 +165,8 @@ class SiteCase(TestCase):
             ("/b/c/embed.html", "text/html"),
             ("/-/status.js", "text/javascript"),
             ("/-/embed.js", "text/javascript"),
+            ("/-/codecs.js", "text/javascript"),
+            ("/-/players.js", "text/javascript"),
             ("/-/hls.min.js", "text/javascript"),
             ("/-/dash.mediaplayer.min.js", "text/javascript"),
             ("/-/style.css", "text/css"),
@@ -206,10 +208,12 @@ class SiteCase(TestCase):
             self.assertNotIn(b"script", body)
 
     async def test_wrong_methods(self) -> None:
+        """All but GET and HEAD are 405 (H12)."""
         for method in ("POST", "PUT", "TRACE", "OPTIONS", "BREW"):
             self.assertEqual((await self.get("/", method))[0], 405, method)
 
     async def test_bodies(self) -> None:
+        """Long ones and chunks are refused at the head (H04)."""
         answer = await self.fetch(
             b"POST /monitoring/liveness HTTP/1.1\r\nHost: h\r\nContent-Length: 65536\r\n\r\n" + b"x" * 65536
         )
@@ -227,6 +231,7 @@ class SiteCase(TestCase):
             b"GET /big HTTP/1.1\r\nHost: h\r\n\r\n"
         )
         self.assertIn(BIG + b"HTTP/1.1 200 OK\r\n", answer)
+        self.assertIn(b"\r\nConnection: close\r\n", answer.partition(BIG)[2])
         self.assertEqual(answer.count(b"HTTP/1.1 200 OK\r\n"), 2)
         self.assertEqual(self.front.counters.handed_over, 1)
 

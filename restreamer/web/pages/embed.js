@@ -1,10 +1,15 @@
 "use strict";
 // The page is /NAME/embed.html, so the stream's playlists are its neighbours. It tries LL-HLS, HLS and DASH in
 // this order, or what ?proto=ll-hls, hls, dash or ll-dash says, and stays with what played; ?token= is handed on.
-const RETRY_MS = 3000;
-const MAX_RECOVERIES = 3;
+// It never gives up: whatever keeps it from playing is said, and looked at again after a pause.
+const PAUSES = [1, 2, 3, 5, 8, 10];
 // A way that has shown nothing for so long gives way to the next one.
 const PATIENCE_MS = 12000;
+const ASK_MS = 15000;
+// Seconds: a picture that stands for so long is said to wait; and one that stands while the stream went on by
+// so much is stuck.
+const STANDING = 3;
+const STUCK = 12;
 const CLOCK = "/-/time";
 const WAYS = [
   { proto: "ll-hls", file: "index.ll.m3u8", library: "/-/hls.min.js", play: playWithHls },
@@ -13,26 +18,40 @@ const WAYS = [
   { proto: "ll-dash", file: "index.ll.mpd", library: "/-/dash.mediaplayer.min.js", play: playWithDash },
 ];
 const USUAL = 3;
+const URLS = [
+  ["Low-latency HLS", "index.ll.m3u8"],
+  ["HLS", "index.m3u8"],
+  ["DASH", "index.mpd"],
+  ["MPEG-TS", "mpegts"],
+  ["FLV", "live.flv"],
+  ["This page", "embed.html"],
+];
 
 const WAITING = "Waiting for the stream…";
-const REFUSALS = {
-  403: "You may not watch this stream.",
-  404: "There is no such stream now. Waiting for it…",
+const TEXTS = {
+  offline: "There is no such stream now. Waiting for it…",
+  refused: "You may not watch this stream.",
+  unreachable: "The server cannot be reached. Trying again…",
+  unplayable: "The stream does not play in this browser. Trying again…",
 };
 const video = document.getElementById("video");
 const note = document.getElementById("note");
 const delay = document.getElementById("delay");
+const sound = document.getElementById("sound");
+const links = document.getElementById("links");
 const query = new URLSearchParams(location.search);
 const wanted = WAYS.filter((way) => way.proto === query.get("proto"));
 const ways = wanted.length ? wanted : WAYS.slice(0, USUAL);
+const streamName = decodeURIComponent(location.pathname).split("/").slice(1, -1).join("/");
 const loaded = new Map();
 let current = null;
 let clockOffset = 0;
+// What is said while it plays: of tracks that this browser cannot play.
+let partly = "";
 
-document.title = decodeURIComponent(location.pathname).split("/").slice(1, -1).join("/") || "Live";
-
-function say(text) {
-  note.textContent = text;
+function say(text, state) {
+  if (note.textContent !== text) note.textContent = text;
+  document.body.dataset.state = state;
 }
 
 function address(file) {
@@ -53,107 +72,161 @@ function load(library) {
       const script = document.createElement("script");
       script.src = library;
       script.onload = done;
-      script.onerror = () => { loaded.delete(library); failed(new Error(library)); };
+      script.onerror = () => { loaded.delete(library); script.remove(); failed(new Error(library)); };
       document.head.appendChild(script);
     }));
   }
   return loaded.get(library);
 }
 
-// A way to play gives { stop(), delay() }: delay in seconds, or NaN while it is not known. It calls
-// failed(status) once when it cannot go on, with the HTTP status if that was the trouble.
+// Ends after so many seconds, or as soon as the network is there again.
+function pause(seconds) {
+  return new Promise((done) => {
+    const over = () => {
+      clearTimeout(timer);
+      self.removeEventListener("online", over);
+      done();
+    };
+    const timer = setTimeout(over, seconds * 1000);
+    self.addEventListener("online", over);
+  });
+}
 
-function playWithHls(url, failed) {
-  if (!Hls.isSupported()) {
-    if (!video.canPlayType("application/vnd.apple.mpegurl")) return null;
-    return playNatively(url, failed);
+// Status (0: nothing answered) and text of a file beside the page.
+async function ask(file) {
+  try {
+    const reply = await fetch(address(file), { cache: "no-store", signal: AbortSignal.timeout(ASK_MS) });
+    return { status: reply.status, text: await reply.text() };
+  } catch (error) {
+    return { status: 0, text: "" };
   }
-  const lowLatency = url.includes(".ll.m3u8");
-  const hls = new Hls({
-    lowLatencyMode: lowLatency,
-    backBufferLength: 30,
-    ...(lowLatency ? {} : { liveSyncDurationCount: 2 }),
-  });
-  let recoveries = 0;
-  hls.on(Hls.Events.ERROR, (_, data) => {
-    if (!data.fatal) return;
-    const hopeless = data.details === Hls.ErrorDetails.MANIFEST_INCOMPATIBLE_CODECS_ERROR;
-    if (data.type === Hls.ErrorTypes.MEDIA_ERROR && !hopeless && recoveries < MAX_RECOVERIES) {
-      recoveries += 1;
-      hls.recoverMediaError();
-      return;
+}
+
+function verdict(status) {
+  if (status === 0) return { state: "unreachable", text: TEXTS.unreachable };
+  if (status === 401 || status === 403) return { state: "refused", text: TEXTS.refused };
+  if (status === 404 || status === 410) return { state: "offline", text: TEXTS.offline };
+  return { state: "unreachable", text: `The server cannot serve the stream now (${status}). Trying again…` };
+}
+
+function lackingText(lack) {
+  return `This browser cannot play the codecs of this stream: ${[...lack.video, ...lack.audio].join(", ")}.`;
+}
+
+// Why the stream cannot be played, or { state: "ready", from: the first way that is there }. Where the playlist
+// that was asked for names no codecs, C{thorough} asks others.
+async function examine(thorough) {
+  let worst = null;
+  for (const [from, way] of ways.entries()) {
+    const { status, text } = await ask(way.file);
+    if (status === 200) {
+      const lack = codecs.lacking(await codecsOf(text, thorough));
+      partly = "";
+      if (lack.nothing) return { state: "codecs", text: lackingText(lack), from };
+      if (lack.video.length) partly = `No picture: this browser cannot play ${lack.video.join(", ")}.`;
+      if (lack.audio.length) partly = `No sound: this browser cannot play ${lack.audio.join(", ")}.`;
+      return { state: "ready", text: "", from, lack };
     }
-    failed(data.response && data.response.code);
-  });
-  hls.on(Hls.Events.FRAG_BUFFERED, () => { recoveries = 0; });
-  hls.loadSource(url);
-  hls.attachMedia(video);
-  return {
-    stop: () => hls.destroy(),
-    delay: () => hls.playingDate ? (Date.now() + clockOffset - hls.playingDate.getTime()) / 1000 : NaN,
-  };
+    if (worst === null || worst === 404) worst = status;
+  }
+  return verdict(worst);
 }
 
-function playNatively(url, failed) {
-  const onError = () => failed();
-  video.addEventListener("error", onError);
-  video.src = url;
-  return {
-    stop: () => {
-      video.removeEventListener("error", onError);
-      video.removeAttribute("src");
-      video.load();
-    },
-    delay: () => {
-      const begin = video.getStartDate ? video.getStartDate().getTime() : NaN;
-      return (Date.now() + clockOffset - begin) / 1000 - video.currentTime;
-    },
-  };
+async function codecsOf(text, thorough) {
+  const found = codecs.said(text);
+  if (found.length || !thorough) return found;
+  const path = streamName.split("/").map(encodeURIComponent).join("/");
+  for (const file of [`/streamer/api/v3/streams/${path}`, "index.mpd"]) {
+    const { status, text: other } = await ask(file);
+    const said = status === 200 ? codecs.said(other) : [];
+    if (said.length) return said;
+  }
+  return [];
 }
 
-function playWithDash(url, failed) {
-  if (!("MediaSource" in window) && !("ManagedMediaSource" in window)) return null;
-  const player = dashjs.MediaPlayer().create();
-  player.updateSettings({ streaming: { buffer: { bufferToKeep: 30 } } });
-  player.on(dashjs.MediaPlayer.events.ERROR, (event) => {
-    const response = event.error && event.error.data && event.error.data.response;
-    failed(response && response.status);
-  });
-  player.initialize(video, url, true);
-  return {
-    stop: () => player.destroy(),
-    // Media time is UTC: the node's availabilityStartTime is the epoch.
-    delay: () => (video.currentTime > 1e9 ? (Date.now() + clockOffset) / 1000 - video.currentTime : NaN),
-  };
-}
-
-async function begin(index) {
-  const way = ways[index];
-  let over = false;
-  let played = false;
-  const onPlaying = () => { played = true; document.body.dataset.proto = way.proto; say(""); };
-  const next = (status) => {
-    if (over) return;
-    over = true;
-    video.removeEventListener("playing", onPlaying);
-    if (current) current.stop();
-    current = null;
-    say(REFUSALS[status] || WAITING);
-    if (!played && index + 1 < ways.length) begin(index + 1);
-    else setTimeout(begin, RETRY_MS, played ? index : 0);
-  };
+// Play one way until it ends: { played, why, status }.
+async function play(way) {
   try {
     await load(way.library);
   } catch (error) {
-    next();
-    return;
+    return { played: false, why: "network", status: 0 };
   }
-  video.addEventListener("playing", onPlaying);
-  const playing = way.play(address(way.file), (status) => setTimeout(next, 0, status));
-  if (playing) current = playing;
-  else if (index + 1 < ways.length) next();
-  else say("This browser cannot play live streams.");
-  if (playing) setTimeout(() => { if (!played && video.readyState < video.HAVE_CURRENT_DATA) next(); }, PATIENCE_MS);
+  return new Promise((done) => {
+    let played = false;
+    let over = false;
+    let patience = 0;
+    const onPlaying = () => {
+      played = true;
+      document.body.dataset.proto = way.proto;
+      say(partly, "playing");
+    };
+    const end = (result) => {
+      if (over) return;
+      over = true;
+      clearTimeout(patience);
+      video.removeEventListener("playing", onPlaying);
+      if (current) current.stop();
+      current = null;
+      done({ played, ...result });
+    };
+    video.addEventListener("playing", onPlaying);
+    // Not within the player's own event: it is stopped here.
+    const ended = (result) => setTimeout(end, 0, result);
+    const player = way.play(video, address(way.file), ended);
+    if (!player) {
+      end({ why: "codecs" });
+      return;
+    }
+    current = { ...player, ended, stand: null };
+    patience = setTimeout(() => {
+      if (!played && video.readyState < video.HAVE_CURRENT_DATA) ended({ why: "silent" });
+    }, PATIENCE_MS);
+  });
+}
+
+// All ways from one on, until one has played: its result, and the way to begin with next time.
+async function playAny(from) {
+  let result = null;
+  for (let step = 0; step < ways.length; step += 1) {
+    const index = (from + step) % ways.length;
+    result = await play(ways[index]);
+    if (result.played) {
+      const another = result.why === "media" || result.why === "codecs" || result.why === "stuck";
+      return { ...result, next: another ? (index + 1) % ways.length : index };
+    }
+  }
+  return { ...result, next: 0 };
+}
+
+async function attend() {
+  let failures = 0;
+  let first = 0;
+  let thorough = false;
+  for (;;) {
+    let found = await examine(thorough);
+    if (found.state === "ready") {
+      const result = await playAny(Math.max(first, found.from));
+      first = result.next;
+      if (result.played) {
+        failures = 0;
+        found = result.status ? verdict(result.status) : { state: "waiting", text: WAITING };
+      } else {
+        found = await examine(true);
+        const lack = found.lack;
+        if (found.state === "ready" && (lack.video.length || lack.audio.length)) {
+          found = { state: "codecs", text: lackingText(lack) };
+        } else if (found.state === "ready") {
+          found = { state: "unplayable", text: TEXTS.unplayable };
+        }
+      }
+    }
+    thorough = found.state === "codecs";
+    // What comes next is another stream: no way has failed with that.
+    if (thorough || found.state === "offline") first = 0;
+    say(found.text, found.state);
+    await pause(PAUSES[Math.min(failures, PAUSES.length - 1)]);
+    failures += 1;
+  }
 }
 
 async function setClock() {
@@ -167,12 +240,68 @@ async function setClock() {
   }
 }
 
-function showDelay() {
-  const seconds = current && !video.paused ? current.delay() : NaN;
-  delay.textContent = Number.isFinite(seconds) ? `${seconds.toFixed(1)} s behind` : "";
+// Say so when the picture stands; begin anew when it stands and the stream does not.
+function watch() {
+  if (!current || document.body.dataset.proto === undefined) return;
+  if (video.paused) {
+    current.stand = null;
+    return;
+  }
+  const now = performance.now() / 1000;
+  const stand = current.stand;
+  if (!stand || stand.at !== video.currentTime) {
+    if (stand && document.body.dataset.state === "standing") say(partly, "playing");
+    current.stand = { at: video.currentTime, since: now, edge: current.edge() };
+  } else if (now - stand.since > STANDING && document.body.dataset.state === "playing") {
+    say(WAITING, "standing");
+  } else if (current.edge() - stand.edge > STUCK) {
+    current.ended({ why: "stuck" });
+  }
 }
 
-say("Loading…");
+function show() {
+  const seconds = current && !video.paused ? (Date.now() + clockOffset) / 1000 - current.moment() : NaN;
+  delay.textContent = Number.isFinite(seconds) ? `${seconds.toFixed(1)} s behind` : "";
+  sound.hidden = !video.muted || video.paused || document.body.dataset.state !== "playing" || partly.startsWith("No sound");
+  watch();
+}
+
+// The addresses that answer, to be copied.
+async function showLinks() {
+  const box = document.getElementById("urls");
+  const shown = await Promise.all(URLS.map(async ([label, file]) => {
+    try {
+      const reply = await fetch(address(file), { method: "HEAD", signal: AbortSignal.timeout(ASK_MS) });
+      return reply.ok ? [label, address(file)] : null;
+    } catch (error) {
+      return null;
+    }
+  }));
+  box.replaceChildren(...shown.filter(Boolean).map(([label, url]) => {
+    const line = document.createElement("label");
+    const field = document.createElement("input");
+    field.readOnly = true;
+    field.value = url;
+    field.addEventListener("focus", () => field.select());
+    const copy = document.createElement("button");
+    copy.type = "button";
+    copy.textContent = "Copy";
+    copy.addEventListener("click", () => {
+      field.select();
+      // The newer way is there for pages under https:// only.
+      if (document.execCommand("copy")) copy.textContent = "Copied";
+    });
+    line.append(label, field, copy);
+    return line;
+  }));
+}
+
+document.title = streamName || "Live";
+links.hidden = self.top !== self;
+links.addEventListener("toggle", () => { if (links.open) showLinks(); });
+sound.addEventListener("click", () => { video.muted = false; show(); });
+video.addEventListener("volumechange", show);
+say("Loading…", "loading");
 setClock();
-setInterval(showDelay, 500);
-begin(0);
+setInterval(show, 500);
+attend();

@@ -51,6 +51,9 @@ function row(stream) {
   const origin = cell(comesFrom(stats));
   const troubles = (stream.inputs || []).filter((input) => input.stats && input.stats.last_error);
   origin.title = troubles.map((input) => input.url + ": " + input.stats.last_error).join("\n");
+  const wrong = faults(stream.inputs || []);
+  const errors = cell(wrong.sum === null ? "–" : String(wrong.sum), "number");
+  errors.title = wrong.lines.join("\n");
   line.append(
     name,
     cell(state, ["running", "waiting", "error"].includes(state) ? state : ""),
@@ -59,10 +62,25 @@ function row(stream) {
     cell(stats.input_bitrate ? String(stats.input_bitrate) : "–", "number"),
     cell(stats.status === "running" && "ts_delay" in stats ? String(stats.ts_delay) : "–", "number"),
     cell(stats.status === "running" && "lag" in stats ? String(Math.max(0, stats.lag)) : "–", "number"),
+    errors,
     cell(tracks.map(describe).join(", ") || "–"),
     play,
   );
   return line;
+}
+
+// All errors counted of the inputs, and which they are; the sum is null where nothing counts any.
+function faults(inputs) {
+  const lines = [];
+  let sum = null;
+  for (const input of inputs) {
+    const counters = (input.stats && input.stats.counters) || {};
+    for (const name of Object.keys(counters).filter((each) => each.startsWith("errors_"))) {
+      sum = (sum || 0) + counters[name];
+      if (counters[name]) lines.push(input.url + ": " + name.slice(7) + " " + counters[name]);
+    }
+  }
+  return { sum, lines };
 }
 
 function comesFrom(stats) {
