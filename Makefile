@@ -28,6 +28,8 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --only-binary :all: 'atheris >= 3' \
 	    || echo "no fuzzer for this Python: its tests are left out"
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --only-binary :all: 'imageio-ffmpeg >= 0.6' \
+	    || echo "no newer ffmpeg for this machine: the tests that need it are left out"
 	@touch $@
 
 clean:

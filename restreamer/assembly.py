@@ -57,6 +57,7 @@ from restreamer.rtmp.play_muxer import RtmpMuxers
 from restreamer.rtsp.play_muxer import RtspFeedMuxer
 from restreamer.sources.configured_stream import ConfiguredStream
 from restreamer.sources.configured_streams import ConfiguredStreams
+from restreamer.sources.input_facts import with_publisher
 from restreamer.state_file import StateFile
 from restreamer.stats import NodeStats
 from restreamer.stream_log import ForcedLog, StreamLog
@@ -252,7 +253,8 @@ class Core:
 
     def _inputs_of(self, name: str) -> tuple[InputFacts, ...]:
         held = self.streams.get(name)
-        return held.facts(self.utc.ticks()) if held is not None else self.remote.inputs_of(name)
+        inputs = held.facts(self.utc.ticks()) if held is not None else self.remote.inputs_of(name)
+        return with_publisher(inputs, self.publishing.facts(name))
 
     def _switches_of(self, name: str) -> int:
         held = self.streams.get(name)

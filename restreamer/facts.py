@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from attrs import frozen
+from collections.abc import Mapping
+
+from attrs import field, frozen
 
 
 @frozen(kw_only=True)
@@ -19,6 +21,7 @@ class InputFacts:
     @ivar seconds: how long it has fed the stream altogether, until now.
     @ivar retries: attempts after a failure; @ivar errors: failures. @ivar last_error: the newest, or empty.
     @ivar lag: ticks from the newest frame's timestamp to its arrival here; None before the first.
+    @ivar counters: what was counted of it so far, by name; C{errors_…} are faults.
     """
 
     url: str
@@ -34,6 +37,7 @@ class InputFacts:
     errors: int = 0
     last_error: str = ""
     lag: int | None = None
+    counters: Mapping[str, int] = field(factory=dict)
 
 
 @frozen(kw_only=True)
@@ -120,6 +124,7 @@ class PushFacts:
     @ivar since: UTC ticks of the last change of C{connected}; None when it never was taken.
     @ivar bytes_in, @ivar bytes_out: on all links of the push so far, protocol included.
     @ivar takings: how often it was taken. @ivar last_error: why it ended, is not taken or waits.
+    @ivar lost: datagrams that were not sent or that nobody took; None: it sends none.
     """
 
     stream: str
@@ -132,6 +137,7 @@ class PushFacts:
     bytes_out: int = 0
     takings: int = 0
     last_error: str = ""
+    lost: int | None = None
 
 
 @frozen(kw_only=True)

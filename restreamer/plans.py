@@ -19,10 +19,11 @@ from restreamer.config.model import (
     StreamConfig,
 )
 from restreamer.config.secrecy import shown_url
+from restreamer.live.ingest import Ingest
 from restreamer.live.registry import StreamRegistry, StreamSettings
 from restreamer.media.frame import Frame
 from restreamer.media.track import Tracks
-from restreamer.seams import FrameSink
+from restreamer.seams import FrameSink, tell_counts
 from restreamer.sources.configured_stream import ConfiguredStream, InputStarter, PlannedBackup, PlannedInput
 from restreamer.sources.file_input import FileInput
 from restreamer.sources.input_slot import BackupRule, InputReports, RunningInput
@@ -54,15 +55,46 @@ class ReportingSink:
             self._delivered()
         return wait
 
+    def dated(self, offset: int | None) -> None:
+        """Pass on what the publisher's clock says."""
+        self._sink.dated(offset)
+
+    def counted(self, told: Callable[[], Mapping[str, int]]) -> None:
+        """Pass on how what is counted can be had."""
+        tell_counts(self._sink, told)
+
     def end(self, reason: str) -> None:
         """Pass the end on."""
         self._sink.end(reason)
 
 
-class PlayingFile:
+class _Counted:
+    """An input whose frames go to an ingest of its own.
+
+    @ivar frames, bytes: taken from it so far. @ivar counters: what else was counted of it, by name.
+    """
+
+    def __init__(self, ingest: Ingest) -> None:
+        self._ingest = ingest
+
+    @property
+    def frames(self) -> int:
+        return self._ingest.counts.frames
+
+    @property
+    def bytes(self) -> int:
+        return self._ingest.counts.bytes
+
+    @property
+    def counters(self) -> Mapping[str, int]:
+        return self._ingest.counted_so_far
+
+
+class PlayingFile(_Counted):
     """A file input as the switch of inputs keeps it; a L{RunningInput}."""
 
-    def __init__(self, playing: FileInput) -> None:
+    def __init__(self, playing: FileInput, ingest: Ingest) -> None:
+        super().__init__(ingest)
         self._playing = playing
         playing.start()
 
@@ -74,10 +106,11 @@ class PlayingFile:
         return self._playing.stop()
 
 
-class PulledInput:
+class PulledInput(_Counted):
     """A pull from another server as the switch of inputs keeps it; a L{RunningInput}."""
 
-    def __init__(self, pulling: Pulling) -> None:
+    def __init__(self, pulling: Pulling, ingest: Ingest) -> None:
+        super().__init__(ingest)
         self._pulling = pulling
 
     def activate(self) -> None:
@@ -220,7 +253,8 @@ class Plans:
 
             def begin_other(settings: StreamSettings, reports: InputReports, standby: bool) -> RunningInput:
                 ingest = self._ingests.ingest(name, settings, lambda reason: None)
-                return PulledInput(pull(target, ReportingSink(ingest, reports.delivered), reports.lost))
+                sink = ReportingSink(ingest, reports.delivered)
+                return PulledInput(pull(target, sink, reports.lost), ingest)
 
             return begin_other
 
@@ -239,7 +273,8 @@ class Plans:
         vods = {vod.name: vod.storages for vod in self._configuration().vods.values()}
         ingest = self._ingests.ingest(name, settings, lambda reason: None, backup=backup)
         sink = ReportingSink(ingest, reports.delivered)
-        return PlayingFile(FileInput(vod_opener(url, vods), sink, self._clock, self._in_thread, reports.lost))
+        playing = FileInput(vod_opener(url, vods), sink, self._clock, self._in_thread, reports.lost)
+        return PlayingFile(playing, ingest)
 
 
 def _rule(backup: BackupConfig, source_timeout: float) -> BackupRule:

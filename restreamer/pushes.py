@@ -88,4 +88,5 @@ class OtherPush:
             bytes_out=told.bytes,
             takings=told.retries + (told.state == "pushing"),
             last_error=told.last_error,
+            lost=told.lost,
         )

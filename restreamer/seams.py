@@ -6,7 +6,7 @@ bytes go out through a feed that a L{PlayPoint} opens. Nothing in this module im
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 
 from attrs import field, frozen
@@ -100,9 +100,31 @@ class FrameSink(Protocol):
         """
         ...
 
+    def dated(self, offset: int | None) -> None:
+        """Say that C{offset} ticks lead from the publisher's clock to UTC, or that nothing is known of that.
+
+        Said before the frames that it is to count for, and again when it is known better. Most never say it.
+        """
+        ...
+
     def end(self, reason: str) -> None:
         """The publisher left or was lost: nothing more will come. Idempotent."""
         ...
+
+
+class CountingSink(Protocol):
+    """What a L{FrameSink} may be besides: one that wants to know what its protocol counts."""
+
+    def counted(self, told: Callable[[], Mapping[str, int]]) -> None:
+        """C{told} gives, at any time and also after the end, what was counted so far, by name."""
+        ...
+
+
+def tell_counts(sink: FrameSink, told: Callable[[], Mapping[str, int]]) -> None:
+    """Tell C{sink} how what is counted can be had, if it wants to know (L{CountingSink})."""
+    counted = getattr(sink, "counted", None)
+    if counted is not None:
+        counted(told)
 
 
 class PublishPoint(Protocol):
@@ -141,6 +163,10 @@ class FeedMuxer(Protocol):
         @param discontinuity: timestamps or tracks break here: say so in the container's own way.
         """
         ...
+
+    def farewell(self, tracks: Tracks) -> bytes | None:
+        """What viewers get last, before they are ended, who cannot follow to C{tracks}; None: they can."""
+        return None
 
     def mux(self, frame: Frame) -> bytes:
         """Container bytes of C{frame}, with whatever must stand before it (PSI, sequence headers)."""

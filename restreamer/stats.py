@@ -301,6 +301,8 @@ def _input(facts: InputFacts) -> InputInfo:
         stats["last_error"] = facts.last_error
     if facts.lag is not None:
         stats["lag"] = facts.lag // TICKS_PER_MS
+    if facts.counters:
+        stats["counters"] = facts.counters
     return InputInfo(url=facts.url, priority=facts.priority, stats=stats)
 
 

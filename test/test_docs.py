@@ -26,10 +26,12 @@ from restreamer.dash.routes import dash_routes
 from restreamer.errors import Reason
 from restreamer.flv.http_play import flv_route
 from restreamer.hls.routes import hls_routes
+from restreamer.hls.service import ReloadLimits
 from restreamer.http1.parse import MAX_FIELDS, MAX_HEAD
 from restreamer.http1.refusal import STATUS_OF_REASON
 from restreamer.http1.reply import FullReply, HttpRequest, Route
 from restreamer.live import feed, ingest, run_cutter, timeline, window
+from restreamer.live.choices import MAX_CHOICES
 from restreamer.live.feed import FeedLimits
 from restreamer.live.registry import MAX_PUBLISHED, MAX_STREAMS
 from restreamer.live.stream import Stream
@@ -295,6 +297,7 @@ class LimitTests(SynchronousTestCase):
 
     def test_limits(self) -> None:
         http, rtmp, viewer = FrontLimits(), ServiceLimits(), FeedLimits()
+        waits = ReloadLimits()
         told = {row[0]: row[1] for row in rows(section(text("operations.md"), "Limits"))}
         told.pop("what")
         of_address = "not from this machine itself"
@@ -333,6 +336,14 @@ class LimitTests(SynchronousTestCase):
             "a publisher ahead of real time": (
                 f"slowed down from {timeline.LEAD_LIMIT // TICKS_PER_SECOND} s on"
             ),
+            "what one RTMP publisher sends": (
+                f"{rtmp.publisher_rate * 8 // 1_000_000} Mbit/s beyond {rtmp.publisher_burst // MIB} MiB "
+                f"at once, a media message counting {rtmp.message_bytes // 1024} KiB more than it has"
+            ),
+            "tracks or clock of a stream that change": (
+                f"{ingest.MANY_CHANGES} times at once, then once for each `segment_duration`; "
+                "frames of further tracks are dropped, further jumps are not marked"
+            ),
             "a viewer behind": (
                 f"moved on after {viewer.max_seconds:.0f} s or {viewer.max_bytes // MIB} MiB; "
                 f"dropped at the second time in {feed.SKIP_WINDOW:.0f} s"
@@ -341,6 +352,13 @@ class LimitTests(SynchronousTestCase):
             "an HTTP request head": f"{MAX_HEAD // 1024} KiB, {MAX_FIELDS} fields, {http.head_timeout:.0f} s",
             "an idle HTTP connection": f"closed after {http.idle_timeout:.0f} s",
             "requests that wait for a stream": f"{MAX_WAITING:,}, each 10 s",
+            "requests that wait for a part or segment; from one address": (
+                f"{waits.waiting:,}, each 3 target durations; {waits.per_address:,} ({of_address})"
+            ),
+            "choices of tracks kept rendered of one stream, besides everything and single tracks": (
+                f"{MAX_CHOICES} playlists, {MAX_CHOICES} manifests; "
+                f"MPEG-TS of a segment: {window.MAX_PACKAGES}"
+            ),
             "names that were refused lately": f"{MAX_REFUSED:,}, each {REFUSED_SECONDS:.0f} s",
             "a link that is silent": f"lost after {link_protocol.SOURCE_IDLE_SECONDS} s",
             "streams one source may list": (

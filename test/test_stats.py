@@ -143,6 +143,13 @@ class StreamTests(StatsCase):
         self.assertEqual((stats["lag"], stats["backup_running"]), (30, False))
         self.assertEqual(stats["valid_secondary_inputs"], 0)
 
+    def test_counters(self) -> None:
+        self.feed("a")
+        self.inputs = (evolve(SECOND, counters={"errors_ts_cc": 3, "ts_pmt_changes": 1}),)
+        self.assertEqual(
+            self.told()["inputs"][0]["stats"]["counters"], {"errors_ts_cc": 3, "ts_pmt_changes": 1}
+        )
+
     def test_a_publisher_that_is_ahead(self) -> None:
         """Its frames are of a time that is still to come: the sign says so."""
         self.feed("a")

@@ -219,7 +219,7 @@ class LinkTests(TestCase):
         return _run(run())
 
     def test_handshakes_that_fail(self) -> Deferred[None]:
-        """The listener says why, once for each reason, whoever makes them fail and how often."""
+        """The listener says why, once for each reason, whoever makes them fail and how often (H18)."""
         said: list[str] = []
 
         def hear(event: LogEvent) -> None:

@@ -543,7 +543,7 @@ class Pushes:
             self._by_name[name] = now
         if entry is not None:
             for push in now:
-                push.follow(entry.stream)
+                self._follow(push, entry.stream)
 
     def facts(self, name: str | None = None) -> list[PushFacts]:
         """What is known of each push, by stream; or only those of stream C{name}."""
@@ -569,7 +569,7 @@ class Pushes:
             if pushes:
                 self._by_name[name] = list(pushes)
         for push in self.of(name):
-            push.follow(stream)
+            self._follow(push, stream)
 
     def stream_removed(self, stream: Stream) -> None:
         """It is gone for good."""
@@ -580,6 +580,13 @@ class Pushes:
 
     def supply_changed(self, name: str) -> None:
         """Nothing to do."""
+
+    def _follow(self, push: AnyPush, stream: Stream) -> None:
+        """One that fails does not keep the others from being begun."""
+        try:
+            push.follow(stream)
+        except Exception:
+            _log.failure("a push of {name} failed", name=stream.name)
 
     def _drop(self, name: str) -> list[Deferred[Any]]:
         waits = [push.stop() for push in self._by_name.pop(name, [])]

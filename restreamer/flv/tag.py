@@ -57,6 +57,9 @@ _COMMAND_FRAME = 5
 _MULTITRACK_VIDEO = 6
 _MULTITRACK_AUDIO = 5
 _MODEX = 7
+#: Forms of multitrack bodies (AvMultitrackType); between these two: many tracks of one codec.
+_ONE_TRACK = 0
+_MANY_CODECS = 2
 _TS_START = 5
 _MAX_TRACKS = 16
 _MAX_NANO = 999_999
@@ -177,9 +180,12 @@ def _multitrack(body: bytes, pos: int, key: bool, video: bool, nano: int) -> lis
     if pos >= len(body):
         raise _short("multitrack tag", len(body))
     form, kind = body[pos] >> 4, body[pos] & 15
+    if form > _MANY_CODECS:
+        # Reserved: where its tracks begin and end nobody knows.
+        return []
     pos += 1
     codec = b""
-    if form != 2:
+    if form != _MANY_CODECS:
         codec = body[pos : pos + 4]
         pos += 4
         if len(codec) < 4:
@@ -188,12 +194,12 @@ def _multitrack(body: bytes, pos: int, key: bool, video: bool, nano: int) -> lis
     while pos < len(body):
         if len(parts) == _MAX_TRACKS:
             raise RemoteProtocolError("multitrack tag", f"more than {_MAX_TRACKS} tracks")
-        if form == 2:
+        if form == _MANY_CODECS:
             codec = body[pos : pos + 4]
             pos += 4
-        head = body[pos : pos + (1 if form == 0 else 4)]
+        head = body[pos : pos + (1 if form == _ONE_TRACK else 4)]
         pos += len(head)
-        size = len(body) - pos if form == 0 else int.from_bytes(head[1:4], "big")
+        size = len(body) - pos if form == _ONE_TRACK else int.from_bytes(head[1:4], "big")
         if not head or len(codec) < 4 or size > len(body) - pos or (form and len(head) < 4):
             raise RemoteProtocolError("multitrack tag", "a track is cut short")
         parts.append(_part(codec, kind, key, head[0], body[pos : pos + size], video, nano))

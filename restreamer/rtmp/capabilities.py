@@ -74,11 +74,15 @@ def read_capabilities(properties: Mapping[str, Any]) -> Capabilities:
     listed = properties.get("fourCcList")
     if isinstance(listed, list | tuple):
         _listed(found, listed)
-    for name in ("videoFourCcInfoMap", "audioFourCcInfoMap"):
+    for name, every in (("videoFourCcInfoMap", VIDEO_FOURCCS), ("audioFourCcInfoMap", AUDIO_FOURCCS)):
         masks = properties.get(name)
         if isinstance(masks, Mapping):
             wanted = CAN_DECODE | CAN_FORWARD
-            _listed(found, (k for k, v in masks.items() if isinstance(v, int | float) and int_of(v) & wanted))
+            if int_of(masks.get(_ANY)) & wanted:
+                # Of this kind only; it overrides what is said of single codecs.
+                found.update(every)
+            else:
+                _listed(found, (fourcc for fourcc, mask in masks.items() if int_of(mask) & wanted))
     return Capabilities(frozenset(found - {_ANY}), _ANY in found, int_of(properties.get("capsEx")))
 
 

@@ -21,7 +21,7 @@ from restreamer.rtmp.capabilities import Capabilities
 from restreamer.rtmp.client import Action, ClientConnection, ClientEvent, Ended, Ready
 from restreamer.rtmp.handshake import NONCE
 from restreamer.rtmp.limits import WireLimits
-from restreamer.rtmp.url import RtmpUrl
+from restreamer.rtmp.url import RtmpUrl, without_secrets
 from restreamer.seams import FeedViewer, ViewerTransport
 
 _log = Logger()
@@ -68,6 +68,7 @@ class RtmpClientProtocol(Protocol):
     ) -> None:
         """Ask for C{url} as soon as there is a connection; give up after C{ready_seconds} without a grant."""
         self._connection = ClientConnection(url, action, random(NONCE), limits)
+        self._url = url
         self._owner = owner
         self._clock = clock
         self._ready_seconds = ready_seconds
@@ -233,7 +234,7 @@ class RtmpClientProtocol(Protocol):
     def _close(self, why: str) -> None:
         if self._why:
             return
-        self._why = why
+        self._why = without_secrets(why, self._url)
         self._cancel_deadline()
         on_feed = self._viewer is not None
         self._leave_feed()

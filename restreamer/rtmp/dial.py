@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any, Final
+from urllib.parse import urljoin, urlsplit
 
 from restreamer.rtmp.client import Action
 from restreamer.rtmp.client_protocol import ClientFactory, ClientOwner, RtmpClientProtocol
@@ -28,11 +29,28 @@ def elsewhere(redirect: str, here: RtmpUrl) -> RtmpUrl | None:
     return None if here.tls and not there.tls else there
 
 
+def _absolute(reference: str, here: RtmpUrl) -> str:
+    """C{reference} as a whole URL: it may be relative to where we are.
+
+    @raise ValueError: it is none.
+    """
+    if urlsplit(reference).scheme:
+        return reference
+    # The library joins the schemes it knows.
+    return "rtmp" + urljoin("http" + here.tc_url.removeprefix("rtmp"), reference).removeprefix("http")
+
+
 def reconnected(tc_url: str, here: RtmpUrl) -> RtmpUrl:
-    """The place a request to reconnect leads to: C{tc_url} with our stream key, or where we were."""
+    """The place a request to reconnect leads to: C{tc_url} with our stream key, or where we were.
+
+    It may be a relative reference (Enhanced RTMP v2, "Reconnect Request").
+    """
     if not tc_url:
         return here
-    there = elsewhere(f"{tc_url.partition('?')[0].rstrip('/')}/x", here)
+    try:
+        there = elsewhere(f"{_absolute(tc_url.partition('?')[0], here).rstrip('/')}/x", here)
+    except ValueError:
+        return here
     if there is None:
         return here
     key, _, query = here.key.partition("?")

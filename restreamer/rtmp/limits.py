@@ -52,6 +52,7 @@ class ServiceLimits:
     @ivar publishes: publishes one address may begin at once, and again every C{publish_window} seconds.
     @ivar publisher_rate: bytes per second read of one publisher (200 Mbit/s), beyond a burst of
         C{publisher_burst} bytes: time stamps that stand still would let it send at the speed of the link.
+    @ivar message_bytes: what each media message counts beside its own bytes: tiny ones cost as much work.
     """
 
     connections: int = 20_000
@@ -68,3 +69,4 @@ class ServiceLimits:
     publish_window: float = 60.0
     publisher_rate: int = 25_000_000
     publisher_burst: int = 32 * MIB
+    message_bytes: int = 4 * KIB

@@ -12,11 +12,13 @@ from restreamer.http1.play_request import query_value, selection_of
 from restreamer.http1.reply import HttpRequest
 from restreamer.media.selection import TrackSelection
 from restreamer.rtmp.capabilities import MULTITRACK, Capabilities, merged, named_capabilities
-from restreamer.rtmp.play_muxer import PLAY
+from restreamer.rtmp.play_muxer import PLAY, PUSH
 from restreamer.seams import FeedViewer, Playable, ViewerTransport
 
 #: The parameter by which an address names codecs that the player reads and cannot announce.
 FOURCC: Final = "fourcc"
+#: What is asked to learn the codecs of a stream: it is no choice of a viewer, which are limited in number.
+_EVERYTHING: Final = FULL.container(PUSH)
 
 
 @frozen
@@ -45,7 +47,7 @@ def choose(playable: Playable, capabilities: Capabilities, query: str) -> Choice
     if selection is not None and selection.several:
         # Who names several tracks of a kind reads them.
         capabilities = merged(capabilities, Capabilities(flags=MULTITRACK))
-    tracks = playable.tracks(FULL.container(), selection)
+    tracks = playable.tracks(_EVERYTHING, selection)
     choice = Choice(capabilities.dialect(tracks).container(), selection)
     playable.tracks(choice.container, selection)
     return choice

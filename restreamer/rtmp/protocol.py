@@ -25,7 +25,7 @@ from restreamer.logs import Logger
 from restreamer.media.frame import Frame
 from restreamer.rtmp import status
 from restreamer.rtmp.bucket import AddressBuckets, LeakyBucket
-from restreamer.rtmp.capabilities import Capabilities
+from restreamer.rtmp.capabilities import RECONNECT, Capabilities
 from restreamer.rtmp.connection import Phase, ServerConnection
 from restreamer.rtmp.counters import RtmpCounters
 from restreamer.rtmp.events import (
@@ -52,6 +52,7 @@ from restreamer.seams import (
     PlayPoint,
     PublishPoint,
     ViewerTransport,
+    tell_counts,
 )
 
 _log = Logger()
@@ -160,7 +161,7 @@ class RtmpServerProtocol(Protocol):
                 self._arm(self._limits.request_seconds, "request")
             self._flush()
             if self._sink is not None:
-                self._pace(len(data))
+                self._pace(len(data) + len(events) * self._limits.message_bytes)
         except RemoteProtocolError as error:
             self._parts.counters.protocol_errors += 1
             self._close(f"protocol error: {error}")
@@ -179,8 +180,8 @@ class RtmpServerProtocol(Protocol):
     # What the service asks.
 
     def request_reconnect(self, tc_url: str) -> None:
-        """Ask the peer to connect again, if it understands that."""
-        if not self._closed and self._connection.phase is Phase.READY:
+        """Ask the peer to connect again, if it said in C{connect} that it understands that."""
+        if not self._closed and self._capabilities.flags & RECONNECT:
             self._connection.request_reconnect(tc_url)
             self._flush()
 
@@ -283,7 +284,8 @@ class RtmpServerProtocol(Protocol):
             sink.end("the publisher left while it was being admitted")
             return
         self._sink = sink
-        self._media = FlvToMedia()
+        self._media = media = FlvToMedia()
+        tell_counts(sink, lambda: media.counted)
         self._parts.counters.publishes += 1
         _log.info(
             "RTMP {peer}: publish of {name} granted to {client!r}",

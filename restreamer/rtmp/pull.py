@@ -17,7 +17,7 @@ from restreamer.rtmp.dial import MAX_REDIRECTS, Connect, Dial, elsewhere, reconn
 from restreamer.rtmp.message import Audio, Data, Video
 from restreamer.rtmp.to_media import FlvToMedia, NewTracks, UnsupportedCodec
 from restreamer.rtmp.url import RtmpUrl, url_of
-from restreamer.seams import FrameSink
+from restreamer.seams import FrameSink, tell_counts
 from restreamer.sources.pull import PullTarget
 
 _log = Logger()
@@ -63,6 +63,7 @@ class RtmpPull:
         self._stopping: Deferred[None] | None = None
         self._watch = SilenceWatch(clock, lambda: self.frames, SILENCE_SECONDS, self._silent)
         url = url_of(target.host, target.port, target.path, target.query, target.tls)
+        tell_counts(sink, lambda: self._media.counted)
         self._dial = Dial(url, Action.PLAY, self, clock, connect, random)
 
     def stop(self) -> Deferred[None] | None:

@@ -121,6 +121,11 @@ class FlvToMedia:
         self._refused: set[str] = set()
 
     @property
+    def counted(self) -> dict[str, int]:
+        """What went wrong so far, as the API calls it."""
+        return {"errors_broken_payload": self.dropped, "errors_bad_configs": self.bad_configs}
+
+    @property
     def tracks(self) -> Tracks:
         """The tracks known so far, video first, each kind by its number."""
         known = [self._tracks[key].track for key in sorted(self._tracks)]

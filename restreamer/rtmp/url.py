@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
+import re
+from urllib.parse import unquote, urlsplit
 
 from attrs import field, frozen
 
 DEFAULT_PORT = 1935
 DEFAULT_TLS_PORT = 443
+
+_HIDDEN = "***"
+#: From this length on a secret is hidden inside of other words, too.
+_LONG = 4
+#: Most of a server's words that is kept, in characters.
+_MAX_WORDS = 300
 
 
 @frozen(kw_only=True)
@@ -52,3 +59,23 @@ def url_of(host: str, port: int, path: str, query: str = "", tls: bool = False) 
     if query:
         key = f"{key}?{query}"
     return RtmpUrl(host=host, port=port, app=app, key=key, tls=tls)
+
+
+def without_secrets(words: str, url: RtmpUrl) -> str:
+    """A server's C{words} as they may be shown: servers like to repeat the stream key they refuse.
+
+    What C{url} has as key and parameters is hidden, however it is quoted; characters that do something to a
+    terminal are replaced, and the text is cut.
+    """
+    name, _, query = url.key.partition("?")
+    secrets = {url.key, name, query}
+    for pair in query.split("&"):
+        secrets |= {pair, pair.partition("=")[2]}
+    secrets |= {unquote(each) for each in secrets}
+    text = words[: 16 * _MAX_WORDS]
+    for secret in sorted(filter(None, secrets), key=len, reverse=True):
+        if len(secret) >= _LONG:
+            text = text.replace(secret, _HIDDEN)
+        else:
+            text = re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", _HIDDEN, text)
+    return "".join(each if each.isprintable() else "?" for each in text[:_MAX_WORDS])

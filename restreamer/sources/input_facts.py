@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from attrs import evolve
+
 from restreamer.facts import InputFacts
 from restreamer.media.timebase import TICKS_PER_SECOND
 from restreamer.sources.input_slot import InputSlot
@@ -33,4 +35,24 @@ def _facts(slot: InputSlot, place: int, now: float, utc: int) -> InputFacts:
         errors=slot.losses,
         last_error=slot.error,
         lag=getattr(running, "lag", None),
+        counters=slot.counters,
+    )
+
+
+def with_publisher(inputs: tuple[InputFacts, ...], publisher: InputFacts | None) -> tuple[InputFacts, ...]:
+    """C{inputs} with what C{publisher} brought, where it is one of them; alone, where there are no others."""
+    if publisher is None:
+        return inputs
+    if not inputs:
+        return (publisher,)
+    return tuple(
+        evolve(
+            each,
+            frames=publisher.frames,
+            bytes=publisher.bytes,
+            counters=publisher.counters,
+        )
+        if each.proto == "publish"
+        else each
+        for each in inputs
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any, Protocol
 
 from attrs import define, field, frozen
@@ -113,7 +113,7 @@ class InputSlot:
     @ivar fed_since: when it began to feed; @ivar fed_seconds: how long it fed, without the current time.
     @ivar settle: seconds it must be there before the stream goes back to it. @ivar rest: its next pause.
     @ivar losses: how often it was lost; @ivar error: why, last; empty while it feeds.
-    @ivar counts: events by kind.
+    @ivar counts: events by kind. @ivar counted: what its earlier beginnings counted, by name.
     """
 
     key: Hashable
@@ -134,9 +134,21 @@ class InputSlot:
     error: str = ""
     said: str = ""
     counts: dict[InputEvent, int] = field(factory=dict)
+    counted: dict[str, int] = field(factory=dict)
 
     def __attrs_post_init__(self) -> None:
         self.rest = self.plan.rest
+
+    @property
+    def counters(self) -> dict[str, int]:
+        """What all its beginnings counted so far, by name; an input may have C{counters}."""
+        return self.with_counters(self.running)
+
+    def with_counters(self, running: RunningInput | None) -> dict[str, int]:
+        """What its earlier beginnings counted, and C{running}."""
+        counters: Mapping[str, int] = getattr(running, "counters", {})
+        names = dict.fromkeys((*self.counted, *counters))
+        return {name: self.counted.get(name, 0) + counters.get(name, 0) for name in names}
 
 
 @define

@@ -332,7 +332,9 @@ class InputSwitch:
     def _close(self, slot: InputSlot) -> Any:
         running, slot.running = slot.running, None
         slot.session += 1
-        return running.stop() if running is not None else None
+        closing = running.stop() if running is not None else None
+        slot.counted = slot.with_counters(running)
+        return closing
 
     def _stop_slot(self, slot: InputSlot) -> Any:
         """Close a slot that is not needed; gives what its C{stop} gave."""

@@ -7,11 +7,14 @@ from collections.abc import Callable
 from attrs import frozen
 
 from restreamer.errors import Reason, Redirected, Refused
+from restreamer.facts import InputFacts
 from restreamer.live.ingest import Ingest
 from restreamer.live.playout import Playout
 from restreamer.live.registry import Claim, StreamRegistry, StreamSettings
 from restreamer.live.silence import SilenceWatch
 from restreamer.live.stream import Stream
+from restreamer.live.window import UNRELATED
+from restreamer.media.timebase import TICKS_PER_SECOND
 from restreamer.seams import Clock, Gate, OpenRequest
 from restreamer.viewers.gate import NODE_PROTO
 from restreamer.viewers.waiting import WaitingRoom
@@ -20,6 +23,9 @@ Kick = Callable[[str], None]
 
 #: A publisher that sent no frame for so long gives way to another one of the same name, seconds.
 TAKE_OVER_SECONDS = 5.0
+#: Each publish takes a segment number. A name whose encoder came back so often that its numbers are so many
+#: ahead of time has to wait: L{UNRELATED} ahead, its stream would begin anew.
+MAX_AHEAD = 300
 
 
 def _nothing(*_: object) -> None:
@@ -47,6 +53,12 @@ class IngestMaker:
         self._node_id = node_id
         self._utc = utc
         self._run_id = run_id
+
+    def ahead(self, name: str, settings: StreamSettings) -> int:
+        """Numbers that stream C{name} is ahead of the grid; 0 when it is not, or is of another grid."""
+        last = self._registry.ledger.last(name)
+        ahead = last[0] - self._utc() // settings.segment_duration if last is not None else 0
+        return ahead if 0 < ahead < UNRELATED else 0
 
     def ingest(
         self,
@@ -120,12 +132,17 @@ class Publishing:
     async def publish(self, request: OpenRequest, kick: Kick) -> Ingest:
         """Grant a publisher its sink.
 
-        @raise Refused: DENIED by the gate, NOT_FOUND when no stream or template takes the name, BUSY.
+        @raise Refused: DENIED by the gate, NOT_FOUND when no stream or template takes the name, BUSY: it has
+            a publisher, or had too many in a short time.
         """
         await self._gate.open(request)
         settings = self._settings_of(request.name)
         if settings is None:
             raise Refused(Reason.NOT_FOUND, f"publishing to {request.name} is not configured here")
+        if self._ingests.ahead(request.name, settings) > MAX_AHEAD:
+            raise Refused(
+                Reason.BUSY, f"{request.name} was published too often in a short time: wait a few seconds"
+            )
         claim = await self._claim(request)
         try:
             ingest = self._ingests.ingest(
@@ -184,6 +201,24 @@ class Publishing:
     def publishers(self) -> tuple[str, ...]:
         """Names that have a publisher now."""
         return tuple(self._kicks)
+
+    def facts(self, name: str) -> InputFacts | None:
+        """The publisher of C{name} as an input; None without one, and for another node's push."""
+        ingest = self._ingesting.get(name)
+        if ingest is None:
+            return None
+        run = ingest.stream.run if ingest.feeding else None
+        return InputFacts(
+            url="publish://",
+            proto="publish",
+            state="feeding" if run is not None else "trying",
+            priority=1,
+            since=run.run_start if run is not None else None,
+            seconds=max(0, ingest.now() - run.run_start) / TICKS_PER_SECOND if run is not None else 0.0,
+            frames=ingest.counts.frames,
+            bytes=ingest.counts.bytes,
+            counters=ingest.counted_so_far,
+        )
 
     def kick(self, name: str, reason: str) -> None:
         """Send the publisher of C{name} away."""

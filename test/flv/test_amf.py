@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from restreamer.errors import LocalProtocolError, RemoteProtocolError
 from restreamer.flv import amf0, amf3
-from restreamer.flv.amf0 import UNDEFINED, AmfLimitError, Date, EcmaArray
+from restreamer.flv.amf0 import MAX_DEPTH, UNDEFINED, AmfLimitError, Date, EcmaArray
 
 END = b"\0\0\x09"
 
@@ -108,7 +108,7 @@ class Amf0Tests(SynchronousTestCase):
     """AMF0 in both directions."""
 
     def test_table(self) -> None:
-        """Every value and its bytes."""
+        """Every value and its bytes (R13, R14)."""
         for name, value, data in BOTH:
             with self.subTest(name):
                 self.assertEqual(amf0.encode(value), data)
@@ -123,10 +123,27 @@ class Amf0Tests(SynchronousTestCase):
         self.assertTrue(math.isnan(amf0.decode(b"\x00\x7f\xf8\0\0\0\0\0\0")[0]))
 
     def test_bad(self) -> None:
-        """Each is refused with the one error."""
+        """Each is refused with the one error (R12, R13, R14)."""
         for name, data in BAD:
             with self.subTest(name):
                 self.assertRaises(RemoteProtocolError, amf0.decode, data)
+
+    def test_depth(self) -> None:
+        """Sixteen values in one another and no more, in both encodings (R12)."""
+        for begin, end in (
+            (b"\x03\0\1a", END),
+            (b"\x08\0\0\0\1\0\1a", END),
+            (b"\x0a\0\0\0\1", b""),
+            (b"\x10\0\1x\0\1a", END),
+        ):
+            amf0.decode(begin * MAX_DEPTH + b"\x05" + end * MAX_DEPTH)
+            deeper = begin * (MAX_DEPTH + 1) + b"\x05" + end * (MAX_DEPTH + 1)
+            self.assertRaises(RemoteProtocolError, amf0.decode, deeper)
+        self.assertEqual(MAX_DEPTH, 16)
+        amf0.decode(b"\x11" + b"\x09\x03\x01" * (MAX_DEPTH - 1) + b"\x01")
+        self.assertRaises(
+            RemoteProtocolError, amf0.decode, b"\x11" + b"\x09\x03\x01" * (MAX_DEPTH + 1) + b"\x01"
+        )
 
     def test_truncated(self) -> None:
         """Every beginning of every value is refused or shorter."""
@@ -189,7 +206,7 @@ class Amf3Tests(SynchronousTestCase):
                 self.assertRaises(RemoteProtocolError, amf3.decode, data)
 
     def test_repeated_references_are_counted(self) -> None:
-        """A tree that doubles with each reference soon exceeds the number of values."""
+        """A tree that doubles with each reference soon exceeds the number of values (R12)."""
         data = b"\x09\x05\x01\x01\x01"
         for level in range(12):
             data = b"\x09\x05\x01" + data + b"\x09" + bytes(((12 - 1 - level + 1) << 1,))

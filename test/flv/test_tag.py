@@ -51,6 +51,41 @@ VIDEO: list[tuple[str, bytes, list[TagPart]]] = [
             TagPart("avc1", Packet.FRAME, True, 0, 1, b"de"),
         ],
     ),
+    ("metadata in a command frame", b"\xd4hvc1amf", [TagPart("hvc1", Packet.METADATA, False, 0, 0, b"amf")]),
+    ("ModEx before a command frame", b"\xd7\x02\0\0\1\x01\0", []),
+    ("CodedFramesX of HEVC", b"\xa3hvc1nal", [TagPart("hvc1", Packet.FRAME, False, 0, 0, b"nal")]),
+    ("CodedFrames of VVC", b"\x91vvc1\xff\xff\xd8nal", [TagPart("vvc1", Packet.FRAME, True, -40, 0, b"nal")]),
+    ("CodedFrames of VP8", b"\xa1vp08x", [TagPart("vp08", Packet.FRAME, False, 0, 0, b"x")]),
+    ("reserved packet type", b"\x98avc1x", [TagPart("avc1", Packet.OTHER, True, 0, 0, b"x")]),
+    ("reserved multitrack form", b"\x96\x31avc1\0\0\0\1x", []),
+    ("multitrack in multitrack", b"\x96\x06avc1\1x", [TagPart("avc1", Packet.OTHER, True, 0, 1, b"x")]),
+    ("no tracks", b"\x96\x11avc1", []),
+    ("one track, SequenceStart", b"\x96\0hvc1\1cfg", [TagPart("hvc1", Packet.CONFIG, True, 0, 1, b"cfg")]),
+    ("one track, SequenceEnd", b"\x96\2hvc1\1", [TagPart("hvc1", Packet.END, True, 0, 1, b"")]),
+    (
+        "many tracks, CodedFrames",
+        b"\xa6\x11hvc1\0\0\0\5\0\0\x28ab\2\0\0\4\xff\xff\xd8c",
+        [
+            TagPart("hvc1", Packet.FRAME, False, 40, 0, b"ab"),
+            TagPart("hvc1", Packet.FRAME, False, -40, 2, b"c"),
+        ],
+    ),
+    (
+        "many tracks, many codecs, SequenceStart",
+        b"\x96\x20avc1\0\0\0\3abcav01\1\0\0\2de",
+        [
+            TagPart("avc1", Packet.CONFIG, True, 0, 0, b"abc"),
+            TagPart("av01", Packet.CONFIG, True, 0, 1, b"de"),
+        ],
+    ),
+    (
+        "ModEx before many tracks",
+        b"\x97\x02\x01\x86\xa0\x06\x13avc1\0\0\0\1a\1\0\0\1b",
+        [
+            TagPart("avc1", Packet.FRAME, True, 0, 0, b"a", 100_000),
+            TagPart("avc1", Packet.FRAME, True, 0, 1, b"b", 100_000),
+        ],
+    ),
     (
         "many tracks, many codecs",
         b"\x96\x21avc1\0\0\0\5\0\0\x28abhvc1\1\0\0\3\0\0\0",
@@ -77,6 +112,29 @@ AUDIO: list[tuple[str, bytes, list[TagPart]]] = [
     ("A-law", b"\x72abc", [TagPart("alaw", Packet.FRAME, True, 0, 0, b"abc")]),
     ("mu-law, stereo", b"\x83abc", [TagPart("ulaw", Packet.FRAME, True, 0, 0, b"abc", 0, True)]),
     ("one track", b"\x95\x01mp4a\x01raw", [TagPart("mp4a", Packet.FRAME, True, 0, 1, b"raw")]),
+    ("one track, SequenceStart", b"\x95\0Opus\x02cfg", [TagPart("Opus", Packet.CONFIG, True, 0, 2, b"cfg")]),
+    ("AC-3", b"\x91ac-3\x0b\x77", [TagPart("ac-3", Packet.FRAME, True, 0, 0, b"\x0b\x77")]),
+    ("E-AC-3", b"\x91ec-3\x0b\x77", [TagPart("ec-3", Packet.FRAME, True, 0, 0, b"\x0b\x77")]),
+    ("FLAC", b"\x90fLaCinfo", [TagPart("fLaC", Packet.CONFIG, True, 0, 0, b"info")]),
+    ("reserved packet type", b"\x93mp4ax", [TagPart("mp4a", Packet.OTHER, True, 0, 0, b"x")]),
+    ("what is multitrack of video", b"\x96mp4ax", [TagPart("mp4a", Packet.OTHER, True, 0, 0, b"x")]),
+    ("reserved multitrack form", b"\x95\xf1mp4a\0\0\0\1x", []),
+    (
+        "many tracks",
+        b"\x95\x11mp4a\0\0\0\2ab\x07\0\0\0",
+        [
+            TagPart("mp4a", Packet.FRAME, True, 0, 0, b"ab"),
+            TagPart("mp4a", Packet.FRAME, True, 0, 7, b""),
+        ],
+    ),
+    (
+        "many tracks, many codecs, with ModEx",
+        b"\x97\x02\0\0\x09\x05\x21mp4a\0\0\0\1aOpus\1\0\0\2bc",
+        [
+            TagPart("mp4a", Packet.FRAME, True, 0, 0, b"a", 9),
+            TagPart("Opus", Packet.FRAME, True, 0, 1, b"bc", 9),
+        ],
+    ),
 ]
 
 BAD_VIDEO = [

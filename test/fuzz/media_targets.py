@@ -28,8 +28,12 @@ def _ts_seeds() -> Iterator[bytes]:
     from restreamer.media.mpeg2 import mpeg2_track
     from restreamer.mpegts.segment_muxer import mux_segment
     from test.flv.samples import AUDIO, VIDEO, frames_of, with_id
+    from test.mpegts.test_demux import Fields, latm_stream, video_stream
 
     heads = "000001b31400b423ffffe018 000001b5148a00010000 000001b800080040 0000010000 0ffff8"
+    yield b"\xff\xff" + latm_stream()
+    fields = [part for _, pair in Fields().numbered() for part in pair]
+    yield b"\xbb\x00" + video_stream([(at * 1800, at * 1800, part) for at, part in enumerate(fields)])
     picture = bytes.fromhex(heads) + bytes.fromhex("000001b58ffff34180") + bytes(range(1, 60))
     mpeg2 = mpeg2_track(1, picture)
     for video in (VIDEO["avc1"], VIDEO["hvc1"], mpeg2):

@@ -33,6 +33,9 @@ class FakeSink:
     def configure(self, tracks: Tracks) -> None:
         self.tables.append(tracks)
 
+    def dated(self, offset: int | None) -> None:
+        """Nobody asks."""
+
     def push(self, frames: Sequence[Frame]) -> float:
         assert self.ended is None
         self.pushes += 1

@@ -62,7 +62,7 @@ class AddressTests(SynchronousTestCase):
                 self.assertEqual((address.name, address.token, address.password), (name, token, password))
 
     def test_bad_names(self) -> None:
-        """One error for everything that is not a name; the text does not repeat it."""
+        """One error for everything that is not a name; the text does not repeat it (R25)."""
         for key in BAD_KEYS:
             with self.subTest(key=key[:20]):
                 error = self.assertRaises(Refused, resolve, "", "", key)

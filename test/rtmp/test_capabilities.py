@@ -11,7 +11,7 @@ from typing_extensions import override
 
 from restreamer.errors import Reason, Refused
 from restreamer.flv.bodies import forms
-from restreamer.flv.dialect import Dialect, parse_container
+from restreamer.flv.dialect import AUDIO_FOURCCS, VIDEO_FOURCCS, Dialect, parse_container
 from restreamer.media.selection import TrackSelection
 from restreamer.media.track import AAC, AV1, H264, HEVC, OPUS, Tracks
 from restreamer.rtmp.capabilities import (
@@ -40,7 +40,9 @@ class CapabilityTests(SynchronousTestCase):
             ({"fourCcList": ["hvc1", "av01"]}, Capabilities(frozenset({HEVC, AV1}))),
             ({"fourCcList": ["*"]}, Capabilities(anything=True)),
             ({"videoFourCcInfoMap": {"hvc1": 1.0, "av01": 2.0}}, Capabilities(frozenset({HEVC}))),
-            ({"audioFourCcInfoMap": {"*": 4.0}}, Capabilities(anything=True)),
+            ({"audioFourCcInfoMap": {"*": 4.0}}, Capabilities(frozenset(AUDIO_FOURCCS))),
+            ({"videoFourCcInfoMap": {"*": 4.0, "hvc1": 0.0}}, Capabilities(frozenset(VIDEO_FOURCCS))),
+            ({"videoFourCcInfoMap": {"*": 2.0, "hvc1": 1.0}}, Capabilities(frozenset({HEVC}))),
             ({"capsEx": 15.0}, Capabilities(flags=15)),
             ({"capsEx": math.nan, "fourCcList": "hvc1", "videoFourCcInfoMap": ["hvc1"]}, NOTHING),
             ({"capsEx": -1, "fourCcList": [1, None, {}], "audioFourCcInfoMap": {"Opus": "1"}}, NOTHING),
@@ -57,6 +59,7 @@ class CapabilityTests(SynchronousTestCase):
             (NOTHING, HEVC_OPUS, "rtmp"),
             (Capabilities(frozenset({HEVC})), HEVC_OPUS, "rtmp+hvc1"),
             (Capabilities(frozenset({HEVC, AV1, OPUS})), HEVC_OPUS, "rtmp+Opus+hvc1"),
+            (read_capabilities({"videoFourCcInfoMap": {"*": 1.0}}), HEVC_OPUS, "rtmp+hvc1"),
             (Capabilities(anything=True), AVC_AAC, "rtmp"),
             (Capabilities(anything=True), HEVC_OPUS, "rtmp+Opus+hvc1"),
             (Capabilities(anything=True, flags=2), HEVC_OPUS, "rtmp+Opus+hvc1"),

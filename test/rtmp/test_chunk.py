@@ -58,7 +58,8 @@ class HeaderTests(SynchronousTestCase):
         self.assertEqual([m.timestamp for m in found], [100, 200])
 
     def test_chunk_stream_forms(self) -> None:
-        """Ids 2, 63, 64, 319 and 65599 in every form that can say them, on one and on several chunks."""
+        """Ids 2, 63, 64, 319 and 65599 in every form that can say them, on one and on several chunks
+        (R08)."""
         rest = header0(0, 7, 200, 9, 1)[1:]
         forms = [
             b"\x02",
@@ -81,7 +82,8 @@ class HeaderTests(SynchronousTestCase):
         self.assertEqual(read(data), [RawMessage(9, 1, 7, BODY[:200])])
 
     def test_first_header_must_be_full(self) -> None:
-        """Types 1 to 3 on a new chunk stream are refused, but for type 1 on 2 (librtmp's ping answers)."""
+        """Types 1 to 3 on a new chunk stream are refused, but for type 1 on 2 (librtmp's ping answers)
+        (R06)."""
         for data in (b"\x44" + bytes(7), b"\x84" + bytes(3), b"\xc4\0"):
             self.assertRaises(RemoteProtocolError, read, data)
         self.assertEqual(read(b"\x42\0\0\0\0\0\x01\x04x"), [RawMessage(4, 0, 0, b"x")])
@@ -116,7 +118,7 @@ class ExtendedTimestampTests(SynchronousTestCase):
     """Section 5.3.1.3 and the two habits of encoders."""
 
     def test_both_habits(self) -> None:
-        """With and without the field on type 3 chunks, around the border, in any cuts."""
+        """With and without the field on type 3 chunks, around the border, in any cuts (R09)."""
         for timestamp in (0xFFFFFE, 0xFFFFFF, 0x1000000, 0xFFFFFFFF):
             for repeat in (True, False):
                 data = message(9, BODY, csid=6, timestamp=timestamp, stream_id=1, repeat=repeat)
@@ -135,7 +137,8 @@ class ExtendedTimestampTests(SynchronousTestCase):
         self.assertEqual([m.timestamp for m in read(data)], [10, 0x100000A, 0x200000A])
 
     def test_stream_over_the_border(self) -> None:
-        """A stream from 0xFFFF00 on in chunks of 128, both habits, as the writer and as others write it."""
+        """A stream from 0xFFFF00 on in chunks of 128, both habits, as the writer and as others write it
+        (R09)."""
         frames = [(0xFFFF00 + 40 * n, BODY[: 300 + n]) for n in range(20)]
         want = [RawMessage(9, 1, timestamp, body) for timestamp, body in frames]
         ours = b"".join(chunked(6, 9, 1, timestamp, body, 128) for timestamp, body in frames)
@@ -162,7 +165,7 @@ class ControlTests(SynchronousTestCase):
         self.assertEqual(read(middle)[-1], RawMessage(9, 1, 0, BODY))
 
     def test_bad_chunk_sizes(self) -> None:
-        """Zero, the top bit, more than the limit: closed, also with a message pending."""
+        """Zero, the top bit, more than the limit: closed, also with a message pending (R01, R02)."""
         pending = header0(6, 0, 1000, 9, 1) + BODY[:128]
         for size in (0, 0x7FFFFFFF, 0x80000000, 0x80000080, 1024 * 1024 + 1):
             with self.subTest(size=size):
@@ -171,7 +174,8 @@ class ControlTests(SynchronousTestCase):
         self.assertRaises(RemoteProtocolError, read, message(1, b"\0\0", csid=2))
 
     def test_abort(self) -> None:
-        """The current message is dropped and its chunk stream usable; idle and unknown ones are ignored."""
+        """The current message is dropped and its chunk stream usable; idle and unknown ones are ignored
+        (R07)."""
         pending = header0(6, 0, 1000, 9, 1) + BODY[:128]
         for csid, left in ((6, 0), (7, 128), (70000, 128)):
             reader = ChunkReader(WireLimits())
@@ -186,24 +190,24 @@ class LimitTests(SynchronousTestCase):
     """Reliability limits."""
 
     def test_new_header_inside_a_message(self) -> None:
-        """Types 0 to 2 in the middle of a message end the connection."""
+        """Types 0 to 2 in the middle of a message end the connection (R05)."""
         pending = header0(6, 0, 1000, 9, 1) + BODY[:128]
         for head in (header0(6, 0, 2000, 9, 1), b"\x46" + bytes(7), b"\x86" + bytes(3)):
             self.assertRaises(RemoteProtocolError, read, pending + head)
 
     def test_message_length(self) -> None:
-        """A longer message than the limit is refused at its header."""
+        """A longer message than the limit is refused at its header (R02)."""
         self.assertRaises(RemoteProtocolError, read, header0(6, 0, 0xFFFFFF, 9, 1))
         self.assertEqual(read(header0(6, 0, 8 * 1024 * 1024, 9, 1)), [])
 
     def test_chunk_streams(self) -> None:
-        """The 65th chunk stream is refused."""
+        """The 65th chunk stream is refused (R03)."""
         data = b"".join(bytes((0, n)) + header0(0, 0, 1, 8, 1)[1:] + b"x" for n in range(64))
         self.assertEqual(len(read(data)), 64)
         self.assertRaises(RemoteProtocolError, read, data + header0(5, 0, 1, 8, 1))
 
     def test_partial_bytes(self) -> None:
-        """Unfinished messages on many chunk streams are bounded in sum."""
+        """Unfinished messages on many chunk streams are bounded in sum (R03)."""
         limits = WireLimits(partial_bytes=1000)
         data = b"".join(header0(3 + n, 0, 8_000_000, 9, 1) + BODY[:128] for n in range(7))
         self.assertEqual(read(data, limits), [])

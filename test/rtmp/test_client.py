@@ -206,6 +206,19 @@ class ClientProtocolTests(SynchronousTestCase):
         self.assertEqual(owner.said, ["ready", "done"])
         self.assertEqual(clock.getDelayedCalls(), [])
 
+    def test_refused(self) -> None:
+        """The owner is told the server's words without the key that they repeat."""
+        protocol, wire, owner, _ = self.connected()
+        machine = server()
+        while data := wire.value():
+            wire.clear()
+            for event in machine.receive(data):
+                if isinstance(event, PublishRequested):
+                    machine.refuse(event.request, Reason.BUSY, "stream live/cam?token=abc has a publisher")
+            protocol.dataReceived(machine.data_to_send())
+        protocol.connectionLost(Failure(ConnectionDone()))
+        self.assertEqual(owner.said[-1], "NetStream.Publish.BadName: stream live/*** has a publisher")
+
     def test_too_late(self) -> None:
         """A server that does not answer is given up."""
         protocol, wire, owner, clock = self.connected()

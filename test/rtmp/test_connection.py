@@ -228,7 +228,7 @@ class PublishTests(SynchronousTestCase):
         )
 
     def test_media_before_the_grant(self) -> None:
-        """Is held, bounded, and comes with the grant."""
+        """Is held, bounded, and comes with the grant (R03)."""
         connection, _, events = opened(publish_opening() + message(9, b"early", csid=6, stream_id=1))
         request = events[-1].request  # type: ignore[union-attr]
         self.assertEqual(connection.accept_publish(request), [Video(1, 0, b"early")])
@@ -256,7 +256,7 @@ class PublishTests(SynchronousTestCase):
             self.assertRaises(LocalProtocolError, connection.accept_publish, request)
 
     def test_bad_names(self) -> None:
-        """Are refused by the connection itself."""
+        """Are refused by the connection itself (R25)."""
         for key in ("../x", "a b", "", "x" * 300):
             _, peer, events = opened(publish_opening(app="", key=key))
             self.assertIsInstance(events[-1], RequestRefused)
@@ -409,7 +409,7 @@ class PlayTests(SynchronousTestCase):
         self.assertEqual(peer.statuses(), [("status", "NetStream.Seek.Notify")])
 
     def test_other_name(self) -> None:
-        """A play on a playing stream ends the old one and asks for the new."""
+        """A play on a playing stream ends the old one and asks for the new (R26)."""
         connection, _ = playing()
         ended, asked = connection.receive(command("play", 0, None, "other", stream_id=1))
         self.assertEqual(ended, PlayEnded())

@@ -19,7 +19,7 @@ from restreamer.media.track import Tracks
 from restreamer.rtmp.dial import elsewhere, reconnected
 from restreamer.rtmp.pull import RtmpPull
 from restreamer.rtmp.push import PAUSES, RtmpPush
-from restreamer.rtmp.url import parse_url
+from restreamer.rtmp.url import parse_url, without_secrets
 from restreamer.sources.pull import PullTarget
 
 HERE = parse_url("rtmp://h/live/cam?token=t")
@@ -64,6 +64,9 @@ class Sink:
     def configure(self, tracks: Tracks) -> None:
         """Nothing comes."""
 
+    def dated(self, offset: int | None) -> None:
+        """Nobody asks."""
+
     def push(self, frames: Sequence[Frame]) -> float:
         return 0.0
 
@@ -98,6 +101,44 @@ class PlaceTests(SynchronousTestCase):
         self.assertEqual((there.host, there.app, there.key), ("other", "app/inner", "cam?token=t"))
         self.assertEqual(reconnected("", HERE), HERE)
         self.assertEqual(reconnected("file:///etc/passwd", HERE), HERE)
+        for bad in ("http://other/live", "rtmp://[", "//[", "rtmp:///x"):
+            self.assertEqual(reconnected(bad, HERE), HERE, bad)
+
+    def test_relative_references(self) -> None:
+        """A request to reconnect may say only what is different (Enhanced RTMP v2, "Reconnect Request")."""
+        for here, reference, want in (
+            ("rtmp://h:1936/live/cam?t=1", "//192.0.2.7/other", ("192.0.2.7", 1935, "other", False)),
+            ("rtmp://h:1936/live/cam?t=1", "//192.0.2.7:1937/a/b", ("192.0.2.7", 1937, "a/b", False)),
+            ("rtmp://h:1936/live/cam?t=1", "/other", ("h", 1936, "other", False)),
+            ("rtmp://h:1936/live/cam?t=1", "other", ("h", 1936, "other", False)),
+            ("rtmps://h/live/cam?t=1", "/other", ("h", 443, "other", True)),
+            ("rtmps://h:444/live/cam?t=1", "//i/other", ("i", 443, "other", True)),
+        ):
+            with self.subTest(here=here, reference=reference):
+                there = reconnected(reference, parse_url(here))
+                self.assertEqual((there.host, there.port, there.app, there.tls), want)
+                self.assertEqual(there.key, "cam?t=1")
+
+    def test_what_servers_repeat(self) -> None:
+        """The key and the parameters of our address are in no text that is shown, whoever wrote it."""
+        url = parse_url("rtmp://h/live2/SECRET%2Fkey?sign=abc%3Dd&k=7")
+        for words, want in (
+            (
+                "publishing to live2/SECRET%2Fkey is not configured",
+                "publishing to live2/*** is not configured",
+            ),
+            ("stream live2/SECRET/key has a publisher", "stream live2/*** has a publisher"),
+            ("bad SECRET%2Fkey?sign=abc%3Dd&k=7!", "bad ***!"),
+            ("sign=abc%3Dd&k=7", "***"),
+            ("abc=d is wrong, 7 is, 17 is not", "*** is wrong, *** is, 17 is not"),
+            ("\x1b[31mred\nline", "?[31mred?line"),
+            ("", ""),
+        ):
+            self.assertEqual(without_secrets(words, url), want)
+        self.assertEqual(
+            without_secrets("NetStream.Failed: no", parse_url("rtmp://h/live/")), "NetStream.Failed: no"
+        )
+        self.assertEqual(len(without_secrets("x" * 100_000, url)), 300)
 
     def test_urls(self) -> None:
         """RTMPS and its port."""

@@ -52,7 +52,7 @@ class HandshakeTests(SynchronousTestCase):
         self.assertEqual(reply[PACKET + 1 :], start[1:])
 
     def test_wrong_version(self) -> None:
-        """C0 and S0 other than 3 end the connection with the first byte."""
+        """C0 and S0 other than 3 end the connection with the first byte (R15)."""
         self.assertRaises(RemoteProtocolError, ServerHandshake(NONCE_A).receive, b"\x06")
         self.assertRaises(RemoteProtocolError, ServerHandshake(NONCE_A).receive, b"GET / HTTP/1.1\r\n")
         self.assertRaises(RemoteProtocolError, ClientHandshake(NONCE_A).receive, b"\x00")

@@ -337,6 +337,32 @@ class PublishTests(ProtocolCase):
         self.assertEqual(client.wire.producerState, "producing")
         self.finish(client)
 
+    def test_tiny_frames_without_end(self) -> None:
+        """They cost work and hardly bytes: a publisher is read as slowly as if each were longer."""
+        client = self.server.connect(publish_opening() + CONFIGS)
+        tiny = message(8, b"\xaf\1r", csid=4, stream_id=1)
+        read = tiny * (65_536 // len(tiny))
+        reads = 0
+        for _ in range(1000):
+            if client.wire.producerState == "producing":
+                client.send(read)
+                reads += 1
+            self.server.clock.advance(0.01)
+        self.assertLess(reads, 50)
+        self.server.clock.advance(2)
+        self.assertEqual(client.wire.producerState, "producing")
+        self.finish(client)
+
+    def test_many_tracks_are_not_too_many_messages(self) -> None:
+        """Ten pictures and ten sounds at once, sixty and fifty times a second, are read as they come."""
+        client = self.server.connect(publish_opening() + CONFIGS)
+        picture = message(9, b"\x27\1\0\0\0" + (900).to_bytes(4, "big") + bytes(900), csid=6, stream_id=1)
+        for _ in range(600):
+            client.send(picture * 10 + message(8, b"\xaf\1raw", csid=4, stream_id=1) * 9)
+            self.assertEqual(client.wire.producerState, "producing")
+            self.server.clock.advance(1 / 60)
+        self.finish(client)
+
     def test_dropped_frames_are_counted(self) -> None:
         """Frames without configuration."""
         client = self.server.connect(publish_opening() + frame(0, True) + frame(40))
@@ -467,19 +493,22 @@ class DeadlineTests(ProtocolCase):
         self.assertEqual(closed, ["debug", "info"])
 
     def test_handshake(self) -> None:
-        """Nothing, or a dribble: closed after 5 s in all, aborted if it does not drain."""
+        """Nothing, a dribble, or no C2: closed after 5 s in all, aborted if it does not drain (R15)."""
         silent = self.server.connect()
         dribbling = self.server.connect(b"\x03")
+        half = self.server.connect(HANDSHAKE[: PACKET + 1])
+        self.assertEqual(len(half.wire.value()), 2 * PACKET + 1)
         for _ in range(49):
             self.server.clock.advance(0.1)
             dribbling.send(b"\0")
         self.assertFalse(silent.wire.disconnecting or dribbling.wire.disconnecting)
         self.server.clock.advance(0.2)
-        self.assertTrue(silent.wire.disconnecting and dribbling.wire.disconnecting)
+        clients = (silent, dribbling, half)
+        self.assertTrue(all(client.wire.disconnecting for client in clients))
         self.server.clock.advance(5)
-        self.assertTrue(silent.wire.aborted and dribbling.wire.aborted)
-        self.assertEqual(self.server.factory.counters.timeouts, 2)
-        self.finish(silent, dribbling)
+        self.assertTrue(all(client.wire.aborted for client in clients))
+        self.assertEqual(self.server.factory.counters.timeouts, 3)
+        self.finish(*clients)
 
     def test_no_request(self) -> None:
         """10 s from the handshake to a publish or play, whatever else is said."""
@@ -514,6 +543,25 @@ class ContainmentTests(ProtocolCase):
         self.assertEqual(len(self.server.core.sinks[0].frames), 1)
         self.assertIn("protocol error: handshake", self.logged())
         self.finish(good, bad)
+
+    def test_before_connect(self) -> None:
+        """Whatever is said before connect ends the connection, and the core is not asked (R17)."""
+        clients = []
+        for name in (
+            "createStream",
+            "publish",
+            "play",
+            "FCPublish",
+            "releaseStream",
+            "deleteStream",
+            "pause",
+        ):
+            early = command(name, 3, None, "cam", stream_id=1) + publish_opening()[len(HANDSHAKE) :]
+            clients.append(self.server.connect(HANDSHAKE + early))
+            self.assertTrue(clients[-1].wire.disconnecting, name)
+        self.assertEqual((self.server.core.requests, self.server.core.live), ([], {}))
+        self.assertEqual(self.server.factory.counters.protocol_errors, len(clients))
+        self.finish(*clients)
 
     def test_crashing_sink(self) -> None:
         """An error of ours is logged whole and ends this publisher."""
@@ -559,10 +607,12 @@ class FactoryTests(ProtocolCase):
         self.finish(*clients)
 
     def test_close_all(self) -> None:
-        """Publishers and players are told; the answer comes when all are gone."""
-        source = self.server.connect(publish_opening() + CONFIGS + frame(0, True))
-        client = self.server.connect(play_opening())
-        for each in (source, client):
+        """Publishers and players are told; the answer comes when all are gone. A request to connect again
+        (Enhanced RTMP v2, "Reconnect Request") comes first, to those who announced that they know it."""
+        source = self.server.connect(publish_opening(capsEx=1.0) + CONFIGS + frame(0, True))
+        client = self.server.connect(play_opening(capsEx=15.0))
+        legacy = self.server.connect(publish_opening(key="other", capsEx=14.0) + CONFIGS)
+        for each in (source, client, legacy):
             each.wire.messages()
         self.server.factory.request_reconnect("rtmp://other/live")
         gone = self.server.factory.close_all("the server is stopping")
@@ -576,8 +626,9 @@ class FactoryTests(ProtocolCase):
                 "NetStream.Play.Stop",
             ],
         )
-        source.lose()
-        client.lose()
+        self.assertEqual(legacy.wire.codes(), ["NetStream.Failed"])
+        for each in (source, client, legacy):
+            each.lose()
         self.successResultOf(gone)
         self.successResultOf(self.server.factory.close_all("again"))
         self.finish()

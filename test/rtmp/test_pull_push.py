@@ -45,6 +45,9 @@ class Sink:
     def configure(self, tracks: Tracks) -> None:
         self.tables.append(tracks)
 
+    def dated(self, offset: int | None) -> None:
+        """Nobody asks."""
+
     def push(self, frames: Sequence[Frame]) -> float:
         self.frames += frames
         return 0.0

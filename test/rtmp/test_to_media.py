@@ -125,7 +125,7 @@ class AnnounceTests(SynchronousTestCase):
         self.assertTrue(media.announced)
 
     def test_bandwidth(self) -> None:
-        """The data rates are carried in bit/s; absurd ones are not."""
+        """The data rates are carried in bit/s; absurd ones are not (R24)."""
         rates = meta(videodatarate=2500.0, audiodatarate=128.0, videocodecid=7.0)
         media, _ = run(rates, video_config(), audio_config(), video(0))
         self.assertEqual([track.bandwidth for track in media.tracks], [2_500_000, 128_000])
@@ -173,18 +173,18 @@ class ConfigurationTests(SynchronousTestCase):
     """Sequence headers."""
 
     def test_before_configuration(self) -> None:
-        """Frames without configuration are dropped and counted."""
+        """Frames without configuration are dropped and counted (R21)."""
         media, out = run(video(0, True), audio(0), video_config(), audio_config(), video(40, True))
         self.assertEqual(shape(out), "T12V")
         self.assertEqual(media.dropped, 2)
 
     def test_repeated(self) -> None:
-        """The same header again changes nothing."""
+        """The same header again changes nothing (R21)."""
         _, out = run(video_config(), video(0, True), video_config(), video(40, True))
         self.assertEqual(shape(out), "T1VV")
 
     def test_changed(self) -> None:
-        """Another header makes a new table, once, before the next frame."""
+        """Another header makes a new table, once, before the next frame (R21)."""
         other = AVCC.replace(b"\x64\x00\x1e", b"\x64\x00\x1f", 1)
         _, out = run(
             video_config(),
@@ -272,6 +272,62 @@ class ConfigurationTests(SynchronousTestCase):
         self.assertEqual(shape(out), "T12VvA")
         self.assertEqual([o.cts for o in out if isinstance(o, Frame)], [7200, 0, 0])
 
+    def test_what_is_passed_over(self) -> None:
+        """HDR metadata, ends, channel maps and what is reserved change nothing and cost no frame (Enhanced
+        RTMP v2, "Metadata Frame"); nor does the comment header of Opus, which may follow the other one."""
+        head = b"OpusHead\1\2\0\0\x80\xbb\0\0\0\0\0"
+        color = b"\x02\0\x09colorInfo\x03\0\x0bcolorConfig\x03\0\0\x09\0\0\x09"
+        media, out = run(
+            Video(1, 0, b"\x94avc1" + color),
+            Video(1, 0, b"\x90avc1" + AVCC),
+            Audio(1, 0, b"\x90Opus" + head),
+            Audio(1, 0, b"\x90OpusOpusTags" + bytes(8)),
+            Audio(1, 0, b"\x94Opus\1\2\0\0\0\3"),
+            Video(1, 0, b"\x93avc1" + NAL),
+            Video(1, 0, b"\xd4avc1" + color),
+            Video(1, 0, b"\x94vvc1" + color),
+            Video(1, 20, b"\x96\x31avc1\0\0\0\1x"),
+            Video(1, 20, b"\x9aavc1x"),
+            Audio(1, 20, b"\x91Opusraw"),
+            Video(1, 40, b"\xa3avc1" + NAL),
+            Video(1, 40, b"\x92avc1"),
+            Audio(1, 40, b"\x92Opus"),
+        )
+        self.assertEqual(shape(out), "T12VAv")
+        self.assertEqual((media.dropped, media.other_tracks), (0, 0))
+
+    def test_every_form_of_multitrack(self) -> None:
+        """One track, many tracks, many tracks of many codecs: the same tracks and frames, offset and all."""
+        pair = (
+            [b"\x96\0avc1\0" + AVCC, b"\x96\0avc1\1" + AVCC],
+            [b"\x96\x10avc1" + b"".join(bytes((n, 0, 0, len(AVCC))) + AVCC for n in (0, 1))],
+            [b"\x96\x20" + b"".join(b"avc1" + bytes((n, 0, 0, len(AVCC))) + AVCC for n in (0, 1))],
+        )
+        offset = b"\0\0\x28"
+        size = len(NAL) + 3
+        frames = (
+            [b"\x96\1avc1" + bytes((n,)) + offset + NAL for n in (0, 1)],
+            [b"\x96\x11avc1" + b"".join(bytes((n, 0, 0, size)) + offset + NAL for n in (0, 1))],
+            [b"\x96\x21" + b"".join(b"avc1" + bytes((n, 0, 0, size)) + offset + NAL for n in (0, 1))],
+        )
+        found = []
+        for configs, pictures in zip(pair, frames, strict=True):
+            promise = meta(videocodecid=1.0, videoTrackIdInfoMap={"1": {}})
+            _, out = run(promise, *(Video(1, 0, body) for body in (*configs, *pictures)))
+            found.append(out)
+        first, *frames_out = found[0]
+        assert isinstance(first, NewTracks)
+        self.assertEqual([track.track_id for track in first.tracks], [1, 17])
+        self.assertEqual(frames_out, [Frame(track, 0, 3600, True, NAL) for track in (1, 17)])
+        self.assertEqual(found[1:], found[:1] * 2)
+
+    def test_nanoseconds(self) -> None:
+        """An offset is kept to the tick of 90 kHz, whichever track it comes with."""
+        for nano, ticks in ((0, 0), (5_555, 0), (5_556, 1), (11_111, 1), (500_000, 45), (999_999, 90)):
+            head = b"\x97\x02" + nano.to_bytes(3, "big")
+            _, out = run(video_config(), video(0, True), Video(1, 40, head + b"\x03avc1" + NAL))
+            self.assertEqual(out[-1], Frame(1, 3600 + ticks, 0, True, NAL), nano)
+
 
 class TimeTests(SynchronousTestCase):
     """Publisher clock."""
@@ -282,7 +338,7 @@ class TimeTests(SynchronousTestCase):
         self.assertEqual([(o.dts, o.cts) for o in out if isinstance(o, Frame)], [(3600, 7200), (7200, -3600)])
 
     def test_unwrap(self) -> None:
-        """Over 2**32 and 2**31, back and forth, and jumps."""
+        """Over 2**32 and 2**31, back and forth, and jumps (R11)."""
         for given_, want in (
             ([0xFFFFFFF0, 0x10, 0x20], [0xFFFFFFF0, 0x100000010, 0x100000020]),
             ([0x7FFFFFF0, 0x10, 0x20], [0x7FFFFFF0, 0x80000010, 0x80000020]),
@@ -355,7 +411,7 @@ class HostileTests(SynchronousTestCase):
         self.assertEqual(media.other_tracks, 224)
 
     def test_odd_metadata(self) -> None:
-        """Anything may stand where onMetaData should."""
+        """Anything may stand where onMetaData should (R24)."""
         values: tuple[Any, ...]
         for values in (
             (),

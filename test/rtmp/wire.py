@@ -54,19 +54,20 @@ def connect(app: str = "live", **properties: Any) -> bytes:
     return command("connect", 1, {"app": app, "flashVer": "test", "tcUrl": f"rtmp://h/{app}", **properties})
 
 
-def publish_opening(app: str = "live", key: str = "cam") -> bytes:
-    """Everything up to the publish command."""
+def publish_opening(app: str = "live", key: str = "cam", **properties: Any) -> bytes:
+    """Everything up to the publish command; C{properties} of connect."""
     return (
         HANDSHAKE
-        + connect(app)
+        + connect(app, **properties)
         + command("createStream", 2)
         + command("publish", 3, None, key, "live", stream_id=1)
     )
 
 
-def play_opening(app: str = "live", key: str = "cam") -> bytes:
-    """Everything up to the play command."""
-    return HANDSHAKE + connect(app) + command("createStream", 2) + command("play", 3, None, key, stream_id=1)
+def play_opening(app: str = "live", key: str = "cam", **properties: Any) -> bytes:
+    """Everything up to the play command; C{properties} of connect."""
+    opening = HANDSHAKE + connect(app, **properties) + command("createStream", 2)
+    return opening + command("play", 3, None, key, stream_id=1)
 
 
 def server(limits: WireLimits | None = None) -> ServerConnection:

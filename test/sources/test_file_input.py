@@ -36,6 +36,9 @@ class RecordingSink:
     def configure(self, tracks: Tracks) -> None:
         self.tracks.append(tracks)
 
+    def dated(self, offset: int | None) -> None:
+        """Nobody asks."""
+
     def push(self, frames: Sequence[Frame]) -> float:
         self.pushes.append((self.clock.seconds(), list(frames)))
         self.on_push()

@@ -13,6 +13,7 @@ from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublish
 from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
 
+from restreamer.sources.input_facts import facts_of
 from restreamer.sources.input_slot import (
     FIRST_SETTLE,
     LONGEST_SETTLE,
@@ -34,6 +35,7 @@ class _Input:
     standby: bool
     stopped: bool = False
     active: bool = field(init=False)
+    counters: dict[str, int] = field(factory=dict, init=False)
 
     def __attrs_post_init__(self) -> None:
         self.active = not self.standby
@@ -520,6 +522,25 @@ class BeginningTests(_Case):
         self.assertIsNone(switch.slots[0].running)
         switch.stop()
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_counters_go_on(self) -> None:
+        """What an input counted in its earlier attempts is added to what it counts now."""
+        switch = self.switch()
+        switch.put("a", self.plan("a", 0, persistent=False))
+        switch.start()
+        slot = switch.slots[0]
+        self.assertEqual(slot.counters, {})
+        self.begun[0].counters = {"errors_ts_cc": 2}
+        self.begun[0].reports.lost("gone")
+        self.assertEqual(slot.counters, {"errors_ts_cc": 2})
+        self.clock.pump([0.5] * 4)
+        self.begun[1].counters = {"errors_ts_cc": 1, "errors_desync": 3}
+        self.assertEqual(slot.counters, {"errors_ts_cc": 3, "errors_desync": 3})
+        self.assertEqual(facts_of(switch, 0)[0].counters, slot.counters)
+        switch.stop()
+        switch.start()
+        self.assertEqual(slot.counters, {"errors_ts_cc": 3, "errors_desync": 3})
+        switch.stop()
 
     def test_given_up_while_it_begins(self) -> None:
         """A stream that is given up in the middle of a decision gets neither backup nor standby."""

@@ -308,6 +308,22 @@ class PublishingTests(WaitingCase):
         self.assertEqual((self.publishing.publishers(), self.registry.claimed("a")), ((), False))
         self.successResultOf(self.publish())
 
+    def test_an_encoder_that_comes_back_all_the_time(self) -> None:
+        """Each publish takes a number: when they are far ahead of time it has to wait, or the stream would
+        begin anew and its numbers fall.
+        """
+        now = Now()
+        ids = iter(range(1, 10_000))
+        self.publishing._ingests = IngestMaker(self.registry, NODE, now, lambda: next(ids))
+        grid = now() // self.settings.segment_duration
+        for ahead, reason in ((300, None), (301, Reason.BUSY), (999, Reason.BUSY), (1000, None), (-5, None)):
+            self.registry.ledger.note("a", grid + ahead, 0)
+            publishing = self.publish()
+            if reason is not None:
+                self.assertEqual(self.reason(publishing), reason)
+            else:
+                self.successResultOf(publishing).end("left")
+
     def test_names_nobody_takes(self) -> None:
         self.assertEqual(self.reason(self.publish("zzz")), Reason.NOT_FOUND)
         self.assertFalse(self.registry.claimed("zzz"))
