@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.parse
@@ -33,6 +34,8 @@ _ROOT = Path(__file__).resolve().parent.parent
 _BODY_LIMIT = 1 << 24
 _TAIL_LINES = 15
 _ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+#: Set when it is to stop. (A handler that raised could leave a lock of C{subprocess} held for ever.)
+_stopping = threading.Event()
 
 
 class DemoError(RestreamerError):
@@ -170,7 +173,7 @@ def plays(playlist: str, get: Callable[[str], bytes] = fetch) -> bool:
 
 
 def wait_until_playing(nodes: Sequence[Node], limit: float = START_LIMIT) -> None:
-    """Wait until every node serves a segment of the demo stream.
+    """Wait until every node serves a segment of the demo stream, or it is to stop.
 
     @raise DemoError: a node ended, or C{limit} seconds went by.
     """
@@ -181,7 +184,8 @@ def wait_until_playing(nodes: Sequence[Node], limit: float = START_LIMIT) -> Non
                 each.check()
             if time.monotonic() > deadline:
                 raise DemoError(f"the {node.role} does not play after {limit:.0f} s.\n{node.tail()}")
-            time.sleep(0.2)
+            if _stopping.wait(0.2):
+                return
 
 
 def describe(origin: Node, edge: Node) -> str:
@@ -218,18 +222,17 @@ Ctrl-C stops both."""
 
 
 def watch(nodes: Sequence[Node]) -> None:
-    """Wait for ever.
+    """Wait until it is to stop.
 
     @raise DemoError: a node ended by itself.
     """
-    while True:
+    while not _stopping.wait(0.5):
         for node in nodes:
             node.check()
-        time.sleep(0.5)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
+    _stopping.set()
 
 
 def run(origin_config: Path, edge_config: Path, logs: Path, once: bool = False) -> int:
@@ -248,14 +251,15 @@ def run(origin_config: Path, edge_config: Path, logs: Path, once: bool = False) 
         for node in nodes:
             node.start()
         wait_until_playing(nodes)
-        print(describe(*nodes), flush=True)
+        if not _stopping.is_set():
+            print(describe(*nodes), flush=True)
         if not once:
             watch(nodes)
+        if _stopping.is_set():
+            print("\nstopping ...", flush=True)
     except DemoError as error:
         print(f"The demo failed: {error}", file=sys.stderr, flush=True)
         return 1
-    except KeyboardInterrupt:
-        print("\nstopping ...", flush=True)
     finally:
         for number in _ENDINGS:
             signal.signal(number, signal.SIG_IGN)
