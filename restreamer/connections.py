@@ -12,7 +12,9 @@ from twisted.internet.protocol import ServerFactory
 from typing_extensions import override
 
 from restreamer.addresses import is_loopback
+from restreamer.buckets import AddressLines
 from restreamer.logs import Logger
+from restreamer.seams import Clock
 
 _log = Logger()
 
@@ -54,8 +56,11 @@ class ConnectionFactory(ServerFactory, ABC, Generic[C]):
 
     noisy = False
 
-    def __init__(self, kind: str, limits: Limits, counts: Counts) -> None:
+    def __init__(self, kind: str, limits: Limits, counts: Counts, clock: Clock) -> None:
         """@param kind: the protocol, as the log names it."""
+        self._seconds = clock.seconds
+        #: What of an address is said in the log.
+        self.lines = AddressLines()
         self._kind = kind
         self._most = limits
         self._counts = counts
@@ -93,7 +98,15 @@ class ConnectionFactory(ServerFactory, ABC, Generic[C]):
         self._counts.turned_away += 1
         if not self._per_address[host]:
             del self._per_address[host]
-        _log.info("{kind} {peer}: connection turned away: {why}", kind=self._kind, peer=host, why=why)
+        ending = self.lines.ending(host, self._seconds())
+        if ending is not None:
+            _log.info(
+                "{kind} {peer}: connection turned away: {why}{ending}",
+                kind=self._kind,
+                peer=host,
+                why=why,
+                ending=ending,
+            )
 
     def _lost(self, protocol: C) -> None:
         host = self._connections.pop(protocol, None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from attrs import define
 from twisted.internet.address import IPv4Address
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
 
@@ -59,7 +60,7 @@ class ConnectionTests(SynchronousTestCase):
     @override
     def setUp(self) -> None:
         self.counts = Counts()
-        self.factory = Factory("TEST", Limits(), self.counts)
+        self.factory = Factory("TEST", Limits(), self.counts, Clock())
 
     def test_limits(self) -> None:
         """Of one address, this machine's own left out, and of all; who left leaves room."""

@@ -39,8 +39,10 @@ from restreamer.m4f.records import MAX_LISTED
 from restreamer.media.frame import Frame
 from restreamer.media.timebase import TICKS_PER_SECOND
 from restreamer.media.track import Tracks
+from restreamer.mpegts import ts_input
 from restreamer.mpegts.http_play import mpegts_route
 from restreamer.rtmp.limits import ServiceLimits
+from restreamer.rtsp.limits import ServiceLimits as RtspLimits
 from restreamer.seams import OpenRequest, Playable
 from restreamer.viewers.waiting import MAX_REFUSED, MAX_STARTING, MAX_WAITING, REFUSED_SECONDS
 from restreamer.web.api import (
@@ -339,6 +341,13 @@ class LimitTests(SynchronousTestCase):
             "what one RTMP publisher sends": (
                 f"{rtmp.publisher_rate * 8 // 1_000_000} Mbit/s beyond {rtmp.publisher_burst // MIB} MiB "
                 f"at once, a media message counting {rtmp.message_bytes // 1024} KiB more than it has"
+            ),
+            "what one RTSP publisher sends, or server that is pulled": (
+                f"the same, each packet and each frame counting {RtspLimits().packet_bytes // 1024} KiB more"
+            ),
+            "what one sender of MPEG-TS sends": (
+                f"the same, each read or datagram counting {ts_input.READ_BYTES} bytes more, "
+                f"each frame {ts_input.FRAME_BYTES // 1024} KiB"
             ),
             "tracks or clock of a stream that change": (
                 f"{ingest.MANY_CHANGES} times at once, then once for each `segment_duration`; "

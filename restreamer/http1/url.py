@@ -46,7 +46,8 @@ class HttpUrl:
     def join(self, reference: str) -> HttpUrl:
         """What C{reference}, met in an answer, leads to; the login stays with its own host.
 
-        @raise RemoteProtocolError: it is no URL of HTTP: other schemes are never followed.
+        @raise RemoteProtocolError: it is no URL of HTTP: other schemes are never followed; or it leads out of
+            TLS.
         """
         if len(reference) > MAX_URL or not _TEXT.fullmatch(reference):
             raise RemoteProtocolError("URL", "a reference that is no URL")
@@ -59,6 +60,8 @@ class HttpUrl:
         default = _PORTS.get(parts.scheme)
         if default is None or not _HOST.fullmatch(host) or port == 0:
             raise RemoteProtocolError("URL", "a reference that is no URL of HTTP")
+        if self.tls and parts.scheme != "https":
+            raise RemoteProtocolError("URL", "a reference that leads out of TLS")
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         other = HttpUrl(host=host, port=port or default, tls=parts.scheme == "https", target=target)
         mine = (other.host, other.port, other.tls) == (self.host, self.port, self.tls)

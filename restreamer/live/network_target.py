@@ -6,6 +6,8 @@ from collections.abc import Mapping
 
 from attrs import field, frozen
 
+from restreamer.server_words import clean_words, secrets_of_query
+
 
 @frozen(kw_only=True)
 class NetworkTarget:
@@ -27,3 +29,7 @@ class NetworkTarget:
     password: str = field(default="", repr=False)
     tls: bool = False
     options: Mapping[str, str] = field(factory=dict, repr=False)
+
+    def cleaned(self, words: str) -> str:
+        """A server's C{words} as they may be shown: without what of this URL may be a secret."""
+        return clean_words(words, {self.user, self.password, *secrets_of_query(self.query)})

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
+from restreamer.buckets import Pace
 from restreamer.media.announce import NewTracks
 from restreamer.media.frame import Frame
 from restreamer.mpegts.demux import DemuxCounters, TsDemux
 from restreamer.seams import FrameSink, tell_counts
+
+#: What each read, and each frame, counts beside its bytes in the rate of a sender.
+READ_BYTES: Final = 512
+FRAME_BYTES: Final = 2048
 
 
 def pass_on(outputs: Iterable[NewTracks | Frame], sink: FrameSink) -> float:
@@ -40,7 +46,8 @@ class TsInput:
         """@param program: the number of the program to read; 0: the first that can be."""
         self._sink = sink
         self._demux = TsDemux(program)
-        self.bytes = self.frames = 0
+        self._pace = Pace(FRAME_BYTES)
+        self.bytes = self.frames = self._rushed = 0
         self.ended = False
         tell_counts(sink, self.counted)
 
@@ -51,11 +58,22 @@ class TsInput:
 
     def counted(self) -> dict[str, int]:
         """What was wrong so far, as the API calls it."""
-        return self._demux.counted().named()
+        return {**self._demux.counted().named(), "rushed_packets": self._rushed}
 
-    def receive(self, data: bytes) -> float:
+    def datagram(self, data: bytes, now: float) -> None:
+        """Take bytes that nobody could leave unread: beyond the pace they are dropped.
+
+        @raise RemoteProtocolError: they are no transport stream.
+        """
+        if self._pace.full(now):
+            self._rushed += 1
+        else:
+            self.receive(data, now)
+
+    def receive(self, data: bytes, now: float) -> float:
         """Take bytes.
 
+        @param now: seconds.
         @return: seconds for which the sender should not be read.
         @raise RemoteProtocolError: they are no transport stream.
         """
@@ -64,7 +82,8 @@ class TsInput:
         self.bytes += len(data)
         outputs = self._demux.receive(data)
         self.frames += len(outputs)
-        return pass_on(outputs, self._sink) if outputs else 0.0
+        rushed = self._pace.take(len(data) + READ_BYTES, len(outputs), now)
+        return max(rushed, pass_on(outputs, self._sink)) if outputs else rushed
 
     def end(self, reason: str, whole: bool = False) -> None:
         """No more comes. Idempotent.

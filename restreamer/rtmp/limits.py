@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from attrs import frozen
 
+from restreamer.buckets import PUBLISHER_BURST, PUBLISHER_RATE
+
 KIB = 1024
 MIB = 1024 * 1024
 
@@ -67,6 +69,6 @@ class ServiceLimits:
     failure_window: float = 60.0
     publishes: int = 1_000
     publish_window: float = 60.0
-    publisher_rate: int = 25_000_000
-    publisher_burst: int = 32 * MIB
+    publisher_rate: int = PUBLISHER_RATE
+    publisher_burst: int = PUBLISHER_BURST
     message_bytes: int = 4 * KIB

@@ -18,13 +18,13 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from typing_extensions import override
 
+from restreamer.buckets import AddressBuckets, AddressLines, Pace
 from restreamer.errors import Reason, Redirected, Refused, RemoteProtocolError
 from restreamer.failures import FailureWindow
 from restreamer.live.kernel_backlog import bound_backlog
 from restreamer.logs import Logger
 from restreamer.media.frame import Frame
 from restreamer.rtmp import status
-from restreamer.rtmp.bucket import AddressBuckets, LeakyBucket
 from restreamer.rtmp.capabilities import RECONNECT, Capabilities
 from restreamer.rtmp.connection import Phase, ServerConnection
 from restreamer.rtmp.counters import RtmpCounters
@@ -59,8 +59,6 @@ _log = Logger()
 
 #: A publisher is never left unread for longer than this at a time.
 _MAX_PAUSE = 10.0
-#: A publisher that sends too fast is read in turns of this length, in seconds.
-_PACE = 0.1
 #: Time a publisher that is sent away gets to read why, while what it still sends is thrown away.
 _LINGER = 0.5
 _PROTO = "rtmp"
@@ -85,7 +83,7 @@ class ServerParts:
     """What all connections of a service share.
 
     @ivar random: gives that many random bytes. @ivar failed: addresses that brought wrong passwords lately.
-    @ivar publishes: what each address published lately.
+    @ivar publishes: what each address published lately. @ivar lines: what of an address the log is told.
     """
 
     publish_point: PublishPoint
@@ -94,6 +92,7 @@ class ServerParts:
     random: Callable[[int], bytes]
     failed: FailureWindow
     publishes: AddressBuckets
+    lines: AddressLines
     wire: WireLimits = field(factory=WireLimits)
     limits: ServiceLimits = field(factory=ServiceLimits)
     counters: RtmpCounters = field(factory=RtmpCounters)
@@ -116,7 +115,7 @@ class RtmpServerProtocol(Protocol):
         self._capabilities = Capabilities()
         self._choice = Choice()
         self._started = self._last_byte = self._clock.seconds()
-        self._closed = False
+        self._granted = self._closed = False
         self._gone = False
         self._deadline: IDelayedCall | None = None
         self._tick_call: IDelayedCall | None = None
@@ -124,7 +123,8 @@ class RtmpServerProtocol(Protocol):
         self._opening: Deferred[None] | None = None
         self._media: FlvToMedia | None = None
         self._sink: FrameSink | None = None
-        self._poured = LeakyBucket()
+        limits = parts.limits
+        self._rate = Pace(limits.message_bytes, limits.publisher_rate, limits.publisher_burst)
         self._frames: list[Frame] = []
         self._playable: Playable | None = None
         self._viewer: FeedViewer | None = None
@@ -161,7 +161,7 @@ class RtmpServerProtocol(Protocol):
                 self._arm(self._limits.request_seconds, "request")
             self._flush()
             if self._sink is not None:
-                self._pace(len(data) + len(events) * self._limits.message_bytes)
+                self._pace(len(data), len(events))
         except RemoteProtocolError as error:
             self._parts.counters.protocol_errors += 1
             self._close(f"protocol error: {error}")
@@ -283,7 +283,7 @@ class RtmpServerProtocol(Protocol):
         if self._closed or not self._connection.pending(event.request):
             sink.end("the publisher left while it was being admitted")
             return
-        self._sink = sink
+        self._sink, self._granted = sink, True
         self._media = media = FlvToMedia()
         tell_counts(sink, lambda: media.counted)
         self._parts.counters.publishes += 1
@@ -328,12 +328,11 @@ class RtmpServerProtocol(Protocol):
         if wait > 0 and not self._closed:
             self._pause_reading(min(wait, _MAX_PAUSE))
 
-    def _pace(self, size: int) -> None:
+    def _pace(self, size: int, messages: int) -> None:
         """Let nobody publish faster than the fastest stream there is."""
-        limits = self._limits
-        excess = self._poured.pour(size, limits.publisher_rate, self._last_byte) - limits.publisher_burst
-        if excess > 0 and not self._closed:
-            self._pause_reading(excess / limits.publisher_rate + _PACE)
+        wait = self._rate.take(size, messages, self._last_byte)
+        if wait > 0 and not self._closed:
+            self._pause_reading(wait)
 
     def _pause_reading(self, seconds: float) -> None:
         if self._resume_call is None and self._wire is not None:
@@ -375,7 +374,7 @@ class RtmpServerProtocol(Protocol):
             return
         self._connection.accept_play(event.request)
         self._parts.counters.plays += 1
-        self._playable = playable
+        self._playable, self._granted = playable, True
         _log.info(
             "RTMP {peer}: play of {name} granted to {client!r}",
             peer=self.peer,
@@ -532,15 +531,18 @@ class RtmpServerProtocol(Protocol):
                 self._hang_up()
             else:
                 self._deadline = self._clock.callLater(_LINGER, self._hang_up)
-        # Port scans and health checks say nothing; they shall not fill the log.
-        say = _log.info if self._connection.received else _log.debug
+        # Port scans and health checks say nothing; neither they nor floods shall fill the log.
+        heard, now = self._connection.received, self._clock.seconds()
+        ending = "" if self._granted or not heard else self._parts.lines.ending(self.peer, now)
+        say = _log.info if heard and ending is not None else _log.debug
         say(
-            "RTMP {peer}: {what} closed after {seconds:.1f} s, {received} bytes received: {why}",
+            "RTMP {peer}: {what} closed after {seconds:.1f} s, {received} bytes received: {why}{ending}",
             peer=self.peer,
             what=self._what,
-            seconds=self._clock.seconds() - self._started,
-            received=self._connection.received,
+            seconds=now - self._started,
+            received=heard,
             why=why,
+            ending=ending or "",
         )
         try:
             self._end_sink(why)

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from twisted.internet.interfaces import IReactorTime
 from typing_extensions import override
 
+from restreamer.buckets import AddressBuckets
 from restreamer.connections import ConnectionFactory
 from restreamer.failures import FailureWindow
-from restreamer.rtmp.bucket import AddressBuckets
 from restreamer.rtmp.counters import RtmpCounters
 from restreamer.rtmp.limits import ServiceLimits, WireLimits
 from restreamer.rtmp.protocol import RtmpServerProtocol, ServerParts
@@ -39,7 +39,7 @@ class RtmpFactory(ConnectionFactory[RtmpServerProtocol]):
         """
         limits = limits or ServiceLimits()
         self.counters = RtmpCounters()
-        super().__init__("RTMP", limits, self.counters)
+        super().__init__("RTMP", limits, self.counters, clock)
         self._parts = ServerParts(
             publish_point=publish_point,
             play_point=play_point,
@@ -50,6 +50,7 @@ class RtmpFactory(ConnectionFactory[RtmpServerProtocol]):
             wire=wire or WireLimits(),
             limits=limits,
             counters=self.counters,
+            lines=self.lines,
         )
 
     @override

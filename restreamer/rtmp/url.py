@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import re
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 from attrs import field, frozen
 
+from restreamer.server_words import clean_words, secrets_of_query
+
 DEFAULT_PORT = 1935
 DEFAULT_TLS_PORT = 443
-
-_HIDDEN = "***"
-#: From this length on a secret is hidden inside of other words, too.
-_LONG = 4
-#: Most of a server's words that is kept, in characters.
-_MAX_WORDS = 300
 
 
 @frozen(kw_only=True)
@@ -68,14 +63,4 @@ def without_secrets(words: str, url: RtmpUrl) -> str:
     terminal are replaced, and the text is cut.
     """
     name, _, query = url.key.partition("?")
-    secrets = {url.key, name, query}
-    for pair in query.split("&"):
-        secrets |= {pair, pair.partition("=")[2]}
-    secrets |= {unquote(each) for each in secrets}
-    text = words[: 16 * _MAX_WORDS]
-    for secret in sorted(filter(None, secrets), key=len, reverse=True):
-        if len(secret) >= _LONG:
-            text = text.replace(secret, _HIDDEN)
-        else:
-            text = re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", _HIDDEN, text)
-    return "".join(each if each.isprintable() else "?" for each in text[:_MAX_WORDS])
+    return clean_words(words, {url.key, name, *secrets_of_query(query)})

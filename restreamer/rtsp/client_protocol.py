@@ -19,6 +19,7 @@ from restreamer.errors import RemoteProtocolError
 from restreamer.rtsp.authentication import Credentials
 from restreamer.rtsp.headers import parse_session
 from restreamer.rtsp.message import Interleaved, MessageReader, Reply, Request, write_reply, write_request
+from restreamer.server_words import clean_words
 
 #: Seconds a server has for one answer.
 ANSWER_SECONDS: Final = 10.0
@@ -52,13 +53,16 @@ class RtspClientProtocol(Protocol):
         password: str,
         frame: Callable[[int, bytes], None],
         ended: Callable[[str], None],
+        cleaned: Callable[[str], str] = clean_words,
     ) -> None:
         """@param frame: told channel and data of each interleaved frame.
+        @param cleaned: gives a server's words as they may be shown.
         @param ended: told once why the connection is over.
         """
         self._clock = clock
         self._frame = frame
         self._ended = ended
+        self._cleaned = cleaned
         self._credentials = Credentials(user, password)
         self._with_password = bool(user or password)
         self._reader = MessageReader()
@@ -123,7 +127,7 @@ class RtspClientProtocol(Protocol):
             reply = await self._once(method, url, headers)
         if reply.status != 200:
             raise RtspClientError(
-                f"{method} was answered with {reply.status} {reply.reason[:64]}",
+                f"{method} was answered with {reply.status} {self._cleaned(reply.reason)[:64]}",
                 reply.status,
                 reply.header("location"),
             )

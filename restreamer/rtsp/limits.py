@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from attrs import define, frozen
 
+from restreamer.buckets import PUBLISHER_BURST, PUBLISHER_RATE
+
 
 @frozen(kw_only=True)
 class ServiceLimits:
@@ -25,6 +27,8 @@ class ServiceLimits:
     @ivar pending: bytes that wait unread behind a request that is being answered.
     @ivar failures: wrong passwords one address may bring in C{failure_window} seconds.
     @ivar reorder: packets over UDP that may wait for those before them.
+    @ivar publisher_rate: bytes per second taken of one publisher beyond a burst of C{publisher_burst} bytes.
+    @ivar packet_bytes: what each of its packets and frames counts beside its own bytes.
     """
 
     connections: int = 20_000
@@ -44,6 +48,9 @@ class ServiceLimits:
     failures: int = 10
     failure_window: float = 60.0
     reorder: int = 64
+    publisher_rate: int = PUBLISHER_RATE
+    publisher_burst: int = PUBLISHER_BURST
+    packet_bytes: int = 1024
 
 
 @define

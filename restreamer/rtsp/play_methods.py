@@ -105,6 +105,7 @@ class PlayMethods(SessionCore):
         playable = session.granted.playable
         headers = {"Range": "npt=now-", **self._session_header()}
         self._parts.counters.plays += 1
+        self.served = True
         _log.info(
             "RTSP {peer}: play of {name} granted to {agent!r}",
             peer=self._link.peer,

@@ -247,9 +247,15 @@ class RtspServerProtocol(Protocol):
         if self._resume_call is None and on != self._reading and self.wire is not None and not self._gone:
             self._reading = on
             if on:
-                self.wire.resumeProducing()
+                self._source_wire.resumeProducing()
             else:
-                self.wire.pauseProducing()
+                self._source_wire.pauseProducing()
+
+    @property
+    def _source_wire(self) -> Any:
+        """What requests and media come by: of a tunnel, the other half."""
+        other = self._other
+        return other.wire if other is not None and other._decoder is not None else self.wire
 
     def _requested(self, request: Request) -> None:
         self._requests += 1
@@ -275,13 +281,11 @@ class RtspServerProtocol(Protocol):
         except Answer as answer:
             reply, close = answer.reply, answer.close
         except Refused as error:
-            self._parts.counters.refused += 1
             reply = refused(error, request.url)
             self._say_refused(request, error.text)
         except RtspError as error:
             reply, close = Reply(status=error.status), True
         except (RemoteProtocolError, MediaError) as error:
-            self._parts.counters.refused += 1
             reply = Reply(status=400, headers={"X-Reason": str(error)})
             self._say_refused(request, str(error))
         self._working = None
@@ -296,13 +300,7 @@ class RtspServerProtocol(Protocol):
             self._go_on()
 
     def _say_refused(self, request: Request, why: str) -> None:
-        _log.info(
-            "RTSP {peer}: {method}{what} refused: {why}",
-            peer=self.peer,
-            method=request.method,
-            what=stream_words(request.url),
-            why=why,
-        )
+        self._session.say_refused(f"{request.method}{stream_words(request.url)}", why)
 
     def _failed(self, failure: Failure) -> None:
         if failure.check(CancelledError) is None:
@@ -341,13 +339,13 @@ class RtspServerProtocol(Protocol):
             self.wire.unregisterProducer()
 
     def _pace(self) -> None:
-        """Do not read from a publisher that runs ahead of time."""
+        """Do not read from a publisher that runs ahead of time, or sends more than it may."""
         source = self._session.record.source if self._session.record is not None else None
         if source is None or source.wait <= 0 or self._resume_call is not None or self.closed:
             return
         wait, source.wait = min(source.wait, _MAX_PAUSE), 0.0
         if self._session.record is not None and self._session.record.tcp:
-            self.wire.pauseProducing()
+            self._source_wire.pauseProducing()
             self._reading = False
             self._resume_call = self._clock.callLater(wait, self._read_again)
 
@@ -442,11 +440,14 @@ class RtspServerProtocol(Protocol):
             self.unproduce()
             self._hang_up_call = self._clock.callLater(self._limits.close_seconds, self.abort)
             self.wire.loseConnection()
-        say = _log.info if self._asked else _log.debug
+        asked, now = self._asked, self._clock.seconds()
+        ending = "" if self._session.served or not asked else self._parts.lines.ending(self.peer, now)
+        say = _log.info if asked and ending is not None else _log.debug
         say(
-            "RTSP {peer}: {what} closed after {seconds:.1f} s: {why}",
+            "RTSP {peer}: {what} closed after {seconds:.1f} s: {why}{ending}",
             peer=self.peer,
             what=self.what,
-            seconds=self._clock.seconds() - self._started,
+            seconds=now - self._started,
             why=why,
+            ending=ending or "",
         )

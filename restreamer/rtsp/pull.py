@@ -13,6 +13,7 @@ from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 from typing_extensions import override
 
+from restreamer.buckets import Pace
 from restreamer.errors import RemoteProtocolError
 from restreamer.logs import Logger
 from restreamer.rtp.incoming import MediaSection
@@ -163,7 +164,7 @@ class RtspPull(Pulling):
             tcp = await self._set_up(protocol, section, resolve(base, section.control), tcp)
         known = [(track.track_id, track.section) for track in self._tracks]
         receiver = RtpReceiver(known, 0 if tcp else _REORDER)
-        self._source = FrameSource(receiver, self._sink)
+        self._source = FrameSource(receiver, self._sink, Pace(ServiceLimits().packet_bytes))
         for index, track in enumerate(self._tracks):
             if track.pair is not None:
                 track.pair.send_rtp(_PUNCH)
@@ -185,7 +186,9 @@ class RtspPull(Pulling):
             if made is self._protocol:
                 self._end(reason)
 
-        made = RtspClientProtocol(self._clock, target.user, target.password, self._frame, ended)
+        made = RtspClientProtocol(
+            self._clock, target.user, target.password, self._frame, ended, target.cleaned
+        )
         self._protocol = made
         return made
 
@@ -263,17 +266,15 @@ class RtspPull(Pulling):
         if source is None or self._over:
             return
         now = self._clock.seconds()
-        receiver = source.receiver
+        if not control:
+            self._heard = now
         try:
-            if control:
-                source.take(receiver.rtcp(index, data, now))
+            if self._tracks[index].pair is not None:
+                source.datagram(index, control, data, now)
             else:
-                self._heard = now
-                events = receiver.rtp(index, data, now)
-                if events:
-                    source.take(events)
-                    if source.wait > 0:
-                        self._pause(source)
+                source.packet(index, control, data, now)
+                if source.wait > 0:
+                    self._pause(source)
         except Exception:
             self._crashed()
 

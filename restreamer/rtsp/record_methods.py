@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from restreamer.buckets import Pace
 from restreamer.errors import Reason, Refused
 from restreamer.logs import Logger
 from restreamer.rtsp.headers import Transport
@@ -56,6 +57,7 @@ class RecordMethods(SessionCore):
             sink.end("the publisher left while it was being admitted")
             return None
         self._parts.counters.publishes += 1
+        self.served = True
         _log.info(
             "RTSP {peer}: publish of {name} granted to {agent!r}",
             peer=self._link.peer,
@@ -87,7 +89,7 @@ class RecordMethods(SessionCore):
         why = ""
         if given or header:
             if self._parts.failed.blocked(self._link.peer, now):
-                self._refusing(request.method, name, _GUESSES)
+                self.say_refused(f"{request.method} of {name}", _GUESSES)
                 raise Answer(Reply(status=403, headers={"X-Reason": _GUESSES}), close=True)
             if given:
                 return given
@@ -95,19 +97,9 @@ class RecordMethods(SessionCore):
                 return wanted
             self._parts.failed.failed(self._link.peer, now)
             why = _WRONG
-            self._refusing(request.method, name, why)
+            self.say_refused(f"{request.method} of {name}", why)
         told = {"X-Reason": why} if why else {}
         raise Answer(Reply(status=401, headers=told, challenges=self._challenge.ask(now)))
-
-    def _refusing(self, method: str, name: str, why: str) -> None:
-        self._parts.counters.refused += 1
-        _log.info(
-            "RTSP {peer}: {method} of {name} refused: {why}",
-            peer=self._link.peer,
-            method=method,
-            name=name,
-            why=why,
-        )
 
     def _set_up_record(
         self, session: RecordSession, target: Target, url: str, choices: list[Transport]
@@ -139,8 +131,11 @@ class RecordMethods(SessionCore):
     async def _start_record(self, request: Request, sequence: str) -> Reply | None:
         session = self.record
         assert session is not None
-        if session.source is None and not session.begin(0 if session.tcp else self._limits.reorder):
-            raise refusal(415)
+        if session.source is None:
+            limits = self._limits
+            pace = Pace(limits.packet_bytes, limits.publisher_rate, limits.publisher_burst)
+            if not session.begin(0 if session.tcp else limits.reorder, pace):
+                raise refusal(415)
         session.heard = self._clock.seconds()
         self.state = State.RECORDING
         return Reply(status=200, headers=self._session_header())

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from attrs import define, field
 
+from restreamer.buckets import Pace
 from restreamer.errors import MediaError
 from restreamer.media.announce import NewTracks
 from restreamer.media.frame import Frame
@@ -75,15 +76,23 @@ def known_section(media: Media) -> MediaSection | None:
 
 @define(eq=False)
 class FrameSource:
-    """Hands what a receiver finds to a sink. @ivar wait: seconds it wants nothing more, as it said last."""
+    """Hands what a receiver finds to a sink.
+
+    @ivar pace: what its sender may send. @ivar wait: seconds for which nothing more is wanted.
+    """
 
     receiver: RtpReceiver
     sink: FrameSink
+    pace: Pace
     wait: float = 0.0
     _utc: int | None = None
+    _rushed: int = 0
 
     def __attrs_post_init__(self) -> None:
-        tell_counts(self.sink, self.receiver.counted)
+        tell_counts(self.sink, self._counted)
+
+    def _counted(self) -> dict[str, int]:
+        return {**self.receiver.counted(), "rushed_packets": self._rushed}
 
     def take(self, events: Iterable[Event]) -> None:
         """Hand on C{events}, frames in as few calls as can be, and before them when they were made."""
@@ -100,6 +109,23 @@ class FrameSource:
             else:
                 frames.append(event)  # type: ignore[arg-type]
         self._push(frames)
+
+    def packet(self, index: int, control: bool, data: bytes, now: float) -> None:
+        """Take a packet of RTP, or of RTCP, of track C{index}."""
+        receiver = self.receiver
+        events = receiver.rtcp(index, data, now) if control else receiver.rtp(index, data, now)
+        rushed = self.pace.take(len(data), 1 + len(events), now)
+        if rushed > self.wait:
+            self.wait = rushed
+        if events:
+            self.take(events)
+
+    def datagram(self, index: int, control: bool, data: bytes, now: float) -> None:
+        """The same of one that nobody could leave unread: beyond the pace it is dropped."""
+        if self.pace.full(now):
+            self._rushed += 1
+        else:
+            self.packet(index, control, data, now)
 
     def _push(self, frames: list[Frame]) -> None:
         if frames:
@@ -136,10 +162,10 @@ class RecordSession:
                 return section
         return None
 
-    def begin(self, depth: int) -> bool:
+    def begin(self, depth: int, pace: Pace) -> bool:
         """Begin to receive what is set up; False: nothing of it can be.
 
-        @param depth: packets that may wait for those before them.
+        @param depth: packets that may wait for those before them. @param pace: what may be sent.
         """
         usable = [each for each in self.sections if each.set_up and each.known is not None]
         if not usable:
@@ -147,7 +173,7 @@ class RecordSession:
         for index, section in enumerate(usable):
             section.index = index
         known = [(each.track_id, each.known) for each in usable if each.known is not None]
-        self.source = FrameSource(RtpReceiver(known, depth), self.sink)
+        self.source = FrameSource(RtpReceiver(known, depth), self.sink, pace)
         return True
 
     def interleaved(self, channel: int, data: bytes, now: float) -> None:
@@ -155,6 +181,8 @@ class RecordSession:
         section = self.channels.get(channel)
         if section is not None and section.channels is not None:
             self.packet(section, channel == section.channels[1], data, now)
+        elif self.source is not None:
+            self.source.wait = max(self.source.wait, self.source.pace.take(len(data), 1, now))
 
     def packet(self, section: Section, control: bool, data: bytes, now: float) -> None:
         """A packet of RTP, or of RTCP."""
@@ -162,10 +190,13 @@ class RecordSession:
         self.heard = now
         if source is None or index is None:
             return
-        receiver = source.receiver
-        events = receiver.rtcp(index, data, now) if control else receiver.rtp(index, data, now)
-        if events:
-            source.take(events)
+        source.packet(index, control, data, now)
+
+    def datagram(self, section: Section, control: bool, data: bytes, now: float) -> None:
+        """The same over UDP."""
+        self.heard = now
+        if self.source is not None and section.index is not None:
+            self.source.datagram(section.index, control, data, now)
 
     def close(self, reason: str) -> None:
         """The publisher is gone: what is held goes out, then the sink ends."""

@@ -7,6 +7,7 @@ from typing import Any, Final, Protocol
 
 from attrs import field, frozen
 
+from restreamer.buckets import AddressLines
 from restreamer.failures import FailureWindow
 from restreamer.rtsp.limits import RtspCounters, ServiceLimits
 from restreamer.rtsp.message import Reply, write_reply
@@ -87,7 +88,8 @@ class ServerParts:
 
     @ivar open_pair: opens UDP ports; None: players and publishers get TCP alone.
     @ivar random: gives that many random bytes. @ivar password_of: the publish password of a name, or empty.
-    @ivar failed: addresses that brought wrong passwords lately. @ivar udp_share: who has tracks over UDP.
+    @ivar failed: addresses that brought wrong passwords lately. @ivar lines: what of one the log is told.
+    @ivar udp_share: who has tracks over UDP.
     @ivar tunnels: connections that wait for the other half of their tunnel, by its cookie.
     """
 
@@ -98,6 +100,7 @@ class ServerParts:
     random: Callable[[int], bytes]
     password_of: Callable[[str], str]
     failed: FailureWindow
+    lines: AddressLines
     udp_share: UdpShare
     limits: ServiceLimits = field(factory=ServiceLimits)
     counters: RtspCounters = field(factory=RtspCounters)

@@ -50,7 +50,7 @@ class RtspFactory(ConnectionFactory[RtspServerProtocol]):
         limits = limits or ServiceLimits()
         self._clock = clock
         self.counters = RtspCounters()
-        super().__init__("RTSP", limits, self.counters)
+        super().__init__("RTSP", limits, self.counters, clock)
         if datagrams is None and IReactorUDP.providedBy(clock):
             datagrams = clock
         self._parts = ServerParts(
@@ -64,6 +64,7 @@ class RtspFactory(ConnectionFactory[RtspServerProtocol]):
             udp_share=UdpShare(limits.udp_tracks, limits.udp_tracks_per_address),
             limits=limits,
             counters=self.counters,
+            lines=self.lines,
         )
         self.udp_share = self._parts.udp_share
 

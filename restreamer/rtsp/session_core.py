@@ -6,6 +6,7 @@ from collections.abc import Awaitable
 from functools import partial
 from typing import Final, TypeVar
 
+from restreamer.logs import Logger
 from restreamer.rtsp.authentication import Challenge
 from restreamer.rtsp.headers import Transport
 from restreamer.rtsp.play_session import Granted, PlaySession
@@ -16,6 +17,8 @@ from restreamer.rtsp.target import Target
 from restreamer.rtsp.udp_ports import UdpPair
 from restreamer.seams import OpenRequest
 
+_log = Logger()
+
 _PROTO: Final = "rtsp"
 
 _T = TypeVar("_T")
@@ -25,6 +28,7 @@ class SessionCore:
     """The session of one connection.
 
     @ivar state: where it is. @ivar play, record: the session, of whichever kind there is.
+    @ivar served: something was granted.
     """
 
     def __init__(self, parts: ServerParts, link: SessionLink) -> None:
@@ -38,6 +42,7 @@ class SessionCore:
         self._reported = 0.0
         self.play: PlaySession | None = None
         self.record: RecordSession | None = None
+        self.served = False
         self.state = State.INIT
 
     def _session_number(self) -> str | None:
@@ -97,7 +102,7 @@ class SessionCore:
         session = self.record
         if session is not None and self.state is State.RECORDING:
             try:
-                session.packet(section, control, data, now)
+                session.datagram(section, control, data, now)
             except Exception:
                 self._link.crashed()
 
@@ -115,6 +120,19 @@ class SessionCore:
             query=target.query,
             user_agent=self._link.agent,
         )
+
+    def say_refused(self, what: str, why: str) -> None:
+        """Count and log a refusal of C{what}."""
+        self._parts.counters.refused += 1
+        ending = self._parts.lines.ending(self._link.peer, self._clock.seconds())
+        if ending is not None:
+            _log.info(
+                "RTSP {peer}: {what} refused: {why}{ending}",
+                peer=self._link.peer,
+                what=what,
+                why=why,
+                ending=ending,
+            )
 
     async def _admitted(self, awaitable: Awaitable[_T]) -> _T:
         """Wait for the gate; from its answer on there is nothing to abandon."""

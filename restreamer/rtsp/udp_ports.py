@@ -10,35 +10,18 @@ import socket
 from collections.abc import Callable
 from typing import Any, Final
 
-from twisted.internet import udp
 from twisted.internet.error import CannotListenError, MessageLengthError
 from twisted.internet.interfaces import IReactorFDSet, IReactorUDP
 from twisted.internet.protocol import DatagramProtocol
-from twisted.python import log
-from twisted.python.failure import Failure
 from typing_extensions import override
+
+from restreamer.quiet_port import QuietPort
 
 #: Pairs that are tried before there is none.
 TRIES: Final = 16
 #: Bytes the kernel keeps for us while we do something else: a keyframe of a fast stream.
 RECEIVE_BUFFER: Final = 2 * 1024 * 1024
 _MAX_DATAGRAM: Final = 65_536
-#: What Twisted's old log is told about in this context has no text, and so is not written.
-_SILENT: Final = {"log_format": ""}
-
-
-class QuietPort(udp.Port):
-    """A port of which Twisted says nothing: a line for each one that opens or closes helps nobody."""
-
-    @override
-    def startListening(self) -> None:
-        """Open it."""
-        log.callWithContext(_SILENT, super().startListening)
-
-    @override
-    def connectionLost(self, reason: Failure | None = None) -> None:
-        """It is closed."""
-        log.callWithContext(_SILENT, super().connectionLost, reason)
 
 
 class UdpPort(DatagramProtocol):

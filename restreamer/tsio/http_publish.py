@@ -76,6 +76,7 @@ class _Publishing:
         self._request = request
         self._uploader = uploader
         self._input: TsInput | None = None
+        self._clock = clock
         self._kicked = ""
         self._watch = SilenceWatch(clock, self._frames, FIRST_FRAME_SECONDS, self._silent)
 
@@ -94,7 +95,7 @@ class _Publishing:
         if taking is None or taking.ended:
             return 0.0
         try:
-            return taking.receive(data)
+            return taking.receive(data, self._clock.seconds())
         except RemoteProtocolError as error:
             self._finish(f"protocol error: {error}", _text(400, str(error)))
         except Exception:

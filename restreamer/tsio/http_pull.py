@@ -42,6 +42,8 @@ class TsHttpPull:
         connect: Connect,
     ) -> None:
         self._shown = target.shown
+        self._cleaned = target.cleaned
+        self._clock = clock
         self._lost = lost
         self._input = TsInput(sink, int(target.options.get("program", "0")))
         self._get = HttpGet(
@@ -61,11 +63,11 @@ class TsHttpPull:
         """The stream begins."""
         kind = head.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind.startswith("text/") or kind in ("application/json", "application/vnd.apple.mpegurl"):
-            raise RemoteProtocolError("MPEG-TS", f"the server answered with {kind[:40]}")
+            raise RemoteProtocolError("MPEG-TS", f"the server answered with {self._cleaned(kind)[:40]}")
 
     def data(self, data: bytes) -> float:
         """Bytes of the stream."""
-        return self._input.receive(data)
+        return self._input.receive(data, self._clock.seconds())
 
     def ended(self, reason: str) -> None:
         """The stream is over, or was never there."""

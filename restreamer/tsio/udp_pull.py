@@ -18,6 +18,7 @@ from typing_extensions import override
 from restreamer.errors import RemoteProtocolError
 from restreamer.logs import Logger
 from restreamer.mpegts.ts_input import TsInput
+from restreamer.quiet_port import adopt
 from restreamer.rtp.packet import parse_rtp
 from restreamer.rtp.reorder import ReorderBuffer
 from restreamer.seams import FrameSink, tell_counts
@@ -131,7 +132,7 @@ class TsUdpPull(DatagramProtocol):
                 if rtp is None:
                     rtp = self._rtp = _RtpOrder()
                 datagram = rtp.take(datagram, now)
-            _ = self._input.receive(datagram)
+            self._input.datagram(datagram, now)
         except RemoteProtocolError as error:
             self._end(str(error))
         except Exception:
@@ -154,10 +155,7 @@ class TsUdpPull(DatagramProtocol):
             receiving.bind((host or "0.0.0.0", target.port))
             if group:
                 join(receiving, host, interface, [each for each in sources.split(",") if each])
-            family = socket.AF_INET6 if six else socket.AF_INET
-            self._port = self._reactor.adoptDatagramPort(
-                receiving.fileno(), family, self, maxPacketSize=MAX_DATAGRAM
-            )
+            self._port = adopt(self._reactor, receiving, self, MAX_DATAGRAM)
         finally:
             receiving.close()
 

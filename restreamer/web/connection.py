@@ -251,7 +251,10 @@ class FrontConnection(Protocol):
         """Answer a connection whose next request cannot be known, and close it; log C{why}."""
         if why:
             peer = self._parser.peer
-            self._log.info("HTTP {peer}: refused: {status} {why}", peer=peer, status=status, why=why)
+            ending = self._front.lines.ending(peer, self._seconds())
+            if ending is not None:
+                told = {"peer": peer, "status": status, "why": why, "ending": ending}
+                self._log.info("HTTP {peer}: refused: {status} {why}{ending}", **told)
         reply = plain_reply(status)
         head = b"%s%sContent-Length: %d\r\n%s\r\n" % (
             status_line(status),

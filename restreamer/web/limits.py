@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from attrs import define, frozen
 
+from restreamer.buckets import AddressLines
 from restreamer.http1.reply import Route
 
 #: Told (peer, method, path, status, body bytes) for each answer of the front; never a query.
@@ -88,6 +89,7 @@ class Front(Protocol):
     """The factory as its connections see it (L{restreamer.web.service.FrontFactory}).
 
     @ivar clock: the reactor's time. @ivar site: takes connections whose request no route wants; None: 404.
+    @ivar lines: what of an address the log is told.
     @ivar draining: no more requests are taken. @ivar busy_answer: what is said when there is no room.
     """
 
@@ -97,6 +99,7 @@ class Front(Protocol):
     limits: FrontLimits
     access_log: AccessLog | None
     counters: FrontCounters
+    lines: AddressLines
     draining: bool
     busy_answer: bytes
 

@@ -15,6 +15,7 @@ from twisted.web.server import Site
 from typing_extensions import override
 
 from restreamer.addresses import is_loopback
+from restreamer.buckets import AddressLines
 from restreamer.http1.head import CLOSE, render_full
 from restreamer.http1.reply import FullReply, HttpRequest, Route
 from restreamer.web.connection import FrontConnection
@@ -94,6 +95,7 @@ class FrontFactory(ServerFactory):
         self.limits = limits if limits is not None else FrontLimits()
         self.access_log = access_log
         self.counters = FrontCounters()
+        self.lines = AddressLines()
         self.draining = False
         most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         self._descriptors = most - self.limits.reserve if most != resource.RLIM_INFINITY else None

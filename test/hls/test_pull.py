@@ -93,6 +93,20 @@ class Pulls(SynchronousTestCase):
         self.assertIn(reason, self.lost[0])
         self.assertEqual(self.net.clock.getDelayedCalls(), [])
 
+    def test_not_out_of_tls(self) -> None:
+        """What an encrypted playlist names in the clear is not got."""
+        self.origin.playlist("/live.m3u8", [f"http://h/s{n}.ts" for n in range(4)], ended=True)
+        self.origin.files["/all.m3u8"] = b"#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\nhttp://h/live.m3u8\n"
+        for path, reason in (("/live.m3u8", "segments cannot be had"), ("/all.m3u8", "out of TLS")):
+            with self.subTest(path):
+                self.lost.clear()
+                self.sink.ends.clear()
+                self.origin.asked.clear()
+                self.pull(path, tls=True)
+                self.run_for(3)
+                self.assert_lost(reason)
+                self.assertEqual(self.origin.asked, [path])
+
     def test_transport_streams_in_real_time(self) -> None:
         cut = self.ts(4)
         self.origin.playlist("/live.m3u8", [f"s{n}.ts" for n in range(4)], ended=True)

@@ -7,7 +7,7 @@ from twisted.internet.address import IPv4Address
 from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
 from twisted.internet.testing import EventLoggingObserver, StringTransport
-from twisted.logger import formatEvent, globalLogPublisher
+from twisted.logger import LogLevel, formatEvent, globalLogPublisher
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
@@ -482,6 +482,20 @@ class PlayTests(ProtocolCase):
 
 class DeadlineTests(ProtocolCase):
     """Deadlines (R15)."""
+
+    def test_floods_are_not_news(self) -> None:
+        """Few lines are said of connections that ask for nothing; of a publisher of that address all."""
+        for _ in range(50):
+            self.server.connect(b"\xff" * 100).lose()
+        client = self.server.connect(publish_opening())
+        self.finish(client)
+        closed = [
+            event
+            for event in self.events
+            if " closed after " in event["log_format"] and event["log_level"] >= LogLevel.info
+        ]
+        self.assertEqual(len(closed), 7)
+        self.assertIn("publish", closed[-1]["what"])
 
     def test_silent_connections_are_not_news(self) -> None:
         """A connection that said nothing is told of at debug level, one that said anything at info."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from attrs import define, field
@@ -43,6 +43,9 @@ class FakeSink:
 
     def dated(self, offset: int | None) -> None:
         self.dates.append(offset)
+
+    def counted(self, told: Callable[[], Mapping[str, int]]) -> None:
+        """Nobody asks."""
 
     def push(self, frames: Sequence[Frame]) -> float:
         self.frames += frames

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Callable, Mapping
 
 from twisted.logger import LogLevel, capturedLogs, formatEvent
 from typing_extensions import override
@@ -14,7 +15,7 @@ from restreamer.rtsp.headers import parse_parameters
 from restreamer.rtsp.play_muxer import RtspFeedMuxer, framed
 from restreamer.testing.media import START, make_frames
 from test.rtsp.case import ANNOUNCED, ServerTestCase
-from test.rtsp.fakes import TRACKS
+from test.rtsp.fakes import TRACKS, FakeSink
 
 
 class RecordTests(ServerTestCase):
@@ -171,6 +172,48 @@ class RecordTests(ServerTestCase):
         self.assertEqual(peer.wire.producerState, "paused")
         self.rig.clock.pump([0.1] * 32)
         self.assertEqual(peer.wire.producerState, "producing")
+
+    def test_faster_than_any_stream(self) -> None:
+        """A publisher whose time stands still is read at a bounded rate, and not cut for being unread."""
+        peer = self.recording()
+        packet = b"\x80\x60\0\0" + bytes(12)
+        read = (b"$\0" + len(packet).to_bytes(2, "big") + packet) * 3000
+        reads = 0
+        for _ in range(1000):
+            if peer.wire.producerState == "producing":
+                peer.send(read)
+                reads += 1
+            self.rig.clock.advance(0.01)
+        self.assertFalse(peer.wire.disconnecting)
+        # A packet counts a little over 1 KiB: about 23,000 a second, and 32,000 at once.
+        self.assertLess(reads * 3000, 32_000 + 10 * 25_000)
+        self.assertGreater(reads * 3000, 150_000)
+        self.rig.clock.pump([0.1] * 20)
+        self.assertEqual(peer.wire.producerState, "producing")
+
+    def test_channels_nobody_set_up_count_too(self) -> None:
+        peer = self.recording()
+        for _ in range(12):
+            peer.send(b"$\x63\0\1x" * 3000)
+        self.assertEqual(peer.wire.producerState, "paused")
+
+    def test_faster_than_any_stream_over_udp(self) -> None:
+        """Datagrams cannot be left unread: those beyond the rate are dropped, and counted."""
+        told: list[Callable[[], Mapping[str, int]]] = []
+        self.patch(FakeSink, "counted", lambda _, counts: told.append(counts))
+        self.announced()
+        transport = "RTP/AVP/UDP;unicast;client_port=6000-6001;mode=record"
+        self.assertEqual(self.peer.ask("SETUP", "/pub/streamid=0", Transport=transport).status, 200)
+        self.peer.ask("RECORD", "/pub")
+        take = self.rig.datagrams.open[0].protocol.datagramReceived
+        for _ in range(40_000):
+            take(b"\x80\x60\0\0" + bytes(12), ("192.0.2.7", 6000))
+        self.assertGreater(told[0]()["rushed_packets"], 7_000)
+        self.assertLess(told[0]()["rushed_packets"], 25_000)
+        self.rig.clock.pump([0.1] * 10)
+        before = told[0]()["rushed_packets"]
+        take(b"\x80\x60\0\0" + bytes(12), ("192.0.2.7", 6000))
+        self.assertEqual(told[0]()["rushed_packets"], before)
 
 
 class PasswordTests(ServerTestCase):

@@ -123,6 +123,13 @@ class PullTests(SynchronousTestCase):
         self.assertEqual([frame.pts for frame in self.sink.frames], [frame.pts for frame in source])
         self.assertEqual(self.lost, [])
 
+    def test_a_server_that_is_too_fast(self) -> None:
+        """It is read at the rate of publishers."""
+        self.pull()
+        for _ in range(12):
+            self.ends.client.dataReceived((b"$\0\0\x10\x80\x60\0\0" + bytes(12)) * 3000)
+        self.assertEqual(self.ends.wire.producerState, "paused")
+
     def test_stop_says_teardown_and_reports_nothing(self) -> None:
         pull = self.pull()
         self.send(make_frames(0.2))
@@ -138,6 +145,25 @@ class PullTests(SynchronousTestCase):
         self.assertIn("404", self.lost[0])
         self.assertEqual(len(self.lost), 1)
         self.assertIsNotNone(self.sink.ended)
+
+    def test_words_of_a_server(self) -> None:
+        """They are shown without our URL's secrets, and without what does something to a terminal."""
+        target = evolve(TARGET, user="me", password="pa%ss", query="key=s3cret&n=7")
+        for words, shown in (
+            ("No pa%ss s3cret for me", "No *** *** for ***"),
+            ("\x9b31mRed cam?key=s3cret&n=7", "?31mRed cam?***"),
+            ("s3cret" * 30, "***" * 21 + "*"),
+        ):
+            with self.subTest(words):
+                self.setUp()
+                made = RtspPull(target, self.sink, self.lost.append, self.rig.clock, lambda *_: self.ends)  # type: ignore[arg-type]
+                self.addCleanup(made.stop)
+                self.rig.clock.advance(0)
+                self.ends.client.dataReceived(b"RTSP/1.0 200 OK\r\nCSeq: 1\r\n\r\n")
+                self.ends.client.dataReceived(f"RTSP/1.0 404 {words}\r\nCSeq: 2\r\n\r\n".encode())
+                self.assertEqual(len(self.lost), 1)
+                self.assertIn(f"was answered with 404 {shown}", self.lost[0])
+                self.assertNotIn("s3cret", self.lost[0])
 
     def test_no_connection(self) -> None:
         self.ends.refused = True

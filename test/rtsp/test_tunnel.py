@@ -56,6 +56,24 @@ class TunnelTests(SynchronousTestCase):
         self.requests.lose()
         self.assertEqual(self.rig.clock.getDelayedCalls(), [])
 
+    def test_a_publisher_that_is_too_fast(self) -> None:
+        """It is the half which brings the media that is not read for a while."""
+        self.open()
+        sdp = "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=x\r\nt=0 0\r\nm=audio 0 RTP/AVP 0\r\na=control:a\r\n"
+        text = self.answers.text("ANNOUNCE", "/pub", sdp, Content_Type="application/sdp")
+        self.requests.protocol.dataReceived(base64.b64encode(text.encode()))
+        self.answers.session = self.answers.read()[0].header("session").partition(";")[0]
+        self.assertEqual(
+            self.ask("SETUP", "/pub/a", Transport="RTP/AVP/TCP;interleaved=0-1;mode=record"), 200
+        )
+        self.assertEqual(self.ask("RECORD", "/pub"), 200)
+        packets = base64.b64encode((b"$\0\0\x0d\x80" + bytes(12)) * 3000)
+        for _ in range(12):
+            self.requests.protocol.dataReceived(packets)
+        self.assertEqual(self.requests.wire.producerState, "paused")
+        self.rig.clock.pump([0.1] * 30)
+        self.assertEqual(self.requests.wire.producerState, "producing")
+
     def test_the_head_in_pieces(self) -> None:
         for byte in head("GET"):
             self.answers.protocol.dataReceived(bytes((byte,)))

@@ -14,6 +14,7 @@ from test.web.test_bodies import post
 from test.web.test_front import FrontCase
 from test.web.wires import Visit
 
+MIB = 1024 * 1024
 TRACKS = (h264_track(), aac_track())
 FRAMES = make_frames(2.0)
 STREAM = mux_segment(TRACKS, FRAMES)
@@ -111,6 +112,24 @@ class Publishing(FrontCase):
         self.assertFalse(visit.wire.reading)
         visit.pass_time(3.5)
         self.assertTrue(visit.wire.reading)
+
+    def test_faster_than_any_stream(self) -> None:
+        """Bytes without a picture, and bytes in tiny pieces, are read at a bounded rate."""
+        null = b"\x47\x1f\xff\x10" + b"\xff" * 184
+        for piece, most in ((null * 340, 33 * MIB + 25_000_000), (b"1\r\nG\r\n" * 10_000, 120 * 60_000)):
+            with self.subTest(size=len(piece)):
+                visit = self.begin("Transfer-Encoding: chunked", body=b"%x\r\n%s\r\n" % (len(STREAM), STREAM))
+                chunk = piece if piece.startswith(b"1") else b"%x\r\n%s\r\n" % (len(piece), piece)
+                sent = 0
+                for _ in range(100):
+                    for _ in range(20):
+                        if visit.wire.reading:
+                            visit.send(chunk)
+                            sent += len(chunk)
+                    self.clock.advance(0.01)
+                self.assertLess(sent, most)
+                self.assertEqual(visit.statuses(), [])
+                visit.lose()
 
     def test_a_fault_of_ours_ends_the_publish_only(self) -> None:
         visit = self.begin("Content-Length: 1000000", body=STREAM[:20000])

@@ -60,6 +60,16 @@ class Pulling(PullCase):
         self.assertEqual(len(self.sink.frames), len(FRAMES))
         self.assert_lost("ended the stream")
 
+    def test_faster_than_any_stream(self) -> None:
+        self.pull()
+        self.net.last.send(ENDLESS + STREAM)
+        null = b"\x47\x1f\xff\x10" + b"\xff" * 184
+        sent = 0
+        while self.net.last.side.producerState == "producing" and sent < 100_000_000:
+            self.net.last.send(null * 340)
+            sent += 188 * 340
+        self.assertLess(sent, 34_000_000)
+
     def test_chunks(self) -> None:
         self.pull()
         self.net.last.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
@@ -107,12 +117,28 @@ class Pulling(PullCase):
 class BadServers(PullCase):
     """Row L06: each ends by itself, within a bound; who began the pull tries again with pauses."""
 
+    def test_words_of_a_server(self) -> None:
+        """What is shown of them is without our token."""
+        self.pull(query="token=hush-hush")
+        self.net.last.answer(b"", kind="text/hush-hush")
+        self.assert_lost("the server answered with text/***")
+
     def test_redirections_without_end(self) -> None:
         self.pull()
         for _ in range(MAX_REDIRECTIONS + 1):
             self.net.last.answer(b"", "Location: /again", status="302 Found")
         self.assert_lost("redirections")
         self.assertEqual(len(self.net.connections), MAX_REDIRECTIONS + 1)
+
+    def test_not_out_of_tls(self) -> None:
+        """An encrypted pull is not led on in the clear; to another host it may be, encrypted."""
+        for where in ("http://h/cam", "http://h:443/cam", "http://other/"):
+            with self.subTest(where):
+                self.setUp()
+                self.pull(tls=True)
+                self.net.last.answer(b"", f"Location: {where}", status="302 Found")
+                self.assert_lost("out of TLS")
+                self.assertEqual(len(self.net.connections), 1)
 
     def test_redirections_to_elsewhere(self) -> None:
         for where in (

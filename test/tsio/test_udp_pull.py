@@ -8,7 +8,8 @@ from typing import Any
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
-from twisted.internet.task import deferLater
+from twisted.internet.task import Clock, deferLater
+from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SkipTest, TestCase
 from typing_extensions import override
 
@@ -29,6 +30,13 @@ def free_port() -> int:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+class Closing:
+    """A port that only closes."""
+
+    def stopListening(self) -> None:  # noqa: N802
+        """Nothing was open."""
 
 
 class UdpPulls(TestCase):
@@ -66,6 +74,32 @@ class UdpPulls(TestCase):
             await self.until(lambda: len(self.sink.frames) >= len(FRAMES) - 1)
             await pulling.stop()
             self.assertEqual((self.lost, self.sink.ends), ([], ["stopped"]))
+
+        return Deferred.fromCoroutine(run())
+
+    def test_faster_than_any_stream(self) -> None:
+        """Datagrams cannot be left unread: those beyond the rate are dropped, and counted."""
+        clock = Clock()
+        clock.adoptDatagramPort = lambda *args, **more: Closing()  # type: ignore[attr-defined]
+        target = PullTarget(shown="udp://", scheme="udp", host="127.0.0.1", port=free_port())
+        pulling = TsUdpPull(target, self.sink, self.lost.append, clock)
+        self.addCleanup(pulling.stop)
+        null = (b"\x47\x1f\xff\x10" + b"\xff" * 184) * 7
+        for _ in range(30_000):
+            pulling.datagramReceived(null, ("192.0.2.9", 5000))
+        rushed = self.sink.counts()["rushed_packets"]
+        self.assertTrue(10_000 < rushed < 20_000, rushed)
+        clock.advance(1)
+        pulling.datagramReceived(null, ("192.0.2.9", 5000))
+        self.assertEqual(self.sink.counts()["rushed_packets"], rushed)
+
+    def test_nothing_is_said_of_ports(self) -> Deferred[None]:
+        """An input that is tried for ever writes no line for each try."""
+
+        async def run() -> None:
+            with capturedLogs() as logs:
+                await self.pull("127.0.0.1", free_port()).stop()
+            self.assertEqual([text for text in map(formatEvent, logs) if text], [])
 
         return Deferred.fromCoroutine(run())
 

@@ -7,10 +7,12 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from twisted.internet.address import IPv4Address
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.protocol import Protocol
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
+from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
 
@@ -244,6 +246,17 @@ class Waiting(FrontCase):
 
 
 class Hostile(FrontCase):
+    def test_floods_are_not_news(self) -> None:
+        """What is no request costs a line; of one address few of them are said."""
+        factory = FrontFactory(Clock(), ())
+        with capturedLogs() as events:
+            for _ in range(50):
+                protocol = factory.buildProtocol(IPv4Address("TCP", "192.0.2.9", 1))
+                assert protocol is not None
+                protocol.makeConnection(StringTransport())
+                protocol.dataReceived(b"\x16\x03\x01")
+        self.assertEqual(sum("refused: 400" in (formatEvent(event) or "") for event in events), 6)
+
     def test_bad_heads_are_answered_and_closed(self) -> None:
         """Each with its status (H12)."""
         for data, status in [

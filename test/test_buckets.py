@@ -1,10 +1,10 @@
-"""L{restreamer.rtmp.bucket}."""
+"""L{restreamer.buckets}."""
 
 from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from restreamer.rtmp.bucket import AddressBuckets, LeakyBucket
+from restreamer.buckets import AddressBuckets, AddressLines, LeakyBucket, Pace
 
 
 class LeakyBucketTests(SynchronousTestCase):
@@ -16,6 +16,20 @@ class LeakyBucketTests(SynchronousTestCase):
         self.assertEqual(bucket.pour(100, 10, 50.0), 100)
         self.assertEqual(bucket.pour(5, 10, 52.0), 85)
         self.assertEqual(bucket.pour(1, 10, 1000.0), 1)
+
+
+class PaceTests(SynchronousTestCase):
+    """The rate of one sender."""
+
+    def test_bytes_and_pieces(self) -> None:
+        """Both count; who sent too much has to wait until it has drained, and a little longer."""
+        pace = Pace(100, rate=1000, burst=2000)
+        self.assertEqual(pace.take(1900, 1, 50.0), 0.0)
+        self.assertFalse(pace.full(50.0))
+        self.assertAlmostEqual(pace.take(0, 5, 50.0), 0.6)
+        self.assertTrue(pace.full(50.4))
+        self.assertFalse(pace.full(50.6))
+        self.assertEqual(pace.take(100, 0, 50.6), 0.0)
 
 
 class AddressBucketsTests(SynchronousTestCase):
@@ -37,3 +51,18 @@ class AddressBucketsTests(SynchronousTestCase):
             buckets.admit(address, 0.0)
         self.assertFalse(buckets.admit("a", 0.0))
         self.assertTrue(buckets.admit("b", 0.0))
+
+
+class AddressLinesTests(SynchronousTestCase):
+    """What of an address is said in the log."""
+
+    def test_lines(self) -> None:
+        """Six, then one in 10 s, with how many were left out; of this machine all."""
+        lines = AddressLines()
+        said = [lines.ending("192.0.2.1", 5.0) for _ in range(100)]
+        self.assertEqual(said, [""] * 6 + [None] * 94)
+        self.assertEqual(lines.ending("192.0.2.2", 5.0), "")
+        self.assertEqual(lines.ending("192.0.2.1", 15.5), " (94 lines about it left out)")
+        self.assertIsNone(lines.ending("192.0.2.1", 15.5))
+        self.assertEqual(lines.ending("192.0.2.1", 100.0), " (1 lines about it left out)")
+        self.assertEqual([lines.ending("127.0.0.1", 5.0) for _ in range(100)], [""] * 100)
