@@ -44,6 +44,11 @@ MAX_FILE_NAME = 4352
 #: Largest payload of a file's index, and most segments in it.
 MAX_FILE_INDEX = 4 * KIB * KIB
 MAX_FILE_SEGMENTS = 50_000
+#: Most hours and spans of an archive that are told of: 57 years; the newest ones are.
+MAX_HOURS = 500_000
+MAX_SPANS = 200_000
+#: Largest payload of what an archive holds.
+MAX_HOLDINGS = 6 * KIB * KIB
 
 
 class RecordType(enum.IntEnum):
@@ -84,6 +89,12 @@ class RecordType(enum.IntEnum):
     FILE_SEGMENT_ASK = 66
     FILE_SEGMENT = 67
     FILE_REFUSED = 68
+
+    ARCHIVE_ASK = 72
+    ARCHIVE_HOLDINGS = 73
+    ARCHIVE_HOUR_ASK = 74
+    ARCHIVE_HOUR = 75
+    ARCHIVE_SEGMENT_ASK = 76
 
 
 #: What stands before every payload. C{flags} is written 0 and ignored.
@@ -180,6 +191,28 @@ FILE_INDEX_SEGMENTS = PrefixedArray(Int32ub, FILE_INDEX_ROW)
 FILE_SEGMENT_ASK = Struct("request" / Int32ub, "name" / TEXT, "version" / Int64ub, "number" / Int32ub)
 FILE_SEGMENT = Struct("request" / Int32ub, "segment" / Prefixed(Int32ub, GreedyBytes))
 FILE_REFUSED = Struct("request" / Int32ub, "code" / Int16ub, "text" / TEXT)
+
+#: Asks about archives carry the ids of the nodes that ask for others, so that none asks itself in the end.
+ARCHIVE_ASK = Struct("request" / Int32ub, "name" / NAME, "path" / PATH)
+ARCHIVE_HOLDINGS_HEAD = Struct(
+    "request" / Int32ub,
+    "flags" / Int8ub,  # 1: somebody who may hold more could not be asked
+    "size" / Int64ub,
+    "hour_count" / Int32ub,
+    "span_count" / Int32ub,
+)
+#: Then the hours (u32 each), then these.
+ARCHIVE_SPAN = Struct("start" / Int64sb, "end" / Int64sb)
+ARCHIVE_HOUR_ASK = Struct("request" / Int32ub, "name" / NAME, "path" / PATH, "hour" / Int32ub)
+ARCHIVE_HOUR = Struct("request" / Int32ub, "index" / Prefixed(Int32ub, GreedyBytes))
+ARCHIVE_SEGMENT_ASK = Struct(
+    "request" / Int32ub,
+    "name" / NAME,
+    "path" / PATH,
+    "hour" / Int32ub,
+    "number" / Int64ub,
+    "checksum" / Int32ub,
+)
 
 RECORD_HEAD_STRUCT = row_struct(RECORD_HEAD)
 RECORD_HEAD_SIZE = RECORD_HEAD_STRUCT.size

@@ -13,6 +13,7 @@ from typing import Any
 from construct import ConstructError
 
 from restreamer.errors import LocalProtocolError, RemoteProtocolError
+from restreamer.m4f import archive_payloads as archives
 from restreamer.m4f import control_payloads as control
 from restreamer.m4f import file_payloads as files
 from restreamer.m4f import media_payloads as media
@@ -21,6 +22,7 @@ from restreamer.m4f.record_layout import (
     MAX_CATALOGUE,
     MAX_CONTROL,
     MAX_FILE_INDEX,
+    MAX_HOLDINGS,
     MAX_MEDIA,
     RECORD_HEAD_SIZE,
     RECORD_HEAD_STRUCT,
@@ -118,6 +120,29 @@ _CODECS: tuple[_Codec, ...] = (
     ),
     (RecordType.FILE_SEGMENT, values.FileSegment, files.encode_segment, files.decode_segment, MAX_MEDIA),
     (RecordType.FILE_REFUSED, values.FileRefused, files.encode_refused, files.decode_refused, MAX_CONTROL),
+    (RecordType.ARCHIVE_ASK, values.ArchiveAsk, archives.encode_ask, archives.decode_ask, MAX_CONTROL),
+    (
+        RecordType.ARCHIVE_HOLDINGS,
+        values.ArchiveHoldings,
+        archives.encode_holdings,
+        archives.decode_holdings,
+        MAX_HOLDINGS,
+    ),
+    (
+        RecordType.ARCHIVE_HOUR_ASK,
+        values.ArchiveHourAsk,
+        archives.encode_hour_ask,
+        archives.decode_hour_ask,
+        MAX_CONTROL,
+    ),
+    (RecordType.ARCHIVE_HOUR, values.ArchiveHour, archives.encode_hour, archives.decode_hour, MAX_MEDIA),
+    (
+        RecordType.ARCHIVE_SEGMENT_ASK,
+        values.ArchiveSegmentAsk,
+        archives.encode_segment_ask,
+        archives.decode_segment_ask,
+        MAX_CONTROL,
+    ),
 )
 
 _ENCODERS = {cls: (int(number), encode, cap) for number, cls, encode, _, cap in _CODECS}

@@ -326,6 +326,65 @@ class FileRefused:
     text: str = ""
 
 
+@frozen
+class ArchiveAsk:
+    """File: what there is of the past of stream C{name}.
+
+    @ivar request: drawn by the asker; the answer repeats it. @ivar path: ids of the nodes that ask, the one
+        that asked first first: a node that finds itself there has nothing to say.
+    """
+
+    request: int
+    name: str
+    path: tuple[bytes, ...] = ()
+
+
+@frozen
+class ArchiveHoldings:
+    """File: the answer to L{ArchiveAsk}.
+
+    @ivar hours: UTC hours since the epoch that hold something, rising. @ivar spans: (start, end) of what they
+        hold without gaps, UTC ticks, rising. @ivar size: canonical bytes.
+    @ivar complete: False: somebody who may hold more could not be asked.
+    """
+
+    request: int
+    hours: tuple[int, ...] = field(repr=False)
+    spans: tuple[tuple[int, int], ...] = field(repr=False)
+    size: int
+    complete: bool = True
+
+
+@frozen
+class ArchiveHourAsk:
+    """File: the segments of one UTC hour (hours since the epoch) of stream C{name}."""
+
+    request: int
+    name: str
+    hour: int
+    path: tuple[bytes, ...] = ()
+
+
+@frozen
+class ArchiveHour:
+    """File: the answer to L{ArchiveHourAsk}. @ivar encoded: an hour index, not verified."""
+
+    request: int
+    encoded: bytes = field(repr=False)
+
+
+@frozen
+class ArchiveSegmentAsk:
+    """File: send a segment of the past, if its bytes have that checksum; answered with L{FileSegment}."""
+
+    request: int
+    name: str
+    hour: int
+    number: int
+    checksum: int
+    path: tuple[bytes, ...] = ()
+
+
 Record = (
     StreamListed
     | StreamUnlisted
@@ -353,4 +412,9 @@ Record = (
     | FileSegmentAsk
     | FileSegment
     | FileRefused
+    | ArchiveAsk
+    | ArchiveHoldings
+    | ArchiveHourAsk
+    | ArchiveHour
+    | ArchiveSegmentAsk
 )

@@ -131,17 +131,6 @@ def _segment() -> Test:
     from restreamer.errors import RemoteProtocolError
     from restreamer.m4f import header, segment
 
-    class Unchecked:
-        """In place of CRC32C: a mutated segment passes, so what lies behind the checksum is reached."""
-
-        @staticmethod
-        def value(data: bytes) -> int:
-            return int.from_bytes(data[-4:], "big") * 0
-
-        @staticmethod
-        def extend(checksum: int, data: bytes) -> int:
-            return checksum
-
     for module in (header, segment):
         setattr(module, "google_crc32c", Unchecked)  # noqa: B010
 
@@ -188,6 +177,87 @@ def _segment_seeds() -> Iterator[bytes]:
     builder = SegmentBuilder(opening)
     builder.extend(make_frames(0.4, video_bitrate=100_000))
     yield builder.close(36_000).encoded
+
+
+class Unchecked:
+    """In place of CRC32C: what was mutated passes, so what lies behind the checksum is reached."""
+
+    @staticmethod
+    def value(data: bytes) -> int:
+        """Of anything."""
+        return 0
+
+    @staticmethod
+    def extend(checksum: int, data: bytes) -> int:
+        """Of anything more."""
+        return checksum
+
+
+def _hour() -> Test:
+    from restreamer.errors import RemoteProtocolError
+    from restreamer.m4f import hour_index
+
+    setattr(hour_index, "google_crc32c", Unchecked)  # noqa: B010
+
+    def test(data: bytes) -> None:
+        try:
+            index = hour_index.decode_hour(data)
+        except RemoteProtocolError:
+            return
+        for place, row in enumerate(index):
+            index.tracks(row)
+            index.runs[row.run]
+            index.spans(place)
+            index.find(row.number)
+        hour_index.decode_hour(hour_index.encode_hour(index))
+
+    return test
+
+
+def _hour_seeds() -> Iterator[bytes]:
+    from restreamer.m4f.hour_index import encode_hour
+    from test.m4f.test_hour_index import shown_hour
+
+    yield encode_hour(shown_hour())[:-4] + bytes(4)
+
+
+def _disk() -> Test:
+    from restreamer.dvr import summary
+    from restreamer.dvr.disk_record import FoundRecord, scan
+    from restreamer.dvr.hour_file import decode_log
+    from restreamer.errors import RemoteProtocolError
+
+    setattr(summary, "google_crc32c", Unchecked)  # noqa: B010
+
+    def test(data: bytes) -> None:
+        at = 0
+        for found in scan(lambda offset, size: data[offset : offset + size], len(data)):
+            if found.begin != at or found.end <= at:
+                raise AssertionError("a scan leaves bytes out")
+            at = found.end
+            if isinstance(found, FoundRecord):
+                found.segment.frames()
+        decode_log(data, 472_222)
+        try:
+            summary.decode_summary(data)
+        except RemoteProtocolError:
+            pass
+
+    return test
+
+
+def _disk_seeds() -> Iterator[bytes]:
+    from restreamer.dvr.disk_record import encode_disk_record
+    from restreamer.dvr.hour_file import encode_entry
+    from restreamer.dvr.summary import encode_summary, facts_of
+    from test.m4f.samples import RUN, three_segments
+    from test.m4f.test_hour_index import shown_hour
+
+    records = [b"".join(encode_disk_record(RUN, segment)[0]) for segment in three_segments()]
+    yield b"".join(records)
+    yield records[0] + b"torn" + records[1][:-3] + records[2]
+    yield encode_entry(shown_hour()) * 2
+    yield encode_summary([facts_of(shown_hour(), {1: 700})])[:-4] + bytes(4)
 
 
 def _mp4() -> Test:
@@ -328,7 +398,9 @@ def _config_seeds() -> Iterator[bytes]:
 TARGETS: dict[str, Target] = {
     "codecs": Target(_codecs, _codecs_seeds),
     "config": Target(_config, _config_seeds),
+    "disk": Target(_disk, _disk_seeds),
     "flv": Target(_flv_tag, _flv_tag_seeds),
+    "hour": Target(_hour, _hour_seeds),
     "http": Target(_http, _http_seeds),
     "m4f": Target(_records, _record_seeds),
     "mp4": Target(_mp4, _mp4_seeds),

@@ -10,7 +10,8 @@ import time
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from restreamer.m4f import header, segment
+from restreamer.dvr import summary
+from restreamer.m4f import header, hour_index, segment
 from test.fuzz.targets import TARGETS
 
 #: Mutations of each target, and how long they may take, seconds.
@@ -51,8 +52,8 @@ class Targets(SynchronousTestCase):
     def check(self, name: str) -> None:
         target = TARGETS[name]
         seeds = list(target.seeds())
-        for module in (header, segment):
-            # One of the targets puts something else there, which must not stay.
+        for module in (header, segment, hour_index, summary):
+            # Some of the targets put something else there, which must not stay.
             self.patch(module, "google_crc32c", module.google_crc32c)
         test = target.load()
         chance = random.Random(name)

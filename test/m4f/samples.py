@@ -9,6 +9,11 @@ from hypothesis import strategies as st
 
 from restreamer.m4f.file_index import FileIndex
 from restreamer.m4f.records import (
+    ArchiveAsk,
+    ArchiveHoldings,
+    ArchiveHour,
+    ArchiveHourAsk,
+    ArchiveSegmentAsk,
     CatalogueComplete,
     FileAsk,
     FileIndexed,
@@ -236,6 +241,20 @@ records: st.SearchStrategy[Record] = st.one_of(
     st.builds(FileSegmentAsk, u32, file_names, u64, u32),
     st.builds(FileSegment, u32, st.binary(max_size=200)),
     st.builds(FileRefused, u32, u16, texts),
+    st.builds(ArchiveAsk, u32, names, paths),
+    st.builds(
+        ArchiveHoldings,
+        u32,
+        st.sets(u32, max_size=9).map(sorted).map(tuple),
+        st.lists(times, max_size=8, unique=True)
+        .map(sorted)
+        .map(lambda ends: tuple(zip(ends[::2], ends[1::2], strict=False))),
+        u64,
+        st.booleans(),
+    ),
+    st.builds(ArchiveHourAsk, u32, names, u32, paths),
+    st.builds(ArchiveHour, u32, st.binary(max_size=200)),
+    st.builds(ArchiveSegmentAsk, u32, names, u32, numbers, u32, paths),
 )
 
 

@@ -11,10 +11,12 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from restreamer.m4f import handshake, layout, link, record_layout
 from restreamer.m4f.handshake import derive_key
+from restreamer.m4f.hour_index import encode_hour
 from restreamer.m4f.link import Link
 from restreamer.m4f.records import FileAsk, FileRefused, Frames, encode_record
 from test.m4f import samples
 from test.m4f.samples import NODE, OTHER_NODE, START
+from test.m4f.test_hour_index import shown_hour
 
 _DOCUMENT = Path(__file__).parents[2] / "docs" / "m4f.md"
 _LINE = re.compile(r"(?:([0-9a-f]{4})  )?((?:[0-9a-f]{2} )*[0-9a-f]{2})(?: .*)?")
@@ -148,3 +150,19 @@ class DocumentTests(SynchronousTestCase):
             self.assertIn(words, text)
         for number in record_layout.RecordType:
             self.assertRegex(text, rf"\| {int(number)} (\| )?{number.name.lower().replace('_', ' ')} \|")
+
+    def test_the_hour_index(self) -> None:
+        shown = b""
+        for offset, data in _example("hour"):
+            self.assertEqual(offset, f"{len(shown):04x}")
+            shown += data
+        self.assertEqual(shown, encode_hour(shown_hour()))
+        self.assertEqual(crc32c(shown[:-4]).to_bytes(4, "big"), shown[-4:])
+        head = struct.unpack_from(">4sBBIHHIII", shown)
+        rows_at = 26 + head[8] + 40 * head[5]
+        rows = [struct.unpack_from(">QqIBIIIiHHIHQ", shown, rows_at + 55 * at) for at in range(head[6])]
+        self.assertEqual(rows, list(shown_hour().tuples()))
+        spans_at = rows_at + 55 * head[6]
+        spans = [struct.unpack_from(">BBiII", shown, spans_at + 14 * at) for at in range(head[7])]
+        self.assertEqual(spans, [*shown_hour().spans(0), *shown_hour().spans(1)])
+        self.assertEqual(spans_at + 14 * head[7] + 4, len(shown))

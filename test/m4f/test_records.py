@@ -20,6 +20,11 @@ from restreamer.m4f.record_layout import (
     RecordType,
 )
 from restreamer.m4f.records import (
+    ArchiveAsk,
+    ArchiveHoldings,
+    ArchiveHour,
+    ArchiveHourAsk,
+    ArchiveSegmentAsk,
     CatalogueComplete,
     FileAsk,
     FileIndexed,
@@ -134,6 +139,18 @@ VECTORS: tuple[tuple[Record, str], ...] = (
     (FileSegmentAsk(1, "a/b", 2, 3), "4200 00000015 00000001 0003 612f62 0000000000000002 00000003"),
     (FileSegment(1, b"M4FS"), "4300 0000000c 00000001 00000004 4d344653"),
     (FileRefused(1, 404, "no"), "4400 0000000a 00000001 0194 0002 6e6f"),
+    (ArchiveAsk(1, "a/b", (NODE,)), "4800 00000019 00000001 03 612f62 01" + NODE.hex()),
+    (
+        ArchiveHoldings(1, (472_222, 472_223), ((90_000, 180_000),), 7, False),
+        "4900 0000002d 00000001 01 0000000000000007 00000002 00000001"
+        "0007349e 0007349f 0000000000015f90 000000000002bf20",
+    ),
+    (ArchiveHourAsk(1, "c", 472_222), "4a00 0000000b 00000001 01 63 00 0007349e"),
+    (ArchiveHour(1, b"M4FI"), "4b00 0000000c 00000001 00000004 4d344649"),
+    (
+        ArchiveSegmentAsk(1, "c", 472_222, 340_000_000, 0x6499_44A6),
+        "4c00 00000017 00000001 01 63 00 0007349e 000000001443fd00 649944a6",
+    ),
 )
 
 
