@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from attrs import field, frozen
 
 from restreamer.config.grammar import Argument, Statement, fault
-from restreamer.config.model import ConfigWarning, Place, VodConfig
+from restreamer.config.model import ConfigWarning, DvrStoreConfig, Place, VodConfig
 from restreamer.config.secrecy import shown_url
 from restreamer.config.words import (
     BALANCER,
@@ -32,6 +32,7 @@ _REPEATED = {
     FILE: frozenset(
         [
             "balancer",
+            "dvr",
             "file",
             "http",
             "https",
@@ -62,11 +63,13 @@ class Surroundings:
     """What blocks need to know of the rest of the file.
 
     @ivar cluster_key: the global one, or empty. @ivar vods: the locations a file may lie in.
+    @ivar dvrs: named places for archives.
     """
 
     cluster_key: str = field(repr=False)
     vods: Mapping[str, VodConfig]
     warn: Warn
+    dvrs: Mapping[str, DvrStoreConfig] = field(factory=dict)
 
 
 class Once:

@@ -10,6 +10,7 @@ from restreamer.config import values
 from restreamer.config.address import parse_listen, same_socket
 from restreamer.config.blocks import Once, Surroundings, Warn, collect, served
 from restreamer.config.cluster_options import read_balancers, read_cluster_key, read_peers, read_sources
+from restreamer.config.dvr_options import read_stores
 from restreamer.config.grammar import Statement, fault
 from restreamer.config.model import (
     BalancerConfig,
@@ -56,7 +57,8 @@ def build(statements: Sequence[Statement]) -> tuple[Configuration, tuple[ConfigW
     _certified(each(*TLS_LISTENERS), certificate, by_word.get("ssl_certificate_key", ()))
     cluster_key = _first(by_word, "cluster_key", lambda found: read_cluster_key(found, warn)) or ""
     vods = _vods(each("vod", "file"), warn)
-    around = Surroundings(cluster_key=cluster_key, vods=vods, warn=warn)
+    dvrs = read_stores(each("dvr"), warn)
+    around = Surroundings(cluster_key=cluster_key, vods=vods, warn=warn, dvrs=dvrs)
     templates: dict[str, TemplateConfig] = {}
     streams: dict[str, StreamConfig] = {}
     names, prefixes = Once("template"), Once("prefix")
@@ -89,6 +91,7 @@ def build(statements: Sequence[Statement]) -> tuple[Configuration, tuple[ConfigW
         sources=read_sources(each("source"), around),
         peers=peers,
         balancers=MappingProxyType(balancers),
+        dvrs=MappingProxyType(dict(dvrs)),
     )
     warnings.sort(key=lambda each: (each.path, each.line, each.column))
     return configuration, tuple(warnings)

@@ -18,6 +18,8 @@ GLOBALS = ("cluster_key", "loglevel", "state_dir", "ssl_certificate", "ssl_certi
 
 STREAM_SETTINGS = HELD_OPTIONS | frozenset(
     [
+        "cache",
+        "dvr",
         "title",
         "comment",
         "segment_count",
@@ -33,6 +35,8 @@ STREAM_SETTINGS = HELD_OPTIONS | frozenset(
 
 SOURCE_SETTINGS = HELD_OPTIONS | frozenset(
     [
+        "cache",
+        "dvr",
         "only",
         "except_",
         "segment_count",

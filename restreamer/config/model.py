@@ -24,6 +24,7 @@ DEFAULT_SEGMENT_COUNT = 4
 DEFAULT_CHUNK_DURATION = 200
 DEFAULT_SOURCE_TIMEOUT = 60.0
 DEFAULT_CLIENTS_TIMEOUT = 60.0
+DEFAULT_FSYNC_INTERVAL = 1.0
 NAME_PLACEHOLDER = "%s"
 
 
@@ -129,6 +130,77 @@ class BackupConfig:
     def url(self) -> str:
         """The same file as an input URL."""
         return "file://" + self.path
+
+
+@frozen(kw_only=True)
+class S3Config:
+    """An object store that speaks S3.
+
+    @ivar endpoint: C{http://HOST[:PORT]} or C{https://…}. @ivar key, secret: credentials; empty = from the
+        environment. @ivar bucket: its name. @ivar prefix: before the names of objects, no C{/} around it.
+    """
+
+    endpoint: str
+    key: str = field(default="", repr=False)
+    secret: str = field(default="", repr=False)
+    bucket: str
+    prefix: str = ""
+
+    @override
+    def __str__(self) -> str:
+        return f"{self.endpoint}/{self.bucket}" + (f"/{self.prefix}" if self.prefix else "")
+
+
+@frozen(kw_only=True)
+class DvrStoreConfig:
+    """A named place for archives.
+
+    @ivar name: a checked name. @ivar root: absolute folder. @ivar copy: where closed hours are copied to.
+    @ivar fsync_interval: seconds after which what was recorded is on the disk for certain.
+    """
+
+    name: str
+    root: str
+    copy: S3Config | None = None
+    fsync_interval: float = DEFAULT_FSYNC_INTERVAL
+    place: Place = field(default=NOWHERE, eq=False, repr=False)
+
+
+@frozen(kw_only=True)
+class DvrConfig:
+    """That a stream is recorded, and for how long it is kept; all limits that are given apply.
+
+    @ivar root: absolute folder; each stream has its own below it. @ivar depth: seconds.
+    @ivar size: bytes of one stream (10^9 = 1G). @ivar percent: of the whole disk that may be in use.
+    @ivar replicate: what is missing is fetched from the source. @ivar replication_port: HTTP port of the
+        source for that; None = the one of its links. @ivar copy: where closed hours are copied to.
+    @ivar fsync_interval: as in L{DvrStoreConfig}.
+    """
+
+    root: str
+    depth: int | None = None
+    size: int | None = None
+    percent: int | None = None
+    replicate: bool = False
+    replication_port: int | None = None
+    copy: S3Config | None = None
+    fsync_interval: float = DEFAULT_FSYNC_INTERVAL
+    place: Place = field(default=NOWHERE, eq=False, repr=False)
+
+
+@frozen(kw_only=True)
+class CacheConfig:
+    """That segments of the archives of sources are kept on a disk of this node.
+
+    @ivar root: absolute folder. @ivar age: seconds after which one is dropped. @ivar size: bytes of all.
+    @ivar misses: a segment is kept from this request on; 0 and 1: from the first.
+    """
+
+    root: str
+    age: int | None = None
+    size: int | None = None
+    misses: int = 0
+    place: Place = field(default=NOWHERE, eq=False, repr=False)
 
 
 @frozen(kw_only=True)
@@ -244,7 +316,8 @@ class StreamConfig:
     @ivar url_prefix: stands before the URIs in playlists; no C{/} at its end; may be empty.
     @ivar backup: what is shown while no input delivers.
     @ivar push: servers it is sent to.
-    @ivar on_play, dvr, cache: as written, kept for a version that serves them; C{on_play} may be secret.
+    @ivar on_play: as written, kept for a version that serves it; may be secret.
+    @ivar dvr: where it is recorded; None = not. @ivar cache: where segments of the past of sources are kept.
     @ivar template: name of the template it took options from, or empty.
     """
 
@@ -267,8 +340,8 @@ class StreamConfig:
     backup: BackupConfig | None = None
     push: tuple[PushConfig, ...] = ()
     on_play: str = field(default="", repr=False)
-    dvr: str = ""
-    cache: str = ""
+    dvr: DvrConfig | None = None
+    cache: CacheConfig | None = None
     template: str = ""
     place: Place = field(default=NOWHERE, eq=False, repr=False)
 
@@ -366,8 +439,8 @@ class SourceConfig:
     backup: BackupConfig | None = None
     push: tuple[PushConfig, ...] = ()
     on_play: str = field(default="", repr=False)
-    dvr: str = ""
-    cache: str = ""
+    dvr: DvrConfig | None = None
+    cache: CacheConfig | None = None
     place: Place = field(default=NOWHERE, eq=False, repr=False)
 
     @property
@@ -446,7 +519,7 @@ class Configuration:
     @ivar loglevel: C{none debug info notice warning error alert critical}.
     @ivar state_dir: absolute folder for what outlives a restart; empty = nothing is kept.
     @ivar streams, templates, vods: by name, in file order. @ivar sources: in order of preference.
-    @ivar peers: in file order. @ivar balancers: by name, in file order.
+    @ivar peers: in file order. @ivar balancers: by name, in file order. @ivar dvrs: places for archives.
     """
 
     http: tuple[Listen, ...] = ()
@@ -467,3 +540,4 @@ class Configuration:
     sources: tuple[SourceConfig, ...] = ()
     peers: tuple[PeerConfig, ...] = ()
     balancers: Mapping[str, BalancerConfig] = field(factory=dict)
+    dvrs: Mapping[str, DvrStoreConfig] = field(factory=dict)

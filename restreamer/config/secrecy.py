@@ -9,7 +9,7 @@ import re
 from restreamer.config.words import HIDDEN_WORDS, SECRET_WORDS
 
 HIDDEN = "***"
-_USERINFO = re.compile(r"(?:(?<=://)|^(?!\S*://))\S*@")
+_USERINFO = re.compile(r"(?:(?<=://)\S*|^(?!\S*://)\S+)@")
 _QUERY = re.compile(r"\?.*", re.DOTALL)
 _KEY_URL = re.compile(r"^(securetoken://).*", re.DOTALL)
 _STREAM_KEY = re.compile(r"^(rtmps?://[^/]*/).+", re.DOTALL | re.IGNORECASE)

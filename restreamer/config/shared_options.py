@@ -7,6 +7,7 @@ from typing import Any
 
 from restreamer.config import values
 from restreamer.config.blocks import Once, Surroundings, options
+from restreamer.config.dvr_options import read_cache, read_dvr
 from restreamer.config.grammar import Statement
 from restreamer.config.kind_options import push_kind, push_option
 from restreamer.config.model import BackupConfig, PushConfig
@@ -101,7 +102,7 @@ def backup(statement: Statement, around: Surroundings) -> BackupConfig | None:
         what = key + "="
         if key in ("dvr", "transcode"):
             found[key] = values.truth(statement, argument, value, what)
-            if found[key]:
+            if found[key] and key == "transcode":
                 around.warn(argument.place, key, NOT_SERVED)
         elif key == "timeout" or value != "false":
             found[key] = values.seconds(statement, argument, value or "", what)
@@ -169,8 +170,6 @@ class SharedOptions:
 
 
 _READERS: Mapping[str, Callable[[Statement], object]] = {
-    "cache": held,
-    "dvr": held,
     "on_play": held,
     "prepush": prepush,
     "retry_limit": retry_limit,
@@ -178,5 +177,7 @@ _READERS: Mapping[str, Callable[[Statement], object]] = {
 }
 _SURROUNDED: Mapping[str, Callable[[Statement, Surroundings], object]] = {
     "backup": backup,
+    "cache": lambda statement, around: read_cache(statement, around.warn),
+    "dvr": lambda statement, around: read_dvr(statement, around.dvrs, around.warn),
     "protocols": protocols,
 }

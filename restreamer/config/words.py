@@ -19,6 +19,7 @@ FILE, HTTP, STREAM, TEMPLATE, LIVE, VOD, SOURCE = (
     "source",
 )
 PEER, BALANCER = "peer", "balancer"
+DVR_STORE, DVR_OPTIONS, CACHE_OPTIONS = "dvr", "dvr option", "cache option"
 INPUT, BACKUP, PUSH, MEMBER = "input", "backup", "push", "member"
 
 
@@ -40,13 +41,16 @@ BLOCK_TITLES: Mapping[str, str] = {
     BACKUP: "the options of a backup",
     PUSH: "the options of a push",
     MEMBER: "the options of a peer of a balancer",
+    DVR_STORE: "a dvr block",
+    DVR_OPTIONS: "the options of a dvr",
+    CACHE_OPTIONS: "the options of a cache",
 }
 """How a message names the inside of each block."""
 
-HELD_OPTIONS = frozenset(["cache", "dvr", "on_play"])
+HELD_OPTIONS = frozenset(["on_play"])
 """Options that are read and kept for a version that serves them; they warn like known words."""
 
-SHARED_OPTIONS = HELD_OPTIONS | _words("backup prepush protocols push retry_limit url_prefix")
+SHARED_OPTIONS = HELD_OPTIONS | _words("backup cache dvr prepush protocols push retry_limit url_prefix")
 """Options that a stream and a source have alike."""
 
 _STREAM_OPTIONS = (
@@ -67,8 +71,8 @@ _STREAM_OPTIONS = (
 
 SERVED: Mapping[str, frozenset[str]] = {
     FILE: _words("""
-        balancer cluster_key file http https include live loglevel ondemand peer rtmp rtmps rtsp rtsps source
-        ssl_ca ssl_certificate ssl_certificate_key state_dir stream template vod
+        balancer cluster_key dvr file http https include live loglevel ondemand peer rtmp rtmps rtsp rtsps
+        source ssl_ca ssl_certificate ssl_certificate_key state_dir stream template vod
         """),
     HTTP: frozenset(["api", "include"]),
     STREAM: frozenset([*_STREAM_OPTIONS, "include", "template"]),
@@ -85,6 +89,9 @@ SERVED: Mapping[str, frozenset[str]] = {
     BACKUP: _words("audio_timeout dvr timeout transcode video_timeout"),
     PUSH: _words("bitrate fourcc loop multicast_loop pids pnr provider service ttl"),
     MEMBER: frozenset(["max_bitrate"]),
+    DVR_STORE: frozenset(["copy", "fsync_interval", "include", "root"]),
+    DVR_OPTIONS: frozenset(["copy", "replicate", "replication_port"]),
+    CACHE_OPTIONS: frozenset(["misses"]),
 }
 """Words that have their effect, by block."""
 
@@ -101,7 +108,7 @@ _KNOWN_STREAM = _words(
 KNOWN: Mapping[str, frozenset[str]] = {
     FILE: _words(
         """
-        auth_backend auth_token cache config_external dvb_card dvr edit_auth event_sink
+        auth_backend auth_token cache config_external dvb_card edit_auth event_sink
         iptv logrequests mysql no_auto_token notify pulsedb rewrite rproxy
         segment_cache session_log sip snmp srt transcoder transponder turn view_auth vision vsaas
         web_script workers
@@ -141,6 +148,9 @@ KNOWN: Mapping[str, frozenset[str]] = {
     BACKUP: frozenset(),
     PUSH: frozenset(["comment", "connect_timeout", "disabled", "retry_limit", "retry_timeout", "timeout"]),
     MEMBER: frozenset(),
+    DVR_STORE: _words("active disk disks index raid schedule"),
+    DVR_OPTIONS: _words("episodes_expiration episodes_url index keep_locks no_index schedule"),
+    CACHE_OPTIONS: frozenset(),
 }
 """Words that are skipped with a warning, by block."""
 

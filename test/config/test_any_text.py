@@ -14,7 +14,9 @@ from restreamer.config.load import Loaded, parse
 from restreamer.config.model import (
     BackupConfig,
     BalancerConfig,
+    CacheConfig,
     Configuration,
+    DvrConfig,
     InputConfig,
     Listen,
     PeerConfig,
@@ -109,8 +111,24 @@ _SHARED: dict[str, st.SearchStrategy[Any]] = {
     "backup": _BACKUP,
     "push": _PUSHES,
     "on_play": st.just("") | _SECRET,
-    "dvr": st.just("") | _SECRET,
-    "cache": st.just("") | _SECRET,
+    "dvr": st.none()
+    | st.builds(
+        DvrConfig,
+        root=_NAME.map("/dvr/".__add__),
+        depth=st.none() | st.integers(60, 10**6),
+        size=st.none() | st.integers(10, 10**6).map((10**6).__mul__),
+        percent=st.none() | st.integers(1, 99),
+        replicate=st.booleans(),
+        replication_port=st.none() | st.integers(1, 65535),
+    ),
+    "cache": st.none()
+    | st.builds(
+        CacheConfig,
+        root=_NAME.map("/cache/".__add__),
+        age=st.none() | st.integers(60, 10**6),
+        size=st.none() | st.integers(10, 10**6).map((10**6).__mul__),
+        misses=st.integers(0, 1000),
+    ),
 }
 _STREAM = st.builds(
     StreamConfig,
@@ -207,10 +225,27 @@ def render_shared(config: StreamConfig | SourceConfig) -> list[str]:
     for name in ("retry_limit", "prepush"):
         if getattr(config, name) is not None:
             lines.append(f"  {name} {getattr(config, name)};")
-    for name in ("url_prefix", "on_play", "dvr", "cache"):
+    for name in ("url_prefix", "on_play"):
         if getattr(config, name):
             lines.append(f"  {name} {quoted(getattr(config, name))};")
+    if config.dvr is not None:
+        dvr = config.dvr
+        limits = render_limits(dvr.depth, dvr.size, dvr.percent)
+        port = f" replication_port={dvr.replication_port}" if dvr.replication_port else ""
+        lines.append(f"  dvr {dvr.root}{limits} replicate={str(dvr.replicate).lower()}{port};")
+    if config.cache is not None:
+        cache = config.cache
+        lines.append(f"  cache {cache.root}{render_limits(cache.age, cache.size)} misses={cache.misses};")
     return lines
+
+
+def render_limits(depth: int | None, size: int | None, percent: int | None = None) -> str:
+    parts = [
+        f" {depth}s" if depth is not None else "",
+        f" {size // 10**6}M" if size is not None else "",
+        f" {percent}%" if percent is not None else "",
+    ]
+    return "".join(parts)
 
 
 def render_stream(word: str, stream: StreamConfig, extra: str = "") -> str:

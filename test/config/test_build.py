@@ -99,7 +99,7 @@ WRONG: list[tuple[str, int, int, str, str]] = [
     ("htpp 80;", 1, 1, "htpp", "did you mean http?"),
     ("segment_count 4;", 1, 1, "segment_count", "segment_count belongs in a stream block"),
     ("stream s {\n segmnt_count 4;\n}", 2, 2, "segmnt_count", "did you mean segment_count?"),
-    ("qqq;", 1, 1, "qqq", "cluster_key, file, http"),
+    ("qqq;", 1, 1, "qqq", "cluster_key, dvr, file, http"),
     ("http;", 1, 1, "http", "http PORT;"),
     ("http 80 81;", 1, 9, "81", "http PORT;"),
     ("http 0;", 1, 6, "0", "PORT (1-65535)"),
@@ -115,7 +115,7 @@ WRONG: list[tuple[str, int, int, str, str]] = [
     ("cluster_key a b;", 1, 15, "***", "cluster_key SECRET;"),
     ("cluster_key a {}", 1, 1, "cluster_key {", "; after cluster_key"),
     ("cluster_key abc\nhttp 80;", 2, 1, "http", "; to end the directive 'cluster_key' of line 1"),
-    ("dvr /x\nstream s publish://;", 2, 1, "stream", "; to end the directive 'dvr' of line 1"),
+    ("pulsedb /x\nstream s publish://;", 2, 1, "stream", "; to end the directive 'pulsedb' of line 1"),
     ("stream;", 1, 1, "stream", "stream NAME"),
     ("stream ../x publish://;", 1, 8, "../x", "a name: 1-255"),
     ("stream a//b publish://;", 1, 8, "a//b", "a name"),
@@ -319,5 +319,5 @@ class WarningTests(SynchronousTestCase):
         self.assertIn("ingest node", found[0].text)
 
     def test_in_order_of_the_file(self) -> None:
-        text = "stream s {\n dvr /x;\n}\nsession_log 554;\nedit_auth a b;"
+        text = "stream s {\n drm x;\n}\nsession_log 554;\nedit_auth a b;"
         self.assertEqual([each[0] for each in self.words(text)], [1, 2, 4, 5])

@@ -27,12 +27,12 @@ class CommandTests(SynchronousTestCase):
         self.assertEqual(self.run_command("version"), (0, f"restreamer {__version__}\n", ""))
 
     def test_right(self) -> None:
-        path = self.write("http 80;\nstream a publish://;\nstream b { input publish://; dvr /x 7d; }")
+        path = self.write("http 80;\nstream a publish://;\nstream b { input publish://; hls_scte35 x; }")
         status, out, err = self.run_command("check", path)
         self.assertEqual(status, 0)
         summary = "ok, 2 streams, 0 templates, 0 vods, 0 sources, 1 listener, 1 warning"
         self.assertEqual(out, f"{path}: {summary}\n")
-        self.assertEqual(err, f"{path}:3:30: warning: dvr: not served yet, it has no effect\n")
+        self.assertEqual(err, f"{path}:3:30: warning: hls_scte35: not served yet, it has no effect\n")
 
     def test_wrong(self) -> None:
         path = self.write("http 80;\ncluster_key hunter2; source [::1 { }\n")
@@ -63,7 +63,7 @@ class CommandTests(SynchronousTestCase):
         self.assertIn(f"{path}:1:6: error: found 'byte 0xff'", err)
 
     def test_many_warnings_are_cut(self) -> None:
-        path = self.write("http 80;" + "dvr x;" * 60)
+        path = self.write("http 80;" + "pulsedb x;" * 60)
         status, _, err = self.run_command("check", path)
         self.assertEqual(status, 0)
         self.assertEqual(len(err.splitlines()), 51)

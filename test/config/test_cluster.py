@@ -11,7 +11,9 @@ from restreamer.config.load import load, parse
 from restreamer.config.model import (
     BackupConfig,
     BalancerConfig,
+    CacheConfig,
     Configuration,
+    DvrConfig,
     Listen,
     PeerConfig,
     PushConfig,
@@ -356,7 +358,7 @@ class TlsTests(SynchronousTestCase):
 
 class HeldTests(SynchronousTestCase):
     def test_kept_with_a_warning(self) -> None:
-        body = '\n on_play "http://a/?t=hunter2" x;\n dvr /d 7d 90%;\n cache /c { x; }\n}'
+        body = '\n on_play "http://a/?t=hunter2" x;\n dvr /d 7d 90%;\n cache /c 2d;\n}'
         for head in ("stream s { input publish://;", "template s {", "live s {", "source s {"):
             found = parse(HEAD + head + body)
             config = found.configuration
@@ -367,12 +369,12 @@ class HeldTests(SynchronousTestCase):
                 *templates,
             ]
             (held,) = blocks
-            self.assertEqual(
-                (held.on_play, held.dvr, held.cache), ("http://a/?t=hunter2 x", "/d 7d 90%", "/c")
-            )
+            self.assertEqual(held.on_play, "http://a/?t=hunter2 x")
+            self.assertEqual(held.dvr, DvrConfig(root="/d", depth=7 * 86400, percent=90))
+            self.assertEqual(held.cache, CacheConfig(root="/c", age=2 * 86400))
             self.assertEqual(
                 [(each.line, each.column, each.word) for each in found.warnings],
-                [(2, 2, "on_play"), (3, 2, "dvr"), (4, 2, "cache")],
+                [(2, 2, "on_play")],
             )
             self.assertIn("nobody is kept out", found.warnings[0].text)
             self.assertNotIn("hunter2", repr(found))
@@ -394,7 +396,7 @@ class HeldTests(SynchronousTestCase):
 
     def test_options_of_a_backup(self) -> None:
         found = parse(HEAD + "stream s { backup v/x transcode dvr=true; }")
-        self.assertEqual([each.word for each in found.warnings], ["transcode", "dvr"])
+        self.assertEqual([each.word for each in found.warnings], ["transcode"])
         backup = found.configuration.streams["s"].backup
         self.assertEqual(backup, BackupConfig(path="v/x", transcode=True, dvr=True))
 

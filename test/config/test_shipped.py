@@ -105,6 +105,8 @@ class PageTests(SynchronousTestCase):
             "backup": "Backup",
             "push": "Push",
             "member": "balancer block",
+            "dvr option": "Recording",
+            "cache option": "Segment cache",
         }
         for block, words in SERVED.items():
             section = self.section(titles.get(block, f"{block} block"))
@@ -143,6 +145,8 @@ class PageTests(SynchronousTestCase):
             "balancer": "In a balancer block",
             "input": "As options of an input",
             "push": "As options of a push",
+            "dvr": "In a dvr block",
+            "dvr option": "As options of a dvr",
         }
         for block, words in KNOWN.items():
             if not words:
