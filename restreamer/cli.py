@@ -1,4 +1,4 @@
-"""The C{restreamer} command: checks a configuration file. (Nodes are run by C{twistd restreamer}.)"""
+"""The C{restreamer} command: checks configuration files and archives. (C{twistd restreamer} runs nodes.)"""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ def main(argv: Sequence[str] | None = None, out: TextIO | None = None, err: Text
 
     @param argv: arguments without the program's name; the process's when None.
     @param out, err: where to print; the process's when None.
-    @return: the exit status: 0 right, 1 the configuration is wrong. (Wrong usage exits with 2.)
+    @return: the exit status: 0 right, 1 the configuration or the archive is wrong, 2 the archive could not be
+        checked. (Wrong usage exits with 2.)
     """
     out = out or sys.stdout
     err = err or sys.stderr
@@ -32,17 +33,30 @@ def main(argv: Sequence[str] | None = None, out: TextIO | None = None, err: Text
     if arguments.command == "version":
         print(f"restreamer {__version__}", file=out)
         return 0
+    if arguments.command == "dvr":
+        # It needs the archive's code, which a configuration is read without.
+        from restreamer.dvr.check import run
+
+        return run(arguments.path, arguments.repair, out, err)
     return _check(arguments.file, out, err)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="restreamer",
-        description="Check a Restreamer configuration. A node is run by: twistd -n restreamer --config FILE",
+        description="Check a configuration or archive. A node is run by: twistd -n restreamer --config FILE",
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     check = commands.add_parser("check", help="read a configuration file and say what is wrong with it")
     check.add_argument("file", nargs="?", metavar="FILE", help=f"default: {NEAR}, else {FAR}")
+    dvr = commands.add_parser("dvr", help="look after archives").add_subparsers(
+        dest="dvr_command", required=True, metavar="COMMAND"
+    )
+    archive = dvr.add_parser("check", help="read an archive and say what is wrong with it")
+    archive.add_argument("path", metavar="PATH", help="the folder that dvr names in the configuration")
+    archive.add_argument(
+        "--repair", action="store_true", help="make indexes anew from the data, and cut torn tails"
+    )
     commands.add_parser("version", help="print the version")
     return parser
 

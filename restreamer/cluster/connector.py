@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, cast
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 from constantly import NamedConstant
 from twisted.application.internet import ClientService
 from twisted.internet.defer import CancelledError, Deferred
@@ -95,6 +95,13 @@ class Remote:
     place: Place | None = None
     elsewhere: Callable[[Place], IStreamClientEndpoint] | None = None
     traffic: LinkTraffic = field(factory=LinkTraffic, repr=False)
+
+    def at_port(self, port: int) -> Remote:
+        """The same node by another port; as it is when it is not known where it is."""
+        if self.place is None or self.elsewhere is None or self.place.port == port:
+            return self
+        place = evolve(self.place, port=port)
+        return evolve(self, address=place.authority, endpoint=self.elsewhere(place), place=place)
 
 
 class Presence(Protocol):

@@ -13,6 +13,8 @@ from restreamer.cluster.connector import AuthorisingEndpoint, Node, Presence, Re
 from restreamer.cluster.seams import LinkWriter
 from restreamer.errors import Reason, Refused, RemoteProtocolError, RestreamerError
 from restreamer.m4f.records import (
+    ArchiveHoldings,
+    ArchiveHour,
     FileIndexed,
     FileRefused,
     FileSegment,
@@ -38,6 +40,10 @@ _REASONS = {
     404: Reason.NOT_FOUND,
     415: Reason.UNSUPPORTED,
 }
+
+
+#: What answers an ask, beside a refusal.
+Answer = FileIndexed | FileSegment | ArchiveHoldings | ArchiveHour
 
 
 class SourceLostError(RestreamerError):
@@ -72,7 +78,7 @@ class FileLink:
         self._idle: Timer | None = None
         self._over = False
 
-    async def ask(self, make: Callable[[int], Record]) -> FileIndexed | FileSegment:
+    async def ask(self, make: Callable[[int], Record]) -> Answer:
         """Ask, and wait for the answer.
 
         @param make: makes the record, given the number of the ask.
@@ -100,7 +106,7 @@ class FileLink:
             if record.code not in _REASONS:
                 raise SourceLostError(record.text)
             raise Refused(_REASONS[record.code], record.text)
-        assert isinstance(record, (FileIndexed, FileSegment))
+        assert isinstance(record, Answer)
         return record
 
     def close(self) -> None:
@@ -128,7 +134,7 @@ class FileLink:
 
     def record(self, record: Record) -> None:
         """Give an answer to who waits for it; nobody may wait any more."""
-        if isinstance(record, (FileIndexed, FileSegment, FileRefused)):
+        if isinstance(record, Answer | FileRefused):
             ask = self._asks.get(record.request)
             if ask is not None and not ask.answer.called:
                 self.fruitful = True

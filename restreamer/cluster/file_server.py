@@ -6,17 +6,26 @@ is begun, so a link holds a few segments at most.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 
+from attrs import define, field
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
 from restreamer.cluster.origin import REFUSAL_CODES
 from restreamer.cluster.seams import LinkWriter
-from restreamer.errors import LocalProtocolError, Refused, RemoteProtocolError
+from restreamer.dvr.seams import AskedFor
+from restreamer.errors import LocalProtocolError, Reason, Refused, RemoteProtocolError
 from restreamer.logs import Logger
+from restreamer.m4f.hour_index import encode_hour
 from restreamer.m4f.records import (
+    MAX_PATH,
+    ArchiveAsk,
+    ArchiveHoldings,
+    ArchiveHour,
+    ArchiveHourAsk,
+    ArchiveSegmentAsk,
     FileAsk,
     FileIndexed,
     FileRefused,
@@ -31,22 +40,62 @@ from restreamer.vod.seams import MediaFiles
 
 _log = Logger()
 
-#: Asks of one link that wait, and that are worked on at once.
+#: Asks of one link that wait, and that are worked on at once; more when the next one is of an archive: that
+#: may have to wait for another node, and is not to hold up those behind it.
 MAX_ASKS = 256
 MAX_AT_WORK = 3
+MAX_WITH_ARCHIVES = 8
+
+
+#: What a peer may ask for.
+Ask = FileAsk | FileSegmentAsk | ArchiveAsk | ArchiveHourAsk | ArchiveSegmentAsk
+
+
+@define(eq=False)
+class AskCounters:
+    """What other nodes asked for.
+
+    @ivar asked: by kind (file, file segment, holdings, hour, segment). @ivar refused: of these.
+    @ivar segment_bytes: canonical bytes of archives that were given.
+    """
+
+    asked: Counter[str] = field(factory=Counter)
+    refused: int = 0
+    segment_bytes: int = 0
+
+
+_KINDS: dict[type, str] = {
+    FileAsk: "file",
+    FileSegmentAsk: "file segment",
+    ArchiveAsk: "holdings",
+    ArchiveHourAsk: "hour",
+    ArchiveSegmentAsk: "segment",
+}
 
 
 class FileServer:
     """A L{restreamer.cluster.seams.LinkHandler}.
 
     @param files: what can be had here, of this node and of its sources. @param utc: UTC ticks now.
+    @param archives: likewise the past of streams; None: there is none to be had.
+    @param counters: of all links.
     """
 
-    def __init__(self, files: MediaFiles, utc: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        files: MediaFiles,
+        utc: Callable[[], int],
+        node_id: bytes = b"",
+        archives: AskedFor | None = None,
+        counters: AskCounters | None = None,
+    ) -> None:
+        self._counters = counters or AskCounters()
         self._files = files
+        self._node_id = node_id
+        self._archives = archives
         self._utc = utc
         self._link: LinkWriter | None = None
-        self._asks: deque[FileAsk | FileSegmentAsk] = deque()
+        self._asks: deque[Ask] = deque()
         self._work: dict[Deferred[Record], None] = {}
         self._beginning = False
 
@@ -56,7 +105,7 @@ class FileServer:
 
     def record(self, record: Record) -> None:
         """Take an ask."""
-        if isinstance(record, (FileAsk, FileSegmentAsk)):
+        if isinstance(record, Ask):
             if len(self._asks) >= MAX_ASKS:
                 raise RemoteProtocolError("file link", f"more than {MAX_ASKS} asks wait")
             self._asks.append(record)
@@ -86,7 +135,7 @@ class FileServer:
             return
         self._beginning = True
         try:
-            while self._asks and len(self._work) < MAX_AT_WORK and self._ready():
+            while self._asks and len(self._work) < self._most() and self._ready():
                 ask = self._asks.popleft()
                 work: Deferred[Record] = Deferred.fromCoroutine(self._answer(ask))
                 self._work[work] = None
@@ -95,21 +144,46 @@ class FileServer:
         finally:
             self._beginning = False
 
+    def _most(self) -> int:
+        return MAX_AT_WORK if isinstance(self._asks[0], FileAsk | FileSegmentAsk) else MAX_WITH_ARCHIVES
+
     def _ready(self) -> bool:
         return self._link is not None and not self._link.paused
 
-    async def _answer(self, ask: FileAsk | FileSegmentAsk) -> Record:
+    async def _answer(self, ask: Ask) -> Record:
+        self._counters.asked[_KINDS[type(ask)]] += 1
         try:
             if isinstance(ask, FileAsk):
                 return FileIndexed(ask.request, await self._files.index(ask.name))
-            segment = await self._files.segment(ask.name, ask.version, ask.number)
-            return FileSegment(ask.request, segment.encoded)
+            if isinstance(ask, FileSegmentAsk):
+                segment = await self._files.segment(ask.name, ask.version, ask.number)
+                return FileSegment(ask.request, segment.encoded)
+            return await self._of_archive(ask)
         except Refused as refused:
+            self._counters.refused += 1
             return FileRefused(ask.request, REFUSAL_CODES[refused.reason], refused.text)
 
-    def _failed(self, failure: Failure, ask: FileAsk | FileSegmentAsk) -> Record:
+    async def _of_archive(self, ask: ArchiveAsk | ArchiveHourAsk | ArchiveSegmentAsk) -> Record:
+        if self._archives is None or self._node_id in ask.path or len(ask.path) >= MAX_PATH:
+            raise Refused(Reason.NOT_FOUND, "nothing is recorded here")
+        archive = self._archives(ask.path)
+        if isinstance(ask, ArchiveAsk):
+            held = await archive.holdings(ask.name)
+            spans = tuple((span.start, span.end) for span in held.spans)
+            return ArchiveHoldings(ask.request, held.hours, spans, held.size, held.complete)
+        index = await archive.hour(ask.name, ask.hour)
+        if isinstance(ask, ArchiveHourAsk):
+            return ArchiveHour(ask.request, encode_hour(index))
+        row = index.find(ask.number)
+        if row is None or row.checksum != ask.checksum:
+            raise Refused(Reason.NOT_FOUND, "the archive has no such segment")
+        encoded = (await archive.segment(ask.name, row)).encoded
+        self._counters.segment_bytes += len(encoded)
+        return FileSegment(ask.request, encoded)
+
+    def _failed(self, failure: Failure, ask: Ask) -> Record:
         if failure.check(CancelledError) is None:
-            _log.failure("an ask for file {name!r} failed", failure, name=ask.name)
+            _log.failure("an ask for {name!r} failed", failure, name=ask.name)
         return FileRefused(ask.request, 503, "internal error")
 
     def _done(self, answer: Record, work: Deferred[Record]) -> None:

@@ -53,7 +53,9 @@ MAX_MISSING = 1000
 class FileSource:
     """One source's locations, in local names. It stands until L{close}, whatever becomes of its link.
 
+    @param background: makes another link to it, for what may take its time; to another port, if one is given.
     @ivar listed: the newest entry of each location. @ivar away: its control link is down.
+    @ivar peer_id: its node id, as soon as it was linked to; empty before.
     """
 
     def __init__(
@@ -65,12 +67,16 @@ class FileSource:
         hidden: tuple[str, ...],
         prefix: str,
         priority: int,
+        background: Callable[[int | None], FileLink],
     ) -> None:
         self.address = address
+        self.peer_id = b""
         self.priority = priority
         self.listed: dict[str, VodListed] = {}
         self.away = True
         self.link = link
+        self._background = background
+        self._links: dict[int | None, FileLink] = {}
         self._shelf = shelf
         self._only = only
         self._hidden = hidden
@@ -90,6 +96,10 @@ class FileSource:
         """Whether the source has the location of the file C{name}, and both are visible here."""
         found = location_of(name, self.listed)
         return found is not None and self.shows(found[0]) and self.shows(name)
+
+    def may_have(self, name: str) -> bool:
+        """Whether the source may have stream C{name}, and it is visible here."""
+        return choose(name, False, self._only, self._hidden) is not Choice.HIDDEN
 
     def resettle(self, only: tuple[str, ...] | None, hidden: tuple[str, ...], priority: int) -> None:
         """Take other lists and another priority."""
@@ -128,9 +138,18 @@ class FileSource:
         self.away = True
         self._fresh = None
 
+    def background_link(self, port: int | None = None) -> FileLink:
+        """The link for what may take its time; C{port}: of the source, when it is not that of the others."""
+        link = self._links.get(port)
+        if link is None:
+            link = self._links[port] = self._background(port)
+        return link
+
     def close(self) -> None:
         """The source is not used any more."""
         self.link.close()
+        for link in self._links.values():
+            link.close()
         self._shelf.remove(self)
 
     def _listed(self, record: VodListed) -> None:
@@ -209,7 +228,16 @@ class RemoteFiles:
         priority: int = 0,
     ) -> FileSource:
         """Take a source, at the end of the order or at C{position}."""
-        source = FileSource(self, FileLink(node, remote), remote.address, only, hidden, prefix, priority)
+        source = FileSource(
+            self,
+            FileLink(node, remote),
+            remote.address,
+            only,
+            hidden,
+            prefix,
+            priority,
+            lambda port: FileLink(node, remote if port is None else remote.at_port(port)),
+        )
         self._sources.insert(len(self._sources) if position is None else position, source)
         return source
 
@@ -262,6 +290,14 @@ class RemoteFiles:
                 if source.shows(name):
                     found.setdefault(name, entry)
         return found
+
+    def source_ids(self) -> set[bytes]:
+        """Node ids of the sources, as far as they are known."""
+        return {source.peer_id for source in self._sources if source.peer_id}
+
+    def asked_for_stream(self, name: str) -> list[FileSource]:
+        """The sources to ask for the past of stream C{name}, best first."""
+        return [source for source in self._in_order() if source.may_have(name)]
 
     # Files.
 

@@ -283,6 +283,7 @@ class ClusterSource(Service):
         self._peer_id = link.peer_id
         self._fresh = self.offer.fresh = set()
         if self.files is not None:
+            self.files.peer_id = link.peer_id
             self.files.control_up()
         self._cancel_away()
         _log.info("source {source}: connected", source=self._remote.address)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from attrs import frozen
 
-from restreamer.live.cmaf import cut_segment
+from restreamer.live.track_spans import track_spans
 from restreamer.m4f.segment import Segment
 from restreamer.media.codecs import cmaf_can_carry
 
@@ -29,16 +29,9 @@ def spans(segment: Segment) -> Mapping[int, Span]:
 
     As long as the samples of its CMAF file say.
     """
-    sizes: dict[int, int] = {}
-    for track_id, _, _, _, size in segment.rows():
-        sizes[track_id] = sizes.get(track_id, 0) + size
-    found = {}
-    for track in segment.tracks:
-        parts = cut_segment(segment, track) if cmaf_can_carry(track) else ()
-        if parts:
-            found[track.track_id] = Span(
-                min(part.shown for part in parts),
-                parts[-1].end - parts[0].start,
-                sizes[track.track_id],
-            )
-    return found
+    carried = {track.track_id for track in segment.tracks if cmaf_can_carry(track)}
+    return {
+        span.track_id: Span(segment.start + span.shown, span.duration, span.size)
+        for span in track_spans(segment)
+        if span.track_id in carried
+    }

@@ -1,4 +1,4 @@
-"""A file as one body: segment after segment, a few seconds ahead of real time.
+"""A row of segments as one body: one after another, a few seconds ahead of real time or as fast as they go.
 
 Segments as they are made for HLS are one transport stream when they follow each other, so nothing is muxed
 for a viewer alone; what it holds is a reference to the segment it is in, and one slice in its transport.
@@ -6,8 +6,10 @@ for a viewer alone; what it holds is a reference to the segment it is in, and on
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from typing import Protocol
 
+from attrs import field, frozen
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
@@ -17,7 +19,7 @@ from restreamer.logs import Logger
 from restreamer.m4f.file_index import FileIndex
 from restreamer.media.timebase import TICKS_PER_SECOND
 from restreamer.seams import Clock, Timer, ViewerTransport
-from restreamer.vod.packaged import Packaged, PackagedFiles
+from restreamer.vod.packaged import PackagedFiles
 
 _log = Logger()
 
@@ -27,42 +29,65 @@ AHEAD_SECONDS = 10.0
 SLICE = 64 * 1024
 #: Seconds a viewer may take nothing.
 STALL_SECONDS = 10.0
+#: The reason of a body that came to its end.
+END = "end of file"
 #: Shortest sleep, seconds.
 SHORTEST = 0.02
 
 
-class PacedFile:
-    """One viewer of one file, and a pull producer for its transport; over TLS a push producer, because a TLS
-    transport asks a pull producer for more whatever was written before (L{restreamer.live.viewer}).
+@frozen(eq=False)
+class Piece:
+    """The next bytes of a body. @ivar lasts: seconds of media in it."""
 
-    @ivar bytes_sent: handed to the transport so far.
+    body: bytes = field(repr=False)
+    lasts: float
+
+
+class Pieces(Protocol):
+    """What a body is made of."""
+
+    def next(self) -> Awaitable[Piece | None]:
+        """The next piece; None at the end.
+
+        @raise restreamer.errors.RestreamerError: it cannot go on.
+        """
+        ...
+
+
+class PacedBody:
+    """One viewer of a row of pieces, and a pull producer for its transport; over TLS a push producer, because
+    a TLS transport asks a pull producer for more whatever was written before (L{restreamer.live.viewer}).
+
+    @ivar bytes_sent: handed to the transport so far. @ivar slice: bytes given to a transport at once.
     """
+
+    slice = SLICE
 
     def __init__(
         self,
-        files: PackagedFiles,
-        name: str,
-        index: FileIndex,
+        pieces: Pieces,
         clock: Clock,
         transport: ViewerTransport,
         ended: Callable[[str], None],
+        ahead: float = AHEAD_SECONDS,
     ) -> None:
-        """@param ended: called once when the file is over or cannot go on, not after L{leave}."""
+        """@param ended: called once when the body is over or cannot go on, not after L{leave}.
+        @param ahead: seconds it may be ahead of real time; infinite: as fast as it is taken.
+        """
         self.bytes_sent = 0
-        self._files = files
-        self._name = name
-        self._index = index
+        self._what = "it"
+        self._pieces = pieces
+        self._ahead = ahead
         self._clock = clock
         self._transport = transport
         self._ended = ended
-        self._number = -1
         self._body = b""
         self._at = 0
         self._position = 0.0
         self._lasts = 0.0
         self._origin = clock.seconds()
         self._timer: Timer | None = None
-        self._fetching: Deferred[Packaged] | None = None
+        self._fetching: Deferred[Piece | None] | None = None
         self._registered = False
         self._registering = False
         self._buffered = is_buffered(transport)
@@ -135,7 +160,7 @@ class PacedFile:
         if wait > SHORTEST:
             self._timer = self._clock.callLater(wait, self._next)
             return
-        piece = self._body[self._at : self._at + SLICE]
+        piece = self._body[self._at : self._at + self.slice]
         self._at += len(piece)
         self.bytes_sent += len(piece)
         if self._buffered:
@@ -157,38 +182,38 @@ class PacedFile:
         if position < elapsed:
             self._origin += elapsed - position
             return 0.0
-        return position - elapsed - AHEAD_SECONDS
+        return position - elapsed - self._ahead
 
     def _fetch(self) -> None:
         self._position += self._lasts
-        self._number += 1
-        if self._number >= len(self._index):
-            self._finish("end of file")
-            return
-        self._lasts = self._index.durations[self._number] / TICKS_PER_SECOND
-        fetching = self._fetching = Deferred.fromCoroutine(
-            self._files.ts(self._name, self._index.version, self._number)
-        )
+        self._lasts = 0.0
+        self._body = b""
+        fetching = self._fetching = Deferred.fromCoroutine(_awaited(self._pieces.next()))
         _ = fetching.addCallbacks(self._fetched, self._failed)
         _ = fetching.addErrback(self._broken)
 
-    def _fetched(self, packaged: Packaged) -> None:
+    def _fetched(self, piece: Piece | None) -> None:
         self._fetching = None
-        if not self._over:
-            self._body = packaged.body
-            self._at = 0
-            self._next()
+        if self._over:
+            return
+        if piece is None:
+            self._finish(END)
+            return
+        self._body = piece.body
+        self._lasts = piece.lasts
+        self._at = 0
+        self._next()
 
     def _failed(self, failure: Failure) -> None:
         self._fetching = None
         if self._over:
             return
         if not isinstance(failure.value, RestreamerError):
-            _log.failure("a file stopped in the middle", failure)
-        self._abort(f"the file cannot go on: {failure.getErrorMessage()}")
+            _log.failure("a body stopped in the middle", failure)
+        self._abort(f"{self._what} cannot go on: {failure.getErrorMessage()}")
 
     def _broken(self, failure: Failure) -> None:
-        _log.failure("a viewer of a file failed", failure)
+        _log.failure("the viewer of a body failed", failure)
         self._abort("internal error")
 
     def _stalled(self) -> None:
@@ -196,7 +221,7 @@ class PacedFile:
         self._abort(f"did not take what it was sent for {STALL_SECONDS:.0f} s")
 
     def _abort(self, reason: str) -> None:
-        """End without pretending that the file is over."""
+        """End without pretending that this is the end."""
         if not self._over:
             self._transport.abortConnection()
             self._finish(reason)
@@ -210,3 +235,42 @@ class PacedFile:
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
         self._timer = None
+
+
+class PacedFile(PacedBody):
+    """One viewer of one file."""
+
+    def __init__(
+        self,
+        files: PackagedFiles,
+        name: str,
+        index: FileIndex,
+        clock: Clock,
+        transport: ViewerTransport,
+        ended: Callable[[str], None],
+    ) -> None:
+        super().__init__(_FilePieces(files, name, index), clock, transport, ended)
+        self._what = "the file"
+
+
+class _FilePieces:
+    """The segments of a file as MPEG-TS."""
+
+    def __init__(self, files: PackagedFiles, name: str, index: FileIndex) -> None:
+        self._files = files
+        self._name = name
+        self._index = index
+        self._number = 0
+
+    async def next(self) -> Piece | None:
+        """See L{Pieces}."""
+        number = self._number
+        if number >= len(self._index):
+            return None
+        self._number += 1
+        packaged = await self._files.ts(self._name, self._index.version, number)
+        return Piece(packaged.body, self._index.durations[number] / TICKS_PER_SECOND)
+
+
+async def _awaited(piece: Awaitable[Piece | None]) -> Piece | None:
+    return await piece
