@@ -6,6 +6,7 @@ segment's line depends on that segment alone. Which segments there are, and how 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Final
@@ -20,6 +21,10 @@ from restreamer.media.track import Track, TrackKind
 
 EPOCH: Final = "1970-01-01T00:00:00Z"
 PROFILE: Final = "urn:mpeg:dash:profile:isoff-live:2011"
+#: The most a bandwidth can say, bits/s: xs:unsignedInt (annex B).
+MAX_BANDWIDTH: Final = (1 << 32) - 1
+#: xs:language.
+_LANGUAGE: Final = re.compile("[a-zA-Z]{1,8}(-[a-zA-Z0-9]{1,8})*")
 #: Bandwidths of tracks that were not measured yet are rounded up to this, bits/s.
 _STEP: Final = 10_000
 
@@ -131,13 +136,19 @@ def _period(period: Period, files: Mapping[tuple[str, str], str], low: LowLatenc
 
 def _set_head(track: Track, main: bool) -> str:
     video = track.kind is TrackKind.VIDEO
-    language = "" if video or track.language == "und" else f' lang="{escape(track.language)}"'
+    language = "" if video else language_of(track)
     kind = "video" if video else "audio"
     role = '<Role schemeIdUri="urn:mpeg:dash:role:2011" value="main"/>\n' if main else ""
     return (
         f'<AdaptationSet id="{track.track_id}" contentType="{kind}" mimeType="{kind}/mp4"{language}'
         f' segmentAlignment="true">\n{role}'
     )
+
+
+def language_of(track: Track) -> str:
+    """The attribute C{lang} of an adaptation set; empty: what C{track} says is none, or no xs:language."""
+    known = track.language != "und" and _LANGUAGE.fullmatch(track.language)
+    return f' lang="{track.language}"' if known else ""
 
 
 def _representation(
@@ -182,7 +193,8 @@ def _bandwidth(period: Period, track: Track) -> int:
     if track.bandwidth:
         return track.bandwidth
     span = period.segments[-1].spans[track.track_id]
-    return -(-(span.size * 8 * TICKS_PER_SECOND // span.duration + 1) // _STEP) * _STEP
+    measured = -(-(span.size * 8 * TICKS_PER_SECOND // span.duration + 1) // _STEP) * _STEP
+    return min(measured, MAX_BANDWIDTH)
 
 
 def _rate(thousandths: int) -> str:
@@ -201,5 +213,5 @@ def _seconds(milliseconds: int) -> str:
 
 
 def _duration(milliseconds: int) -> str:
-    """An xs:duration."""
-    return f"PT{_seconds(milliseconds)}S"
+    """An xs:duration. Pictures shown long after they are decoded can end before they begin: that is 0."""
+    return f"PT{_seconds(max(milliseconds, 0))}S"

@@ -7,6 +7,7 @@ may keep a manifest for a second; with a token in its URLs it is one viewer's, a
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, Protocol
@@ -58,7 +59,10 @@ _WRONG_METHOD: Final = FullReply(
     body=b"Method Not Allowed\n",
 )
 #: Characters of a URL that stay as they are (RFC 3986 section 2.2, and the percent sign).
-_URL: Final = ":/?#[]@!$&'()*+,;=%~"
+_URL: Final = ":/?#@!$&'()*+,;=%~"
+#: Where the path of a URL prefix begins; only before it may brackets stand (RFC 3986 section 3.2.2).
+_HOST: Final = re.compile("(?:[A-Za-z]+:)?//[^/]*")
+_STRAY_PERCENT: Final = re.compile("%(?![0-9A-Fa-f]{2})")
 
 _log = Logger()
 
@@ -241,20 +245,24 @@ def _about(stream: Stream, newest: WindowSegment, depth: int, low_latency: bool)
         delay=delay,
         buffer=min(delay // 2, length),
         clock=CLOCK_PATH,
-        base=_base(stream),
+        base=base_url(stream.url_prefix, stream.name),
         low_latency=LowLatency(segment=segment, part=part, early=early, target=delay)
         if low_latency
         else None,
     )
 
 
-def _base(stream: Stream) -> str:
-    """What stands before URLs of media that are fetched from elsewhere; empty: they are relative.
+def base_url(url_prefix: str, name: str) -> str:
+    """What stands before URLs of media that are elsewhere, an xs:anyURI; empty: they are relative.
 
     The prefix of an outer cache holds for many streams, so the name follows it.
     """
-    prefix = stream.url_prefix
-    return f"{quote(prefix.rstrip('/'), safe=_URL)}/{quote(stream.name)}/" if prefix else ""
+    if not url_prefix:
+        return ""
+    host = _HOST.match(url_prefix)
+    path = host.end() if host is not None else 0
+    rest = quote(_STRAY_PERCENT.sub("%25", url_prefix[path:].rstrip("/")), safe=_URL)
+    return f"{url_prefix[:path]}{rest}/{quote(name)}/"
 
 
 def with_token(body: bytes, token: str) -> bytes:

@@ -27,7 +27,8 @@ class SegmentReader:
     def __init__(self, first_id: int, language: str = "") -> None:
         """@param language: what the master playlist says of it, for tracks that do not say."""
         self._first = first_id
-        self._language = language if len(language) == 3 and language.isalpha() else ""
+        letters = language.isascii() and language.isalpha()
+        self._language = language if len(language) == 3 and letters else ""
         self._demux: TsDemux | None = None
         self._fragments: FragmentReader | None = None
         self._counters = DemuxCounters()

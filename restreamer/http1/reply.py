@@ -72,6 +72,11 @@ class ChunkWriter(Protocol):
         """Send C{data} as soon as what is before it is sent. It is kept by reference, not copied."""
         ...
 
+    @property
+    def waiting(self) -> int:
+        """Bytes that were written and are not handed to the kernel or the transport yet."""
+        ...
+
 
 class ChunkedBody(Protocol):
     """Somebody who writes a body that ends, piece by piece."""
@@ -92,8 +97,9 @@ class ChunkedReply:
     """A head, then a body of unknown length that ends (RFC 9112 section 7.1).
 
     Nothing bounds what is written but not sent yet: who writes ends in time, and writes what is shared
-    anyway. A client that takes nothing is aborted, like any other reader, and so is one whose body takes too
-    long. A client of HTTP/1.0 gets it without chunks, and the connection closes. HEAD begins nothing.
+    anyway, or looks at C{waiting}. A client that takes nothing is aborted, like any other reader, and so is
+    one whose body takes too long. A client of HTTP/1.0 gets it without chunks, and the connection closes.
+    HEAD begins nothing.
     """
 
     headers: bytes

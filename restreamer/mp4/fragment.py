@@ -44,6 +44,38 @@ def init_segment(track: Track) -> bytes:
     Its bandwidth plays no part, so it stays the same while only that changes.
     @raise MediaError: MP4 cannot hold the codec.
     """
+    return box(b"ftyp", b"iso6", bytes(4), b"iso6cmfcdashmp41") + _moov((track,))
+
+
+def movie_header(tracks: Sequence[Track]) -> bytes:
+    """What a file of fragments of several tracks begins with: ftyp and moov.
+
+    @param tracks: with ids that differ.
+    @raise MediaError: MP4 cannot hold a codec.
+    """
+    return box(b"ftyp", b"iso6", bytes(4), b"iso6mp41") + _moov(tracks)
+
+
+def _moov(tracks: Sequence[Track]) -> bytes:
+    header = full_box(
+        b"mvhd",
+        0,
+        0,
+        struct.pack(">IIIIIH10x", 0, 0, TICKS_PER_SECOND, 0, 0x10000, 0x0100),
+        _MATRIX,
+        bytes(24),
+        _U32.pack(max(track.track_id for track in tracks) + 1),
+    )
+    extends = box(b"mvex", *[_trex(track) for track in tracks])
+    return box(b"moov", header, *[_trak(track) for track in tracks], extends)
+
+
+def _trex(track: Track) -> bytes:
+    flags = _NON_SYNC if track.kind is TrackKind.VIDEO else _SYNC
+    return full_box(b"trex", 0, 0, struct.pack(">IIIII", track.track_id, 1, 0, 0, flags))
+
+
+def _trak(track: Track) -> bytes:
     video = track.kind is TrackKind.VIDEO
     track_header = full_box(
         b"tkhd",
@@ -70,24 +102,7 @@ def init_segment(track: Track) -> bytes:
         full_box(b"stco", 0, 0, bytes(4)),
     )
     media = box(b"mdia", media_header, handler, box(b"minf", kind_header, data_here, sample_table))
-    movie_header = full_box(
-        b"mvhd",
-        0,
-        0,
-        struct.pack(">IIIIIH10x", 0, 0, TICKS_PER_SECOND, 0, 0x10000, 0x0100),
-        _MATRIX,
-        bytes(24),
-        _U32.pack(track.track_id + 1),
-    )
-    extends = box(
-        b"mvex",
-        full_box(
-            b"trex", 0, 0, struct.pack(">IIIII", track.track_id, 1, 0, 0, _NON_SYNC if video else _SYNC)
-        ),
-    )
-    return box(b"ftyp", b"iso6", bytes(4), b"iso6cmfcdashmp41") + box(
-        b"moov", movie_header, box(b"trak", track_header, media), extends
-    )
+    return box(b"trak", track_header, media)
 
 
 def fragment(track: Track, frames: Sequence[Frame], sequence: int, end: int) -> bytes:

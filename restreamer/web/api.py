@@ -17,6 +17,7 @@ from typing import Any, Final, Protocol, TypedDict
 from attrs import define, field
 
 from restreamer.media.names import valid_stream_name
+from restreamer.web.dvr_info import DvrStats, StreamDvrInfo
 from restreamer.web.neighbour_info import BalancerInfo, PeerInfo, PusherInfo, PushInfo
 
 DEFAULT_LIMIT: Final = 100
@@ -62,6 +63,8 @@ class StreamStats(TypedDict, total=False):
     num_sec_on_primary_input: int
     num_sec_on_secondary_input: int
     valid_secondary_inputs: int
+    dvr_enabled: bool
+    dvr_info: StreamDvrInfo
     pushes: Sequence[PushInfo]
     pushed_from: PusherInfo
     play: Mapping[str, Any]
@@ -148,6 +151,7 @@ class ServerStats(TypedDict, total=False):
     output_kbit: int
     bytes_in: int
     bytes_out: int
+    dvr: DvrStats
 
 
 class StreamDirectory(Protocol):

@@ -35,6 +35,11 @@ class ChunkSending:
         else:
             self._delivery.add(data)
 
+    @property
+    def waiting(self) -> int:
+        """See L{restreamer.http1.reply.ChunkWriter}."""
+        return self._delivery.waiting
+
     def ended(self, reason: str) -> None:
         """The writer has no more; C{reason} is empty when the body is whole."""
         if self.over:

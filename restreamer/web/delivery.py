@@ -96,6 +96,11 @@ class Delivery:
         if not self.busy:
             self._pull()
 
+    @property
+    def waiting(self) -> int:
+        """Bytes that were given and not handed on yet."""
+        return sum([len(piece) for piece in self._queue])
+
     def stalled(self, timeout: float) -> bool:
         """Whether not one byte could be sent for C{timeout} seconds, though there are some.
 

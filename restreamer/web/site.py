@@ -21,6 +21,8 @@ from typing_extensions import override
 
 from restreamer.media.names import valid_stream_name
 from restreamer.web.api import ApiError, NodeApi, ServerFacts, StreamApi, to_json
+from restreamer.web.archive_resource import ArchiveRequest, archive_path
+from restreamer.web.dvr_api import DvrApi
 from restreamer.web.limits import AccessLog
 
 #: Bytes a request body may have. The front checks first; this is for what it cannot know.
@@ -189,15 +191,24 @@ class Page(Leaf):
 class Api(Leaf):
     """The JSON API below C{/streamer/api/v3}."""
 
-    def __init__(self, streams: StreamApi, facts: ServerFacts, node: NodeApi | None = None) -> None:
+    def __init__(
+        self,
+        streams: StreamApi,
+        facts: ServerFacts,
+        node: NodeApi | None = None,
+        dvr: DvrApi | None = None,
+    ) -> None:
         super().__init__()
         self._streams = streams
         self._facts = facts
         self._node = node
+        self._dvr = dvr
 
     @override
-    def render(self, request: Request) -> bytes:
+    def render(self, request: Request) -> bytes | int:  # type: ignore[override]  # NOT_DONE_YET is an int
         request.setHeader(b"Cache-Control", b"no-store")
+        if self._dvr is not None and (asked := archive_path(request.postpath or ())):
+            return ArchiveRequest(self._dvr, request).answer(*asked)
         try:
             if request.method not in (b"GET", b"HEAD"):
                 raise ApiError(405, "method_not_allowed", "this resource can only be read", "GET, HEAD")
@@ -224,6 +235,8 @@ class Api(Leaf):
                 return 200, node.item(path[1], "/".join(path[2:]))
             if path == ["config", "stats"]:
                 return 200, node.stats(self._facts)
+        if self._dvr is not None and path in (["dvrs"], ["dvrs", ""]):
+            return 200, self._dvr.volumes()
         raise ApiError(404, "not_found", "there is no such resource")
 
 
@@ -267,7 +280,13 @@ class Root(Resource):
     with C{-}), C{/streamer/api/v3/…} the API, C{/monitoring/…} the probes.
     """
 
-    def __init__(self, streams: StreamApi, facts: ServerFacts, node: NodeApi | None = None) -> None:
+    def __init__(
+        self,
+        streams: StreamApi,
+        facts: ServerFacts,
+        node: NodeApi | None = None,
+        dvr: DvrApi | None = None,
+    ) -> None:
         super().__init__()
         self._player = Page("embed.html", player=True)
         self._none = NotFound()
@@ -279,7 +298,7 @@ class Root(Resource):
             files.putChild(name.encode(), Page(name, max_age=86400))
         self.putChild(b"-", _Folder(files))
         version, api = Resource(), Resource()
-        version.putChild(b"v3", Api(streams, facts, node))
+        version.putChild(b"v3", Api(streams, facts, node, dvr))
         api.putChild(b"api", _Folder(version))
         self.putChild(b"streamer", _Folder(api))
         self.putChild(b"monitoring", Monitoring(streams, facts))
@@ -318,9 +337,11 @@ def make_site(
     clock: IReactorTime,
     access_log: AccessLog | None = None,
     node: NodeApi | None = None,
+    dvr: DvrApi | None = None,
 ) -> FrontSite:
     """The site of a node.
 
     @param node: tells of sources and of the node as a whole; without it those resources are not there.
+    @param dvr: likewise of archives.
     """
-    return FrontSite(Root(streams, facts, node), clock, access_log)
+    return FrontSite(Root(streams, facts, node, dvr), clock, access_log)

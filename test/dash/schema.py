@@ -19,7 +19,8 @@ INTEGER = r"\d+"
 SMALL = frozenset(("startNumber", "duration", "timescale", "bandwidth", "width", "height"))
 REAL = r"\d+(\.\d+)?"
 WORD = r"\S+"
-URL = r"\S*"
+#: xs:anyURI as far as it is checked: percent signs that mean a byte, brackets in the host alone (RFC 3986).
+URL = r"([a-z]+:)?(//[^/\s]*)?(%[0-9A-Fa-f]{2}|[^%\s\[\]])*"
 BOOLEAN = "true|false"
 
 
@@ -66,7 +67,7 @@ RULES: dict[str, Rule] = {
             "id": INTEGER,
             "contentType": "video|audio",
             "mimeType": "video/mp4|audio/mp4",
-            "lang": "[a-zA-Z]{1,8}",
+            "lang": "[a-zA-Z]{1,8}(-[a-zA-Z0-9]{1,8})*",
             "segmentAlignment": BOOLEAN,
         },
     ),

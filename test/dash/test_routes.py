@@ -7,6 +7,8 @@ import itertools
 from attrs import evolve
 from typing_extensions import override
 
+from restreamer.dash.mpd import MAX_BANDWIDTH
+from restreamer.dash.routes import base_url
 from restreamer.errors import Reason, Refused
 from restreamer.live.choices import MAX_CHOICES
 from restreamer.live.cmaf_names import init_file
@@ -22,6 +24,7 @@ from test.dash.rig import DashCase, Shown, shown
 from test.dash.schema import NAMESPACE, checked
 from test.live.rig import AV, SECOND, Origin, av
 
+BAD_LANGUAGES = ("", "und", "d?u", "en us", "en-", "toolonglanguage", "\x01ab")
 TWO_SOUNDS: Tracks = (*AV, evolve(aac_track(3), language="deu"))
 
 
@@ -175,6 +178,16 @@ class OneRun(DashCase):
         assert base is not None
         self.assertEqual(base.text, "https://cdn.example/a&b/x/")
 
+    def test_url_prefix_that_is_no_url(self) -> None:
+        """A BaseURL is an xs:anyURI: what may not stand in one is escaped."""
+        for prefix, wanted in (
+            ("http://[2001:db8::1]:80/50%", "http://[2001:db8::1]:80/50%25/x/"),
+            ("//cdn/[a]%41", "//cdn/%5Ba%5D%41/x/"),
+            ("/a[b]/", "/a%5Bb%5D/x/"),
+        ):
+            self.assertEqual(base_url(prefix, "x"), wanted)
+        self.assertEqual(base_url("", "x"), "")
+
     def test_the_clock(self) -> None:
         reply = self.reply("/-/time")
         assert reply is not None
@@ -275,6 +288,27 @@ class Breaks(DashCase):
         self.assertEqual({each.name for each in shown(self.text()) if each.period != "d0"}, {"v1"})
 
 
+class OddTimes(DashCase):
+    """Frames at times that no encoder gives them."""
+
+    def test_much_in_no_time(self) -> None:
+        """C{bandwidth} is an xs:unsignedInt, however short the only segment is."""
+        origin = Origin(segment_duration=2 * SECOND)
+        ingest = origin.publish()
+        origin.play(ingest, [Frame(1, n, 0, True, bytes(200_000)) for n in (START, START + 1)])
+        ingest.end("bye")
+        self.routes(origin.stream)
+        self.assertIn(str(MAX_BANDWIDTH), {each.facts["bandwidth"] for each in shown(self.text())})
+
+    def test_shown_long_after(self) -> None:
+        """C{timeShiftBufferDepth} is not negative, though nothing that is listed was shown yet."""
+        origin = Origin(segment_duration=2 * SECOND, tracks=AV[:1])
+        frames = [evolve(frame, cts=9 * SECOND) for frame in av(5) if frame.track_id == 1]
+        origin.play(origin.publish(), frames)
+        self.routes(origin.stream)
+        self.assertEqual(checked(self.text()).get("timeShiftBufferDepth"), "PT0.000S")
+
+
 class Sounds(DashCase):
     """Several audio tracks, and tracks that CMAF cannot carry."""
 
@@ -298,6 +332,12 @@ class Sounds(DashCase):
         self.assertEqual(len({each.facts["contentType"] for each in found}), 2)
         roles = list(checked(self.text()).iter(NAMESPACE + "Role"))
         self.assertEqual(len(roles), 2)
+
+    def test_languages_that_are_none(self) -> None:
+        """C{lang} is an xs:language; nodes and playlists may say anything."""
+        for said, wanted in (("zh-Hant", "zh-Hant"), ("ENG", "ENG"), *((bad, None) for bad in BAD_LANGUAGES)):
+            self.stream_of((*AV, evolve(aac_track(3), language=said)))
+            self.assertEqual(shown(self.text())[-1].facts.get("lang"), wanted, said)
 
     def test_left_out(self) -> None:
         self.stream_of((h264_track(), evolve(aac_track(2), codec="ulaw", config=b""), aac_track(3)))

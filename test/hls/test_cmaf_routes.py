@@ -541,6 +541,10 @@ class _Writer:
     def __init__(self, pieces: list[bytes]) -> None:
         self.pieces = pieces
 
+    @property
+    def waiting(self) -> int:
+        return 0
+
     def write(self, data: bytes) -> None:
         """Keep it."""
         self.pieces.append(data)

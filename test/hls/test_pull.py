@@ -11,6 +11,7 @@ from typing_extensions import override
 
 from restreamer.hls.pull import HlsPull
 from restreamer.hls.pull_pace import Pace
+from restreamer.hls.pull_reader import SegmentReader
 from restreamer.media.frame import Frame
 from restreamer.media.timebase import TICKS_PER_SECOND
 from restreamer.mp4.fragment import fragment, init_segment
@@ -277,6 +278,13 @@ class Pulls(SynchronousTestCase):
             pulling.stop()
             self.assertEqual((self.sink.ends, self.lost), (["stopped"], []))
             self.assertEqual(self.net.clock.getDelayedCalls(), [])
+
+
+class Languages(SynchronousTestCase):
+    def test_only_what_a_track_can_carry(self) -> None:
+        """Three letters of another alphabet would make every segment one that M4F cannot hold."""
+        for told, kept in (("deu", "deu"), ("日本語", ""), ("de", ""), ("d-u", "")):
+            self.assertEqual(SegmentReader(1, told)._language, kept)
 
 
 class Pacing(SynchronousTestCase):

@@ -63,8 +63,55 @@ function row(stream) {
     cell(stats.status === "running" && "ts_delay" in stats ? String(stats.ts_delay) : "–", "number"),
     cell(stats.status === "running" && "lag" in stats ? String(Math.max(0, stats.lag)) : "–", "number"),
     errors,
+    archive(stats),
     cell(tracks.map(describe).join(", ") || "–"),
     play,
+  );
+  return line;
+}
+
+function span(seconds) {
+  for (const [unit, size] of [["d", 86400], ["h", 3600], ["min", 60]]) {
+    if (seconds >= 2 * size) return Math.floor(seconds / size) + " " + unit;
+  }
+  return seconds + " s";
+}
+
+function bytes(count) {
+  const units = ["B", "kB", "MB", "GB", "TB", "PB"];
+  let place = 0;
+  for (; count >= 1000 && place < units.length - 1; place++) count /= 1000;
+  return (place && count < 100 ? count.toFixed(1) : Math.round(count)) + " " + units[place];
+}
+
+// How far back the stream is recorded here.
+function archive(stats) {
+  const dvr = stats.dvr_info;
+  if (!dvr) return cell("–");
+  const kept = "depth" in dvr ? span(dvr.depth) + ", " + bytes(dvr.bytes) : "nothing yet";
+  const states = { recording: "running", error: "error" };
+  const shown = cell(dvr.status === "error" ? "not recorded" : kept, states[dvr.status] || "");
+  const lines = [dvr.status];
+  if ("from" in dvr) lines.push("from " + new Date(dvr.from * 1000).toLocaleString());
+  if (dvr.depth > dvr.duration) lines.push("without " + span(dvr.depth - dvr.duration) + " of gaps");
+  if (dvr.segments_dropped) lines.push(dvr.segments_dropped + " segments lost");
+  if (dvr.error) lines.push(dvr.error);
+  shown.title = lines.join("\n");
+  return shown;
+}
+
+function volumeRow(volume) {
+  const line = document.createElement("tr");
+  line.append(
+    cell(volume.root, "name"),
+    cell(volume.status, volume.status === "working" ? "running" : "error"),
+    cell("disk_used_percent" in volume ? String(volume.disk_used_percent) : "–", "number"),
+    cell(bytes(volume.disk_free || 0), "number"),
+    cell(String(volume.write_kbit), "number"),
+    cell(String(volume.lag), "number"),
+    cell(bytes(volume.bytes_written), "number"),
+    cell(String(volume.segments_dropped), "number"),
+    cell(volume.error || (volume.frozen ? "the clock jumped: nothing is deleted by age for a while" : "–")),
   );
   return line;
 }
@@ -171,7 +218,9 @@ const collections = [
   ["neighbours", "peers", peerRow],
   ["balancing", "balancers", balancerRow],
   ["pushing", "pushes", pushRow],
+  ["archives", "dvrs", volumeRow],
 ].map(([section, name, make]) => ({
+  address: "/streamer/api/v3/" + (name === "dvrs" ? "" : "cluster/") + name,
   section: document.getElementById(section),
   rows: document.getElementById(name),
   name,
@@ -194,7 +243,7 @@ async function refresh() {
     const [list, ...found] = await Promise.all([
       load("/streamer/api/v3/streams?" + query),
       ...collections.map((each) =>
-        load("/streamer/api/v3/cluster/" + each.name).catch(() => ({ [each.name]: [] }))),
+        load(each.address).catch(() => ({ [each.name]: [] }))),
     ]);
     if (mine !== turn) return;
     let entries = 0;

@@ -1,0 +1,129 @@
+"""A playlist of an archive as an answer: compressed where the client takes that, long ones piece by piece.
+
+What is compressed is put together from pieces that were compressed before. A token is one viewer's, so with
+it a long playlist is written for that viewer alone, a piece in each turn of the reactor and no faster than it
+is taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from restreamer.hls.answers import CORS, PLAYLIST_TYPE, with_token
+from restreamer.hls.archive_body import WORTH, crc_of, gzipped, gzipped_texts, size_of, texts
+from restreamer.hls.archive_playlists import Listing
+from restreamer.http1.coding import takes_gzip
+from restreamer.http1.reply import ChunkedReply, ChunkWriter, FullReply, HttpRequest, Reply
+from restreamer.seams import Clock, Timer
+from restreamer.vod.keep import Kept
+
+#: Bytes of text up to which an answer is one body.
+SHORT: Final = 512 * 1024
+#: Bytes written and not sent yet, from which on nothing is written; seconds until that is looked at again.
+AHEAD: Final = 256 * 1024
+AGAIN: Final = 0.02
+#: Bytes of compressed answers kept, and how many.
+_KEPT_BYTES: Final = 16 * 1024 * 1024
+_KEPT: Final = 1000
+_GZIP: Final = b"Content-Encoding: gzip\r\n"
+_VARY: Final = b"Vary: Accept-Encoding\r\n"
+
+
+class ListReplies:
+    """Makes answers of playlists. @param clock: for long ones."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._zipped: Kept[int, tuple[Listing, FullReply]] = Kept(
+            _KEPT_BYTES, _KEPT, lambda held: len(held[1].body)
+        )
+
+    def reply(self, listing: Listing, request: HttpRequest, token: str) -> Reply:
+        """The answer to C{request}."""
+        size = size_of(listing.pieces)
+        wants_gzip = takes_gzip(request) and size > WORTH
+        if wants_gzip and not token:
+            return self._shared(listing)
+        headers = list_headers(listing.seconds, bool(token)) + (_GZIP if wants_gzip else b"")
+        if size <= SHORT:
+            body = b"".join(texts(listing.pieces))
+            if token:
+                body = with_token(body, token)
+                if wants_gzip:
+                    return FullReply(status=200, headers=headers, body=gzipped((body,)))
+                return FullReply(status=200, headers=headers, body=body)
+            return FullReply(status=200, headers=headers, body=body, etag=_etag(listing, size))
+
+        def parts() -> Iterator[bytes]:
+            lines = texts(listing.pieces)
+            if token:
+                lines = (with_token(text, token) for text in lines)
+            return gzipped_texts(lines) if wants_gzip else lines
+
+        return ChunkedReply(
+            headers=headers, start=lambda writer, ended: _Sending(parts(), writer, ended, self._clock).begin()
+        )
+
+    def forget(self) -> None:
+        """Give the memory back."""
+        self._zipped.clear()
+
+    def _shared(self, listing: Listing) -> FullReply:
+        """The compressed answer for all viewers without a token."""
+        held = self._zipped.get(id(listing))
+        if held is not None and held[0] is listing:
+            return held[1]
+        reply = FullReply(
+            status=200,
+            headers=list_headers(listing.seconds, private=False) + _GZIP,
+            body=gzipped(listing.pieces),
+            etag=f'{_etag(listing, size_of(listing.pieces))[:-1]}-gz"',
+        )
+        self._zipped.put(id(listing), (listing, reply))
+        return reply
+
+
+class _Sending:
+    """Writes a long body, a part in each turn of the reactor, as fast as it is taken."""
+
+    def __init__(
+        self, parts: Iterator[bytes], writer: ChunkWriter, ended: Callable[[str], None], clock: Clock
+    ) -> None:
+        self._parts = parts
+        self._writer = writer
+        self._ended = ended
+        self._clock = clock
+        self._turn: Timer | None = None
+
+    def begin(self) -> Callable[[], None]:
+        """Begin; gives what stops it."""
+        self._go_on()
+        return self._stop
+
+    def _go_on(self) -> None:
+        self._turn = None
+        wait = AGAIN
+        if self._writer.waiting < AHEAD:
+            part = next(self._parts, None)
+            if part is None:
+                self._ended("")
+                return
+            self._writer.write(part)
+            wait = 0.0
+        self._turn = self._clock.callLater(wait, self._go_on)
+
+    def _stop(self) -> None:
+        if self._turn is not None:
+            self._turn.cancel()
+            self._turn = None
+
+
+def list_headers(seconds: int, private: bool) -> bytes:
+    """The head of a playlist that caches may keep for so long. @param private: it is one viewer's."""
+    kept = b"%smax-age=%d" % (b"private, " if private else b"", seconds) if seconds else b"no-store"
+    return PLAYLIST_TYPE + b"Cache-Control: " + kept + b"\r\n" + CORS + _VARY
+
+
+def _etag(listing: Listing, size: int) -> str:
+    return f'"{crc_of(listing.pieces):08x}-{size:x}"'

@@ -1,0 +1,152 @@
+"""The archive of a stream in the API: its ranges, and its locked ranges, which can be changed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Protocol
+
+from attrs import define
+
+from restreamer.dvr.locks import MAX_MS, Ranges
+from restreamer.dvr.seams import Holdings
+from restreamer.errors import Reason, Refused
+from restreamer.media.names import valid_stream_name
+from restreamer.media.timebase import ticks_to_ms
+from restreamer.web.api import ApiError
+from restreamer.web.dvr_info import CacheInfo, CopyInfo, VolumeInfo
+
+#: What locked ranges can be asked with.
+METHODS: Final = ("GET", "HEAD", "POST", "PUT", "DELETE")
+_STATUSES: Final = {
+    Reason.NOT_FOUND: (404, "not_found"),
+    Reason.BAD_NAME: (400, "bad_request"),
+    Reason.DENIED: (403, "denied"),
+}
+
+
+class DvrDirectory(Protocol):
+    """Where the API finds archives."""
+
+    def volumes(self) -> Sequence[VolumeInfo]:
+        """The volumes, by root."""
+        ...
+
+    def cached(self) -> Sequence[CacheInfo]:
+        """The segment caches, by root."""
+        ...
+
+    def copied(self) -> Sequence[CopyInfo]:
+        """The object stores."""
+        ...
+
+    async def holdings(self, name: str) -> Holdings:
+        """What there is of a stream."""
+        ...
+
+    async def locks(self, name: str) -> Ranges:
+        """What is locked of it."""
+        ...
+
+    async def lock(self, name: str, start: int, end: int) -> Ranges:
+        """Lock a range, UTC milliseconds."""
+        ...
+
+    async def unlock(self, name: str, start: int, end: int) -> Ranges:
+        """Unlock a range."""
+        ...
+
+
+@define
+class DvrApi:
+    """The archives. @ivar directory: where they are found."""
+
+    directory: DvrDirectory
+
+    def volumes(self) -> dict[str, Any]:
+        """The C{dvrs} collection, with the caches and object stores beside it."""
+        told = _collection("dvrs", self.directory.volumes())
+        return {**told, "caches": list(self.directory.cached()), "copies": list(self.directory.copied())}
+
+    async def ranges(self, name: str) -> dict[str, Any]:
+        """What can be played of a stream.
+
+        @raise ApiError: 404, 503.
+        """
+        try:
+            held = await self.directory.holdings(_checked(name))
+        except Refused as refused:
+            raise _error(refused) from None
+        spans = [(ticks_to_ms(span.start), ticks_to_ms(span.end)) for span in held.spans]
+        return {**_collection("ranges", _shown(spans)), "bytes": held.size, "complete": held.complete}
+
+    async def locks(self, name: str, method: str, query: Mapping[str, str], body: bytes) -> dict[str, Any]:
+        """What is locked of a stream, after a change when C{method} asks for one: POST and PUT lock, DELETE
+        unlocks.
+
+        @param query, body: C{opened_at} and C{closed_at}, milliseconds; or C{from} and C{duration}, seconds.
+        @raise ApiError: 400, 404, 503.
+        """
+        try:
+            name = _checked(name)
+            if method in ("GET", "HEAD"):
+                found = await self.directory.locks(name)
+            else:
+                start, end = _range(query, body)
+                change = self.directory.unlock if method == "DELETE" else self.directory.lock
+                found = await change(name, start, end)
+        except Refused as refused:
+            raise _error(refused) from None
+        return _collection("locks", _shown(found))
+
+
+def _checked(name: str) -> str:
+    if not valid_stream_name(name):
+        raise ApiError(404, "not_found", "there is no such stream")
+    return name
+
+
+def _error(refused: Refused) -> ApiError:
+    status, code = _STATUSES.get(refused.reason, (503, "not_ready"))
+    return ApiError(status, code, refused.text)
+
+
+def _shown(ranges: Sequence[tuple[int, int]]) -> list[dict[str, int]]:
+    return [{"opened_at": start, "closed_at": end} for start, end in ranges]
+
+
+def _collection(name: str, found: Sequence[Any]) -> dict[str, Any]:
+    return {name: list(found), "estimated_count": len(found), "next": None, "prev": None}
+
+
+def _range(query: Mapping[str, str], body: bytes) -> tuple[int, int]:
+    """The range of a request, in milliseconds."""
+    given: dict[str, Any] = {key: query[key] for key in query.keys() & _KEYS}
+    if body.strip():
+        try:
+            told = json.loads(body)
+        except (ValueError, RecursionError):
+            told = None
+        if not isinstance(told, dict):
+            raise ApiError(400, "bad_body", "the body is not a JSON object")
+        given.update({key: told[key] for key in told.keys() & _KEYS})
+    if "opened_at" in given or "closed_at" in given:
+        start, end = _whole(given, "opened_at"), _whole(given, "closed_at")
+    else:
+        start = _whole(given, "from") * 1000
+        end = start + _whole(given, "duration") * 1000
+    if not 0 <= start < end <= MAX_MS:
+        raise ApiError(400, "bad_range", "the range is empty, or far away")
+    return start, end
+
+
+_KEYS: Final = {"opened_at", "closed_at", "from", "duration"}
+
+
+def _whole(given: Mapping[str, Any], key: str) -> int:
+    value = given.get(key)
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 16:
+        return int(value)
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_MS:
+        return value
+    raise ApiError(400, "bad_range", f"{key} is missing, or not a whole number")

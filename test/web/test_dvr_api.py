@@ -1,0 +1,228 @@
+"""The archive in the API: ranges, locked ranges, who may change them, and what players ask."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Sequence
+from io import BytesIO
+from typing import Any
+
+from attrs import define, field
+from twisted.internet.address import IPv4Address
+from twisted.internet.defer import Deferred
+from twisted.trial.unittest import SynchronousTestCase
+from twisted.web.test.requesthelper import DummyRequest
+from typing_extensions import override
+
+from restreamer.dvr.locks import Ranges, locked, unlocked
+from restreamer.dvr.seams import Holdings, Span
+from restreamer.errors import Reason, Refused
+from restreamer.http1.reply import FullReply, HttpRequest
+from restreamer.media.timebase import TICKS_PER_SECOND
+from restreamer.seams import Grant, OpenRequest
+from restreamer.web.archive_resource import ArchiveRequest, archive_path
+from restreamer.web.dvr_api import DvrApi
+from restreamer.web.dvr_info import CacheInfo, CopyInfo, VolumeInfo
+from restreamer.web.recording_status import recording_status_route
+
+_NOW = 5000
+
+
+@define(eq=False)
+class FakeDirectory:
+    """One stream, C{live/a}."""
+
+    spans: tuple[Span, ...] = (
+        Span(1000 * TICKS_PER_SECOND, 2000 * TICKS_PER_SECOND),
+        Span(3000 * TICKS_PER_SECOND, 3999 * TICKS_PER_SECOND + 1),
+    )
+    ranges: Ranges = ((1_500_000, 1_600_000),)
+    refusal: Refused | None = None
+    volumes_: list[VolumeInfo] = field(factory=list)
+
+    def volumes(self) -> list[VolumeInfo]:
+        return self.volumes_
+
+    def _check(self, name: str) -> None:
+        if self.refusal is not None:
+            raise self.refusal
+        if name != "live/a":
+            raise Refused(Reason.NOT_FOUND, "nothing of this stream is recorded")
+
+    def cached(self) -> Sequence[CacheInfo]:
+        return []
+
+    def copied(self) -> Sequence[CopyInfo]:
+        return []
+
+    async def holdings(self, name: str) -> Holdings:
+        self._check(name)
+        return Holdings(hours=(0,), spans=self.spans, size=77, complete=False)
+
+    async def locks(self, name: str) -> Ranges:
+        self._check(name)
+        return self.ranges
+
+    async def lock(self, name: str, start: int, end: int) -> Ranges:
+        self._check(name)
+        self.ranges = locked(self.ranges, start, end)
+        return self.ranges
+
+    async def unlock(self, name: str, start: int, end: int) -> Ranges:
+        self._check(name)
+        self.ranges = unlocked(self.ranges, start, end)
+        return self.ranges
+
+    async def open(self, request: OpenRequest) -> Grant:
+        if request.token == "bad":
+            raise Refused(Reason.DENIED, "no")
+        return Grant(request=request)
+
+
+class Api(SynchronousTestCase):
+    """Requests at C{/streamer/api/v3/streams/…/dvr/…}."""
+
+    @override
+    def setUp(self) -> None:
+        self.directory = FakeDirectory()
+
+    def ask(
+        self, method: str, path: str, body: bytes = b"", peer: str = "127.0.0.1", **headers: str
+    ) -> tuple[int, dict[str, Any]]:
+        way, _, query = path.partition("?")
+        request: Any = DummyRequest(way.encode().split(b"/"))
+        request.getClientAddress = lambda: IPv4Address("TCP", peer, 1)
+        request.method = method.encode()
+        request.uri = b"/x?" + query.encode()
+        request.content = BytesIO(body)
+        for name, value in headers.items():
+            request.requestHeaders.addRawHeader(name.replace("_", "-"), value)
+        asked = archive_path(request.postpath)
+        assert asked is not None, path
+        ArchiveRequest(DvrApi(self.directory), request).answer(*asked)
+        self.assertEqual(request.finished, 1)
+        return request.responseCode or 200, json.loads(b"".join(request.written) or b"null")
+
+    def test_paths(self) -> None:
+        """Names have several parts; other paths are not ours."""
+        self.assertEqual(archive_path([b"streams", b"a", b"dvr", b"ranges"]), ("a", "ranges"))
+        self.assertEqual(archive_path([b"streams", b"a", b"b", b"dvr", b"locks"]), ("a/b", "locks"))
+        for path in ([b"streams", b"a"], [b"streams", b"dvr", b"locks"], [b"x", b"a", b"dvr", b"locks"]):
+            self.assertIsNone(archive_path(path))
+
+    def test_ranges(self) -> None:
+        """In milliseconds, with the gap."""
+        status, told = self.ask("GET", "streams/live/a/dvr/ranges")
+        self.assertEqual(status, 200)
+        self.assertEqual(told["ranges"][0], {"opened_at": 1_000_000, "closed_at": 2_000_000})
+        self.assertEqual((len(told["ranges"]), told["bytes"], told["complete"]), (2, 77, False))
+        self.assertEqual(self.ask("GET", "streams/b/dvr/ranges")[0], 404)
+        self.assertEqual(self.ask("POST", "streams/live/a/dvr/ranges")[0], 405)
+        self.directory.refusal = Refused(Reason.NOT_READY, "away")
+        self.assertEqual(self.ask("GET", "streams/live/a/dvr/ranges")[0], 503)
+
+    def test_locks(self) -> None:
+        """Locked and unlocked, in either form, in the body or the query."""
+        path = "streams/live/a/dvr/locks"
+        self.assertEqual(
+            self.ask("GET", path)[1]["locks"], [{"opened_at": 1_500_000, "closed_at": 1_600_000}]
+        )
+        status, told = self.ask("POST", path, b'{"from": 1600, "duration": 100}')
+        self.assertEqual((status, told["locks"]), (200, [{"opened_at": 1_500_000, "closed_at": 1_700_000}]))
+        told = self.ask("DELETE", path + "?opened_at=1550000&closed_at=1650000")[1]
+        self.assertEqual(len(told["locks"]), 2)
+        self.assertEqual(self.ask("PUT", path, b'{"opened_at": 1, "closed_at": 2}')[0], 200)
+
+    def test_wrong(self) -> None:
+        """Whatever is no range is 400 and changes nothing."""
+        bodies = (
+            b"",
+            b"[]",
+            b"{",
+            b"[" * 10_000,
+            b'{"from": 5}',
+            b'{"from": -5, "duration": 6}',
+            b'{"from": 5, "duration": 0}',
+            b'{"opened_at": 7, "closed_at": 7}',
+            b'{"opened_at": 7, "closed_at": 1e3}',
+            b'{"opened_at": true, "closed_at": 9}',
+            b'{"opened_at": 1, "closed_at": 999999999999999999999}',
+            b'{"opened_at": NaN, "closed_at": 5}',
+        )
+        for body in bodies:
+            with self.subTest(body[:40]):
+                self.assertEqual(self.ask("POST", "streams/live/a/dvr/locks", body)[0], 400)
+        self.assertEqual(self.directory.ranges, ((1_500_000, 1_600_000),))
+
+    def test_who(self) -> None:
+        """Changes come from this machine, not through a proxy, not from a page."""
+        path, body = "streams/live/a/dvr/locks", b'{"from": 1, "duration": 1}'
+        self.assertEqual(self.ask("POST", path, body, peer="192.0.2.1")[0], 403)
+        self.assertEqual(self.ask("POST", path, body, X_Forwarded_For="127.0.0.1")[0], 403)
+        self.assertEqual(self.ask("DELETE", path, body, Origin="http://127.0.0.1:8080")[0], 403)
+        self.assertEqual(self.ask("GET", path, peer="192.0.2.1")[0], 200)
+        self.assertEqual(self.directory.ranges, ((1_500_000, 1_600_000),))
+
+
+class Status(SynchronousTestCase):
+    """C{/NAME/recording_status.json}."""
+
+    @override
+    def setUp(self) -> None:
+        self.directory = FakeDirectory()
+        self.route = recording_status_route(
+            self.directory.holdings,
+            self.directory.locks,
+            lambda name: name != "unknown",
+            self.directory,
+            lambda: _NOW * TICKS_PER_SECOND,
+        )
+
+    def ask(self, path: str, query: str = "", method: str = "GET") -> Any:
+        reply = self.route(HttpRequest(method=method, path=path, query=query))
+        if isinstance(reply, Awaitable):
+            return self.successResultOf(Deferred.fromCoroutine(reply))  # type: ignore[arg-type]
+        return reply
+
+    def told(self, query: str) -> Any:
+        reply = self.ask("/live/a/recording_status.json", query)
+        assert isinstance(reply, FullReply)
+        self.assertEqual(reply.status, 200)
+        (told,) = json.loads(reply.body)
+        return told
+
+    def test_told(self) -> None:
+        """Whole seconds, cut at what was asked for."""
+        told = self.told("from=0&to=now&request=ranges,locks")
+        self.assertEqual(told["ranges"], [{"from": 1000, "duration": 1000}, {"from": 3000, "duration": 1000}])
+        self.assertEqual(told["locks"], [{"from": 1500, "duration": 100}])
+        self.assertEqual((told["stream"], told["complete"]), ("live/a", False))
+        cut = self.told("from=1900&to=3100")
+        self.assertEqual(cut["ranges"], [{"from": 1900, "duration": 100}, {"from": 3000, "duration": 100}])
+        self.assertNotIn("locks", cut)
+        self.assertNotIn("ranges", self.told("request=locks,brief_thumbnails"))
+        self.assertEqual(self.told("from=4500")["ranges"], [])
+
+    def test_not_ours(self) -> None:
+        """Other paths and names nobody records are handed on."""
+        for path in ("/live/a/index.m3u8", "/unknown/recording_status.json", "/recording_status.json"):
+            self.assertIsNone(self.ask(path))
+        self.assertEqual(self.ask("/live/a/recording_status.json", method="POST").status, 405)
+
+    def test_refused(self) -> None:
+        """By its times, by the gate, by the archive."""
+        cases = {
+            "from=x": Reason.BAD_NAME,
+            "from=-1": Reason.BAD_NAME,
+            "from=5&to=5": Reason.BAD_NAME,
+            "to=999999999999": Reason.BAD_NAME,
+            "request=other": Reason.BAD_NAME,
+            "token=bad": Reason.DENIED,
+        }
+        for query, reason in cases.items():
+            with self.subTest(query):
+                reply = self.route(
+                    HttpRequest(method="GET", path="/live/a/recording_status.json", query=query)
+                )
+                failure = self.failureResultOf(Deferred.fromCoroutine(reply), Refused)  # type: ignore[arg-type]
+                self.assertIs(failure.value.reason, reason)
