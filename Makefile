@@ -30,6 +30,8 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	    || echo "no fuzzer for this Python: its tests are left out"
 	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --only-binary :all: 'imageio-ffmpeg >= 0.6' \
 	    || echo "no newer ffmpeg for this machine: the tests that need it are left out"
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check 'botocore >= 1.44' 'moto[server] >= 5' \
+	    || echo "no object store for this machine: its tests are left out"
 	@touch $@
 
 clean:

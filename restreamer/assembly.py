@@ -10,7 +10,7 @@ import os
 import random
 import time
 from collections import ChainMap
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -48,6 +48,7 @@ from restreamer.mpegts.http_play import mpegts_route
 from restreamer.mpegts.live_muxer import MpegTsFeedMuxer
 from restreamer.mpegts.segment_muxer import mux_segment
 from restreamer.neighbours import Neighbours
+from restreamer.node_archive import NodeArchive
 from restreamer.node_files import NodeFiles
 from restreamer.plans import Plans
 from restreamer.pressure import Pressure
@@ -55,6 +56,7 @@ from restreamer.pulls import pulls
 from restreamer.pushes import OtherPush, push_target, pushings
 from restreamer.rtmp.play_muxer import RtmpMuxers
 from restreamer.rtsp.play_muxer import RtspFeedMuxer
+from restreamer.seams import PlayPoint
 from restreamer.sources.configured_stream import ConfiguredStream
 from restreamer.sources.configured_streams import ConfiguredStreams
 from restreamer.sources.input_facts import with_publisher
@@ -111,6 +113,19 @@ class Core:
         self.files.configure(configuration.vods)
         self.relays = Relays()
         self.remote = RemoteStreams(self.registry, self.node_id, reactor, self.utc.ticks, random.uniform)
+        self.archive = NodeArchive(
+            reactor,
+            self.node_id,
+            self.gate,
+            self.registry,
+            lambda: self.configuration,
+            self.remote.source_of,
+            self.files.remote,
+            lambda: self.pressure.crowded,
+            self.utc.ticks,
+            configuration.state_dir,
+        )
+        self.files.archives = self.archive.archive.asked_by
         self.plans = Plans(
             lambda: self.configuration,
             self.registry,
@@ -149,6 +164,7 @@ class Core:
             sent=lambda: self.served.bytes_out + self.http_sent(),
             node_id=self.node_id,
             neighbours=self.neighbours,
+            archives=self.archive,
         )
         self.registry.listen(StreamLog(self.remote.source_of, reactor))
         self._keys: dict[str, bytes] = {}
@@ -198,7 +214,7 @@ class Core:
             ),
             *self.neighbours.routes(self.gate),
             *self.files.routes(),
-            hls_routes(self.playing, mux_segment, self.reactor),
+            *self.archive.routes(hls_routes(self.playing, mux_segment, self.reactor)),
             dash_routes(self.playing, self.utc.ticks),
             publish_route(self.publishing, self.reactor),
             mpegts_route(self.playing),
@@ -271,12 +287,18 @@ class Core:
         return self._told
 
     def _shed(self) -> int:
-        """Drop every viewer that is behind: memory is full."""
+        """Drop every viewer that is behind, and what can be read again: memory is full."""
+        self.archive.forget()
         feeds = [feed for entry in self.registry for feed in list(entry.playout.feeds().values())]
         return sum(feed.shed("the node is out of memory") for feed in feeds)
 
     def _playout(self, stream: Stream) -> Playout:
-        muxers = ChainMap[str, MuxerFactory](
+        return Playout(stream, self.reactor, self._muxers(), FeedLimits())
+
+    @staticmethod
+    def _muxers() -> Mapping[str, MuxerFactory]:
+        """Makers of the muxers of all containers of endless bytes."""
+        return ChainMap[str, MuxerFactory](
             {
                 "mpegts": MpegTsFeedMuxer,
                 "flv": FlvFeedMuxer,
@@ -285,7 +307,10 @@ class Core:
             },
             RtmpMuxers(),  # type: ignore[arg-type]
         )
-        return Playout(stream, self.reactor, muxers, FeedLimits())
+
+    def past_or_live(self) -> PlayPoint:
+        """Grants players of endless feeds the past of a stream where they ask for it."""
+        return self.archive.playing(self.playing, self._muxers())
 
     def publish_password(self, name: str) -> str:
         """The password publishers of C{name} need; empty: none."""

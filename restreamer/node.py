@@ -28,6 +28,7 @@ from restreamer.neighbours import read_tls
 from restreamer.rtmp.service import RtmpFactory
 from restreamer.rtsp.service import RtspFactory
 from restreamer.web.api import NodeApi, ServerFacts, StreamApi
+from restreamer.web.dvr_api import DvrApi
 from restreamer.web.service import FrontFactory
 from restreamer.web.site import FrontSite, make_site
 
@@ -68,8 +69,9 @@ class Node(MultiService):
             raise
         self.core = Core(reactor, configuration)
         self.core.neighbours.use_tls(tls)
-        self.rtmp = RtmpFactory(self.core.publishing, self.core.playing, reactor)
-        self.rtsp = RtspFactory(self.core.publishing, self.core.playing, reactor, self.core.publish_password)
+        playing = self.core.past_or_live()
+        self.rtmp = RtmpFactory(self.core.publishing, playing, reactor)
+        self.rtsp = RtspFactory(self.core.publishing, playing, reactor, self.core.publish_password)
         self._routes = self.core.routes()
         self.fronts: dict[tuple[str, int], FrontFactory] = {}
         self._sources: dict[tuple[str, int], ClusterSource] = {}
@@ -85,6 +87,7 @@ class Node(MultiService):
         configuration = self.core.configuration
         GATE.set(configuration.loglevel)
         self._reserve(configuration)
+        self.core.archive.configure()
         for stream in configuration.streams.values():
             self._start_stream(stream)
         for source in configuration.sources:
@@ -121,6 +124,7 @@ class Node(MultiService):
         self.core.remote.close()
         self.core.files.close()
         self.core.registry.close()
+        waits += self.core.archive.close()
         for front in self.fronts.values():
             waits.append(front.drain(DRAIN_SECONDS))
         self.core.pressure.stop()
@@ -164,6 +168,7 @@ class Node(MultiService):
         self._apply_publishers(old)
         self._apply_streams(difference)
         self._apply_sources(difference)
+        core.archive.configure()
         core.neighbours.apply(configuration, difference)
         if "state_dir" in difference.globals:
             _log.warn("state_dir changes at the next start")
@@ -215,6 +220,7 @@ class Node(MultiService):
             facts,
             core.reactor,
             node=NodeApi(core.stats, core.reactor.seconds),
+            dvr=DvrApi(core.archive),
         )
 
     def _apply_listeners(

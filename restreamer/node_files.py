@@ -9,6 +9,7 @@ from restreamer.cluster.file_catalogue import FileCatalogue
 from restreamer.cluster.file_server import FileServer
 from restreamer.cluster.remote_files import RemoteFiles
 from restreamer.config.model import VodConfig
+from restreamer.dvr.seams import AskedFor
 from restreamer.hls.file_routes import file_hls_routes
 from restreamer.http1.reply import Route
 from restreamer.live.registry import StreamRegistry
@@ -29,6 +30,7 @@ class NodeFiles:
 
     @param reactor: for time and threads. @param crowded: whether memory is too short for another viewer.
     @param utc: UTC ticks now.
+    @ivar archives: the past of streams, for other nodes that ask.
     @ivar remote: the files of its sources. @ivar catalogue: what it tells other nodes of files.
     """
 
@@ -41,7 +43,9 @@ class NodeFiles:
         crowded: Callable[[], bool],
         utc: Callable[[], int],
     ) -> None:
+        self.archives: AskedFor | None = None
         self._reactor = reactor
+        self._node_id = node_id
         self._gate = gate
         self._registry = registry
         self._crowded = crowded
@@ -66,7 +70,7 @@ class NodeFiles:
 
     def server(self) -> FileServer:
         """Who speaks on a link by which another node asks for files."""
-        return FileServer(self._files, self._utc)
+        return FileServer(self._files, self._utc, self._node_id, self.archives)
 
     def close(self) -> None:
         """Ask other nodes no more."""

@@ -23,6 +23,14 @@ from restreamer.web.api import (
     StreamInfo,
     StreamStats,
 )
+from restreamer.web.dvr_info import (
+    CacheInfo,
+    CopyInfo,
+    ReadInfo,
+    StreamDvrInfo,
+    VolumeInfo,
+    dvr_stats,
+)
 from restreamer.web.neighbour_info import (
     BalancerInfo,
     NeighbourFacts,
@@ -54,6 +62,30 @@ class RemoteFacts(Protocol):
         ...
 
 
+class ArchiveFacts(Protocol):
+    """What is asked of the archives."""
+
+    def stream_info(self, name: str) -> StreamDvrInfo | None:
+        """How it goes with the archive of a stream; None: it is not recorded here."""
+        ...
+
+    def volumes(self) -> Sequence[VolumeInfo]:
+        """How it goes with the volumes."""
+        ...
+
+    def cached(self) -> Sequence[CacheInfo]:
+        """The segment caches."""
+        ...
+
+    def copied(self) -> Sequence[CopyInfo]:
+        """The object stores."""
+        ...
+
+    def reads(self) -> Mapping[str, ReadInfo]:
+        """Segments of the past that were read, by place."""
+        ...
+
+
 class NodeStats:
     """A L{restreamer.web.api.StreamDirectory} and L{restreamer.web.api.NodeDirectory} of a node.
 
@@ -63,7 +95,7 @@ class NodeStats:
         each stream that is told of.
     @param utc: UTC ticks now. @param inputs_of: the inputs of a name, the preferred first.
     @param switches_of: how often a name went from one input to another.
-    @param neighbours: peers, balancers and pushes.
+    @param neighbours: peers, balancers and pushes. @param archives: what is recorded.
     @param sent: bytes that went out other than to the viewers of feeds (HTTP answers, links), so far.
     """
 
@@ -79,6 +111,7 @@ class NodeStats:
         sent: Callable[[], int] = lambda: 0,
         node_id: bytes = b"",
         neighbours: NeighbourFacts = _NO_NEIGHBOURS,
+        archives: ArchiveFacts | None = None,
     ) -> None:
         self._registry = registry
         self._remote = remote
@@ -90,6 +123,7 @@ class NodeStats:
         self._sent = sent
         self._node_id = node_id
         self._neighbours = neighbours
+        self._archives = archives
         self._taken, self._given = Meter(), Meter()
         self._of_sources: dict[str, tuple[Meter, Meter]] = {}
         self._clock: Clock | None = None
@@ -144,6 +178,13 @@ class NodeStats:
             told["input_kbit"] = _kbit(self._taken.rate)
         if self._given.rate is not None:
             told["output_kbit"] = _kbit(self._given.rate)
+        if self._archives is not None:
+            told["dvr"] = dvr_stats(
+                self._archives.volumes(),
+                self._archives.reads(),
+                self._archives.cached(),
+                self._archives.copied(),
+            )
         return told
 
     def sources(self) -> Sequence[SourceInfo]:
@@ -231,6 +272,10 @@ class NodeStats:
             info["inputs"] = [_input(facts) for facts in inputs]
             stats["input_switches"] = self._switches_of(name)
             _add_inputs(stats, inputs)
+        dvr = self._archives.stream_info(name) if self._archives is not None else None
+        stats["dvr_enabled"] = dvr is not None
+        if dvr is not None:
+            stats["dvr_info"] = dvr
         pushes = self._neighbours.push_facts(name)
         if pushes:
             stats["pushes"] = [push_info(each) for each in pushes]

@@ -6,9 +6,11 @@ import configparser
 import io
 import re
 from collections.abc import Awaitable, Iterator, Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+from twisted.internet.address import IPv4Address
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.resource import getChildForRequest
@@ -23,6 +25,8 @@ from restreamer.cluster.link_route import link_route as link_route_of
 from restreamer.config.load import parse
 from restreamer.config.words import SERVED
 from restreamer.dash.routes import dash_routes
+from restreamer.dvr.locks import Ranges
+from restreamer.dvr.seams import Holdings
 from restreamer.errors import Reason
 from restreamer.flv.http_play import flv_route
 from restreamer.hls.routes import hls_routes
@@ -44,6 +48,7 @@ from restreamer.mpegts.http_play import mpegts_route
 from restreamer.rtmp.limits import ServiceLimits
 from restreamer.rtsp.limits import ServiceLimits as RtspLimits
 from restreamer.seams import OpenRequest, Playable
+from restreamer.viewers.gate import PasswordGate
 from restreamer.viewers.waiting import MAX_REFUSED, MAX_STARTING, MAX_WAITING, REFUSED_SECONDS
 from restreamer.web.api import (
     DEFAULT_LIMIT,
@@ -59,8 +64,11 @@ from restreamer.web.api import (
     StreamInfo,
     StreamStats,
 )
+from restreamer.web.dvr_api import DvrApi
+from restreamer.web.dvr_info import CacheInfo, CopyInfo, VolumeInfo
 from restreamer.web.limits import FrontLimits
 from restreamer.web.neighbour_info import BalancerInfo, PeerInfo, PeerStats, PushInfo
+from restreamer.web.recording_status import recording_status_route
 from restreamer.web.site import NotFound, make_site
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -117,7 +125,13 @@ def pack(tracks: Tracks, frames: Sequence[Frame], *, title: str = "", discontinu
 
 
 class FreshRequest(DummyRequest):
-    """A request of somebody who has nothing cached."""
+    """A request of somebody who has nothing cached, on the node's machine."""
+
+    content = BytesIO()
+
+    @override
+    def getClientAddress(self) -> IPv4Address:
+        return IPv4Address("TCP", "127.0.0.1", 1)
 
     @override
     def setETag(self, tag: bytes) -> None:
@@ -153,6 +167,35 @@ class OneSource:
         return ServerStats()
 
 
+class OneArchive:
+    """Something of every stream."""
+
+    def volumes(self) -> Sequence[VolumeInfo]:
+        return []
+
+    def cached(self) -> Sequence[CacheInfo]:
+        return []
+
+    def copied(self) -> Sequence[CopyInfo]:
+        return []
+
+    async def holdings(self, name: str) -> Holdings:
+        return Holdings(hours=(), spans=(), size=0)
+
+    async def locks(self, name: str) -> Ranges:
+        return ()
+
+    async def lock(self, name: str, start: int, end: int) -> Ranges:
+        return ()
+
+    async def unlock(self, name: str, start: int, end: int) -> Ranges:
+        return ()
+
+
+async def nothing(name: str) -> Any:
+    raise NotImplementedError
+
+
 class HttpPathTests(SynchronousTestCase):
     """The table at the top of http-api.md."""
 
@@ -160,16 +203,20 @@ class HttpPathTests(SynchronousTestCase):
     def setUp(self) -> None:
         clock: Any = Clock()
         point = Everything()
+        gate = PasswordGate(lambda name: "")
         self.routes: list[Route] = [
             link_route_of(b"n" * 16, lambda: [b"k" * 32], lambda: b"o" * 16, self.no_handler, clock),
             hls_routes(point, pack, clock),
             mpegts_route(point),
             flv_route(point),
             dash_routes(point, lambda: 0),
+            recording_status_route(nothing, nothing, lambda name: True, gate, lambda: 0),
         ]
         facts = ServerFacts(version="0", started_at=0, now=clock.seconds, ready=lambda: True)
         node = NodeApi(OneSource(), clock.seconds)
-        self.site = make_site(StreamApi(OneStream(), clock.seconds), facts, clock, node=node)
+        self.site = make_site(
+            StreamApi(OneStream(), clock.seconds), facts, clock, node=node, dvr=DvrApi(OneArchive())
+        )
         page = text("http-api.md")
         table = [row for row in rows(page.partition("\n## ")[0]) if row[0].startswith("`")]
         self.table = [(row[0].strip("`"), row[1]) for row in table]
@@ -221,9 +268,9 @@ class HttpPathTests(SynchronousTestCase):
             sample = self.sample(path)
             with self.subTest(sample):
                 if self.routed("GET", sample) is None:
-                    self.assertEqual(methods, "GET, HEAD")
+                    self.assertEqual(methods.partition(", POST")[0], "GET, HEAD")
                     self.assertEqual([self.served(each, sample) for each in ("GET", "HEAD")], [200, 200])
-                    self.assertEqual(self.served("POST", sample), 405)
+                    self.assertEqual(self.served("POST", sample), 400 if "POST" in methods else 405)
 
     def test_methods_of_media(self) -> None:
         for path, methods in self.table:

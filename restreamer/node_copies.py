@@ -1,0 +1,108 @@
+"""Which archives of a node are copied to object stores (C{copy=s3://…}), and what is read from there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from restreamer.config.model import Configuration, DvrConfig, S3Config
+from restreamer.dvr.disks import Disks
+from restreamer.dvr.object_store import CopiedArchive, ObjectStoreFacts, ObjectStores
+from restreamer.dvr.store import Store
+from restreamer.dvr.stream_store import DataFile
+from restreamer.seams import Timer
+
+#: Seconds between two looks at what is to be copied.
+OFFER_SECONDS = 20.0
+
+
+class NodeCopies:
+    """The object stores of a node.
+
+    @param dvrs_of: how a stream is recorded, or was.
+    @ivar archive: what is there, to be read.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        configuration: Callable[[], Configuration],
+        disks: Disks,
+        dvrs_of: Callable[[str], Iterable[DvrConfig]],
+    ) -> None:
+        self._reactor = reactor
+        self._configuration = configuration
+        self._disks = disks
+        self._dvrs_of = dvrs_of
+        self._stores = ObjectStores(reactor)
+        self._timer: Timer | None = None
+        #: Where each stream of a volume is copied to: made in the reactor, read in threads, never changed.
+        self._copied: Mapping[tuple[str, str], S3Config] = {}
+        self.archive = CopiedArchive(self._stores, self._copies_of)
+        disks.held = self._held
+
+    def configure(self) -> None:
+        """The configuration changed, or is there for the first time."""
+        self._stores.configure(_copies(self._configuration()))
+        self._cancel()
+        self._offer()
+
+    def close(self) -> None:
+        """Copy no more."""
+        self._cancel()
+        self._stores.close()
+
+    def forget(self) -> None:
+        """Give memory back."""
+        self._stores.forget()
+
+    def facts(self) -> Sequence[ObjectStoreFacts]:
+        """How it goes with each of them."""
+        return [store.facts for store in self._stores.all()]
+
+    # Inside.
+
+    def _copies_of(self, name: str) -> tuple[S3Config, ...]:
+        return tuple(dict.fromkeys(dvr.copy for dvr in self._dvrs_of(name) if dvr.copy is not None))
+
+    def _offer(self) -> None:
+        """Tell what is to be copied where, now and then."""
+        self._timer = None
+        copied: dict[tuple[str, str], S3Config] = {}
+        work: dict[S3Config, list[tuple[Store, str]]] = {}
+        for disk in self._disks.all():
+            for name in disk.names:
+                copy = self._copy_of(disk.root, name)
+                if copy is not None:
+                    copied[disk.root, name] = copy
+                    work.setdefault(copy, []).append((disk.store, name))
+        self._copied = copied
+        if self._stores.all():
+            self._stores.offer(work)
+            self._timer = self._reactor.callLater(OFFER_SECONDS, self._offer)
+
+    def _copy_of(self, root: str, name: str) -> S3Config | None:
+        for dvr in self._dvrs_of(name):
+            if os.path.normpath(dvr.root) == root:
+                return dvr.copy
+        return None
+
+    def _held(self, root: str, store: Store, name: str, file: DataFile) -> bool:
+        """Whether a file has to wait for its copy; in a thread."""
+        copy = self._copied.get((root, name))
+        return copy is not None and not self._stores.is_copied(copy, store, name, file.hour)
+
+    def _cancel(self) -> None:
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        self._timer = None
+
+
+def _copies(configuration: Configuration) -> set[S3Config]:
+    places = [
+        *[each.dvr for each in configuration.streams.values()],
+        *[each.stream.dvr for each in configuration.templates.values()],
+        *[each.dvr for each in configuration.sources],
+    ]
+    return {dvr.copy for dvr in places if dvr is not None and dvr.copy is not None}
