@@ -37,14 +37,17 @@ class NodeCopies:
         self._dvrs_of = dvrs_of
         self._stores = ObjectStores(reactor)
         self._timer: Timer | None = None
-        #: Where each stream of a volume is copied to: made in the reactor, read in threads, never changed.
-        self._copied: Mapping[tuple[str, str], S3Config] = {}
+        #: Where each stream of a volume is copied to, if it is: made in the reactor, read in threads, never
+        #: changed. None: nothing is copied by this configuration.
+        self._copied: Mapping[tuple[str, str], S3Config | None] | None = None
         self.archive = CopiedArchive(self._stores, self._copies_of)
         disks.held = self._held
 
     def configure(self) -> None:
         """The configuration changed, or is there for the first time."""
-        self._stores.configure(_copies(self._configuration()))
+        copies = _copies(self._configuration())
+        self._stores.configure(copies)
+        self._copied = {} if copies else None
         self._cancel()
         self._offer()
 
@@ -69,15 +72,15 @@ class NodeCopies:
     def _offer(self) -> None:
         """Tell what is to be copied where, now and then."""
         self._timer = None
-        copied: dict[tuple[str, str], S3Config] = {}
+        copied: dict[tuple[str, str], S3Config | None] = {}
         work: dict[S3Config, list[tuple[Store, str]]] = {}
         for disk in self._disks.all():
             for name in disk.names:
-                copy = self._copy_of(disk.root, name)
+                copy = copied[disk.root, name] = self._copy_of(disk.root, name)
                 if copy is not None:
-                    copied[disk.root, name] = copy
                     work.setdefault(copy, []).append((disk.store, name))
-        self._copied = copied
+        if self._copied is not None:
+            self._copied = copied
         if self._stores.all():
             self._stores.offer(work)
             self._timer = self._reactor.callLater(OFFER_SECONDS, self._offer)
@@ -89,8 +92,13 @@ class NodeCopies:
         return None
 
     def _held(self, root: str, store: Store, name: str, file: DataFile) -> bool:
-        """Whether a file has to wait for its copy; in a thread."""
-        copy = self._copied.get((root, name))
+        """Whether a file has to wait for its copy; in a thread. What was not looked at yet waits."""
+        copied = self._copied
+        if copied is None:
+            return False
+        if (root, name) not in copied:
+            return True
+        copy = copied[root, name]
         return copy is not None and not self._stores.is_copied(copy, store, name, file.hour)
 
     def _cancel(self) -> None:

@@ -40,6 +40,8 @@ from restreamer.vod.keep import Kept, SingleFlight
 
 _log = Logger()
 T = TypeVar("T")
+#: Days of a stream, by object: its tag and what it says.
+_Days = Mapping[str, tuple[str, tuple[HourFacts, ...]]]
 
 #: Threads that read from one object store, what may wait for them, and how long it waits, seconds.
 READERS = 8
@@ -83,7 +85,7 @@ class _Held:
     """What a stream has there. @ivar asked: seconds. @ivar days: by object, its tag and what it says."""
 
     asked: float
-    days: Mapping[str, tuple[str, tuple[HourFacts, ...]]]
+    days: _Days
     holdings: Holdings | None
 
 
@@ -188,33 +190,38 @@ class ObjectStore:
         known = self._held.get(name)
         days = known.days if known is not None else {}
         try:
-            now: dict[str, tuple[str, tuple[HourFacts, ...]]] = await self._ask(self._read_days, name, days)
+            # All that grows with the archive is done in the thread.
+            now, holdings, changed = await self._ask(self._look, name, days)
         except Refused:
             if known is not None and known.holdings is not None:
                 # What was there a moment ago is there still, though nothing can be read of it now.
                 return known.holdings
             raise
-        hours = sorted([each for _, facts in now.values() for each in facts], key=lambda each: each.hour)
-        holdings = None
-        if hours:
-            holdings = Holdings(
-                hours=tuple([each.hour for each in hours]),
-                spans=join_spans([span for each in hours for span in each.spans]),
-                size=sum([each.size for each in hours]),
-            )
-            changed = [each.hour for each in hours if not _is_among(each, days.values())]
-            for hour in changed:
-                self._hours.drop((name, hour))
+        for hour in changed:
+            self._hours.drop((name, hour))
         self._held.put(name, _Held(self._reactor.seconds(), now, holdings))
         if holdings is None:
             raise Refused(Reason.NOT_FOUND, "nothing of this stream is in the object store")
         return holdings
 
-    def _read_days(
-        self, name: str, known: Mapping[str, tuple[str, tuple[HourFacts, ...]]]
-    ) -> dict[str, tuple[str, tuple[HourFacts, ...]]]:
+    def _look(self, name: str, known: _Days) -> tuple[_Days, Holdings | None, list[int]]:
+        """In a thread: the days of a stream, what they hold, and the hours of those that changed."""
+        now = self._read_days(name, known)
+        facts = sorted([each for _, day in now.values() for each in day], key=lambda each: each.hour)
+        if not facts:
+            return now, None, []
+        holdings = Holdings(
+            hours=tuple([each.hour for each in facts]),
+            spans=join_spans([span for each in facts for span in each.spans]),
+            size=sum([each.size for each in facts]),
+        )
+        # A day that did not change is the very one that was there.
+        changed = [each.hour for key, day in now.items() if known.get(key) is not day for each in day[1]]
+        return now, holdings, changed
+
+    def _read_days(self, name: str, known: _Days) -> _Days:
         """In a thread: the days of a stream; those that did not change are not read again."""
-        found = {}
+        found: dict[str, tuple[str, tuple[HourFacts, ...]]] = {}
         for each in self._bucket.names(days_prefix(name)):
             first = first_hour(name, each.name)
             if first is None:
@@ -392,10 +399,6 @@ class CopiedArchive:
                 if refusal is None or refused.reason is not Reason.NOT_FOUND:
                     refusal = refused
         raise refusal or Refused(Reason.NOT_FOUND, "this stream is not copied anywhere")
-
-
-def _is_among(facts: HourFacts, days: Iterable[tuple[str, tuple[HourFacts, ...]]]) -> bool:
-    return any(facts in held for _, held in days)
 
 
 def _late(_: object, seconds: float) -> Failure:
