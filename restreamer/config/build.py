@@ -10,13 +10,14 @@ from restreamer.config import values
 from restreamer.config.address import parse_listen, same_socket
 from restreamer.config.blocks import Once, Surroundings, Warn, collect, served
 from restreamer.config.cluster_options import read_balancers, read_cluster_key, read_peers, read_sources
-from restreamer.config.dvr_options import read_stores
+from restreamer.config.dvr_options import check_apart, read_stores
 from restreamer.config.grammar import Statement, fault
 from restreamer.config.model import (
     BalancerConfig,
     Configuration,
     ConfigWarning,
     Listen,
+    SourceConfig,
     StreamConfig,
     TemplateConfig,
     VodConfig,
@@ -93,6 +94,12 @@ def build(statements: Sequence[Statement]) -> tuple[Configuration, tuple[ConfigW
         balancers=MappingProxyType(balancers),
         dvrs=MappingProxyType(dict(dvrs)),
     )
+    blocks: list[StreamConfig | SourceConfig] = [
+        *streams.values(),
+        *[each.stream for each in templates.values()],
+        *configuration.sources,
+    ]
+    check_apart([*dvrs.values(), *[each.dvr for each in blocks], *[each.cache for each in blocks]])
     warnings.sort(key=lambda each: (each.path, each.line, each.column))
     return configuration, tuple(warnings)
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from restreamer.config import values
 from restreamer.config.blocks import Once, Warn, options, served
-from restreamer.config.grammar import Argument, Statement
+from restreamer.config.grammar import Argument, Statement, fault
 from restreamer.config.model import CacheConfig, DvrConfig, DvrStoreConfig, S3Config
 from restreamer.config.words import CACHE_OPTIONS, DVR_OPTIONS, DVR_STORE
 
@@ -107,6 +108,28 @@ def read_cache(statement: Statement, warn: Warn) -> CacheConfig | None:
         found[key] = values.number(statement, argument, value or "", 0, 1000)
     _no_url(statement, place, _CACHE_USAGE)
     return CacheConfig(root=values.path(statement, place, "folder"), place=statement.place, **found)
+
+
+def check_apart(places: Iterable[DvrConfig | CacheConfig | DvrStoreConfig | None]) -> None:
+    """Check that no folder of archives or segments lies in another: each would take the other's files for
+    its own.
+
+    @raise ConfigError: one does; or a cache is where archives are.
+    """
+    seen: dict[str, DvrConfig | CacheConfig | DvrStoreConfig] = {}
+    for each in places:
+        if each is None:
+            continue
+        for root, other in seen.items():
+            cache = isinstance(each, CacheConfig) != isinstance(other, CacheConfig)
+            if (root == each.root and cache) or _within(root, each.root) or _within(each.root, root):
+                where = f"{other.place.path}:{other.place.line}"
+                raise fault(each.place, each.root, f"a folder apart from {root} ({where})")
+        seen.setdefault(each.root, each)
+
+
+def _within(inner: str, outer: str) -> bool:
+    return inner != outer and os.path.commonpath([inner, outer]) == outer
 
 
 def _no_url(statement: Statement, place: Argument, usage: str) -> None:

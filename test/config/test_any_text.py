@@ -114,8 +114,8 @@ _SHARED: dict[str, st.SearchStrategy[Any]] = {
     "dvr": st.none()
     | st.builds(
         DvrConfig,
-        root=_NAME.map("/dvr/".__add__),
-        depth=st.none() | st.integers(60, 10**6),
+        root=st.sampled_from(["/dvr/a", "/dvr/b"]),
+        depth=st.none() | st.integers(60, 999_999),
         size=st.none() | st.integers(10, 10**6).map((10**6).__mul__),
         percent=st.none() | st.integers(1, 99),
         replicate=st.booleans(),
@@ -124,8 +124,8 @@ _SHARED: dict[str, st.SearchStrategy[Any]] = {
     "cache": st.none()
     | st.builds(
         CacheConfig,
-        root=_NAME.map("/cache/".__add__),
-        age=st.none() | st.integers(60, 10**6),
+        root=st.sampled_from(["/cache/a", "/cache/b"]),
+        age=st.none() | st.integers(60, 999_999),
         size=st.none() | st.integers(10, 10**6).map((10**6).__mul__),
         misses=st.integers(0, 1000),
     ),

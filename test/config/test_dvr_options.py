@@ -132,6 +132,28 @@ class StoreTests(SynchronousTestCase):
         self.assertEqual([each.word for each in found.warnings], ["raid", "disk"])
 
 
+class NestedTests(SynchronousTestCase):
+    """An archive in the folder of another would be played, and deleted, as that one's."""
+
+    def test_refused(self) -> None:
+        key = "cluster_key 0123456789abcdef0123;"
+        for text, found in (
+            ("template t { prefix live; dvr /a 1d; } stream x { input publish://; dvr /a/live 7d; }", "/a"),
+            ("dvr m { root /a/b; } stream x { input publish://; dvr /a; }", "/a"),
+            (f"{key} source h {{ dvr /a; cache /a/c; }}", "/a/c"),
+            (f"{key} source h {{ dvr /a; cache /a; }}", "/a"),
+        ):
+            with self.subTest(text=text):
+                with self.assertRaises(ConfigError) as caught:
+                    parse(text)
+                self.assertEqual(caught.exception.found, found)
+                self.assertIn("apart from", caught.exception.expected)
+
+    def test_beside_each_other(self) -> None:
+        parse("stream x { input publish://; dvr /a/b; } stream y { input publish://; dvr /a/bc; }")
+        parse("stream x { input publish://; dvr /a; } stream y { input publish://; dvr /a 1d; }")
+
+
 class CacheTests(SynchronousTestCase):
     def test_right(self) -> None:
         for text, expected in (
