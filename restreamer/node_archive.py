@@ -39,6 +39,7 @@ from restreamer.node_copies import NodeCopies
 from restreamer.node_replication import NodeReplication
 from restreamer.seams import Gate, PlayPoint
 from restreamer.tsio.archive_play import archive_ts_route
+from restreamer.viewers.gate import ProtocolGate
 from restreamer.vod.disk import DiskThreads
 from restreamer.web.dvr_info import (
     CacheInfo,
@@ -78,7 +79,7 @@ class NodeArchive:
         state_dir: str,
     ) -> None:
         self._reactor = reactor
-        self._gate = gate
+        self._gate = ProtocolGate(gate, self._protocols_of)
         self._registry = registry
         self._configuration = configuration
         self._source_of = source_of
@@ -362,6 +363,17 @@ class NodeArchive:
                 found = source.cache
         cache = self.caches.find(_root(found)) if found is not None else None
         return cache.for_stream(found.misses) if cache is not None and found is not None else None
+
+    def _protocols_of(self, name: str) -> frozenset[str] | None:
+        """By which protocols the past of a stream is played: by those of the stream."""
+        if self._registry.find(name) is not None or self._registry.supply(name) is not None:
+            return self._registry.protocols(name)
+        configuration = self._configuration()
+        stream = resolve_stream(configuration, name)
+        if stream is not None:
+            return stream.protocols
+        source = next((each for each in configuration.sources if _may_have(each, name)), None)
+        return source.protocols if source is not None else None
 
     def _url_prefix(self, name: str) -> str:
         entry = self._registry.find(name)

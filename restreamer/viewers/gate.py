@@ -10,10 +10,35 @@ import hmac
 from collections.abc import Callable
 
 from restreamer.errors import Reason, Refused
-from restreamer.seams import Grant, OpenRequest
+from restreamer.live.protocols import allowed
+from restreamer.seams import Gate, Grant, OpenRequest
 
 #: The protocol word of other nodes: whoever speaks it has proved the cluster key.
 NODE_PROTO = "m4f"
+
+
+class ProtocolGate:
+    """A L{restreamer.seams.Gate} before another one, which refuses protocols that a stream is not played by.
+
+    Live streams are looked at where they are waited for; this is for what needs no stream that runs.
+
+    @param protocols_of: words of the protocols a name is played by; None: all.
+    """
+
+    def __init__(self, gate: Gate, protocols_of: Callable[[str], frozenset[str] | None]) -> None:
+        self._gate = gate
+        self._protocols_of = protocols_of
+
+    async def open(self, request: OpenRequest) -> Grant:
+        """Grant C{request}, or refuse it.
+
+        @raise Refused: DENIED; as the other gate.
+        """
+        # A file of MP4 is given, like the segments it is made of, where HLS or DASH is.
+        proto = "cmaf" if request.proto == "mp4" else request.proto
+        if not allowed(self._protocols_of(request.name), proto):
+            raise Refused(Reason.DENIED, "this stream is not played by this protocol here")
+        return await self._gate.open(request)
 
 
 class PasswordGate:

@@ -53,6 +53,7 @@ WRONG: list[tuple[str, str, str]] = [
     ("dvr /s replication_port=0;", "replication_port=0", "1 to 65535"),
     ("dvr ftp://h/x;", "ftp://h/x", "the path of a folder"),
     ("dvr /s copy=s3://k:hunter2@;", "copy=s3://***@", "s3://KEY:SECRET@HOST"),
+    ("dvr /s copy=s3://AK/IA:hun/ter2@h/b;", "copy=s3://***@h/b", "s3://KEY:SECRET@HOST"),
     ("dvr /s { }", "dvr {", "; after dvr"),
     ("cache /c 90%;", "90%", "an age"),
     ("cache /c misses=x;", "misses=x", "a whole number"),
