@@ -267,23 +267,26 @@ def _seen(packet: Packet) -> Seen:
     return Seen(packet.kind, packet.dts, packet.digest)
 
 
-def _shift(mine: Sequence[Seen], theirs: Sequence[Seen], what: str) -> int:
-    """How much later the same frame is in C{theirs}: found by eight frames of the first track in a row."""
+def shift_of(mine: Sequence[Seen], theirs: Sequence[Seen], what: str) -> int:
+    """How much later the same frame is in C{theirs}: found by eight frames of the first track in a row.
+
+    What is published is a looped file, so the same frames come again: the nearest place counts.
+    """
     track = mine[0].track
     sums = [seen.checksum for seen in theirs if seen.track == track]
     times = [seen.dts for seen in theirs if seen.track == track]
     own = [seen for seen in mine if seen.track == track]
+    found = []
     for start in range(0, len(own) - 8, 8):
         wanted = [seen.checksum for seen in own[start : start + 8]]
-        for at in range(len(sums) - 8):
-            if sums[at : at + 8] == wanted:
-                return times[at] - own[start].dts
-    raise AssertionError(f"{what}: nothing in common")
+        found += [times[at] - own[start].dts for at in range(len(sums) - 8) if sums[at : at + 8] == wanted]
+    assert found, f"{what}: nothing in common"
+    return min(found, key=abs)
 
 
 def _same(mine: Sequence[Seen], theirs: Sequence[Seen], what: str, shifted: bool = False) -> None:
     if shifted:
-        shift = _shift(mine, theirs, what)
+        shift = shift_of(mine, theirs, what)
         mine = [Seen(seen.track, seen.dts + shift, seen.checksum) for seen in mine]
     for track in sorted({seen.track for seen in mine}):
         own = [seen for seen in mine if seen.track == track]

@@ -8,7 +8,7 @@ from typing import cast
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from test.e2e.crowd import Reader, tags
+from test.e2e.crowd import Reader, Seen, shift_of, tags
 from test.e2e.machine import Delays, stretch
 from test.e2e.nodes import ALARMS, LateError, Node, wait_until
 from test.e2e.players import HttpStream
@@ -165,3 +165,13 @@ class Waiting(SynchronousTestCase):
             self.assertTrue(ALARMS.search(line), line)
         for line in ("[x#info] all well", "[x#warn] so so", "12 errors counted"):
             self.assertFalse(ALARMS.search(line), line)
+
+
+class Shifts(SynchronousTestCase):
+    """How two nodes' times of the same frame differ."""
+
+    def test_the_nearest_loop(self) -> None:
+        """Who came a frame later has the same frames first a whole loop off."""
+        mine = [Seen("256", 3600 * at, str(at % 20)) for at in range(60)]
+        theirs = [Seen("256", 3600 * at + 99, str(at % 20)) for at in range(1, 60)]
+        self.assertEqual(shift_of(mine, theirs, "loops"), 99)
