@@ -194,6 +194,7 @@ class Rtsp(StageCase):
         )
         self.addCleanup(receiver.stop)
         _, trouble = receiver.result(20.0)
-        self.assertEqual(receiver.process.returncode, 0, trouble)
+        ends = "\n".join(each.log_text()[-1500:] for each in (self.origin, self.edge))
+        self.assertEqual(receiver.process.returncode, 0, f"{trouble}; the logs end:\n{ends}")
         got = player(self.url(1, "live/gst"), "tcp", "a", 1.5)
         self.assertGreater(len(hashes(got.result()[0])), 50)
