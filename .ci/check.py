@@ -138,7 +138,7 @@ def main() -> int:
         )
     passed, failed, skipped = run_tests(sys.argv[1:])
     if fuzzing is None:
-        print("fuzz: not run (atheris is not installed)")
+        print(f"fuzz: not run ({'some tests only' if sys.argv[1:] else 'atheris is not installed'})")
     else:
         found, _ = fuzzing.communicate()
         print(f"fuzz: {'failed' if fuzzing.returncode else 'ok'}\n{found}", flush=True)

@@ -268,6 +268,7 @@ class Awaiting(_Undecided):
     def part(self, record: PartClose) -> None:
         """Keep it."""
         self._sent.append(record)
+        self._keep(record)
 
     @override
     def copy(self, segment: Segment, run: RunInfo) -> None:

@@ -207,9 +207,11 @@ class Passing(Way):
             self._behind = True
         else:
             lost = held.opening.number if held is not None and self.writer is not None else number
+            last = stream.window.last_number
             self._power().open(opening, record.run.continuation)
-            if lost < number:
-                # The source did not close it here, so either it lacks it, too, or the close was lost.
+            if lost < number and (last is None or lost > last):
+                # The source did not close it here: either it lacks it, too, or the close was lost. (Below the
+                # window's newest there is no place for it, nor at the source: a clock was set back.)
                 self.host.damaged(lost)
 
     def _cut_otherwise(self, opening: SegmentOpening, held: SegmentBuilder) -> bool:

@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import tempfile
+import time
 import urllib.error
 import urllib.request
 from typing import Any
@@ -34,7 +35,8 @@ if (!video) return null;
 const quality = video.getVideoPlaybackQuality ? video.getVideoPlaybackQuality() : {};
 return {time: video.currentTime, frames: quality.totalVideoFrames || 0, paused: video.paused, ready:
 video.readyState,
-        width: video.videoWidth, error: video.error && video.error.message};
+        width: video.videoWidth, error: video.error && video.error.message,
+        held: video.buffered.length ? video.buffered.end(video.buffered.length - 1) : 0};
 """
 #: The texts of all cells of the page's tables, row by row.
 CELLS = """
@@ -121,16 +123,35 @@ class Browser:
         return found
 
     def wait_advance(self, amount: float, seconds: float) -> dict[str, Any]:
-        """Wait until the video went on by C{amount} seconds of its own time and showed new pictures."""
-        start = self.look()
+        """Wait until the video, once it shows pictures, went on by C{amount} seconds of its own time and
+        showed new ones.
 
-        def advanced() -> dict[str, Any] | None:
+        A player's leap to where it begins is no playing, so nothing is counted before the first picture.
+        """
+
+        def began() -> dict[str, Any] | None:
             now = self.look()
-            went_on = now["time"] - start["time"] >= amount and now["frames"] > start["frames"] + 10
-            return now if went_on else None
+            return now if now["frames"] else None
+
+        until = time.monotonic() + seconds
+        try:
+            start = wait_until(began, seconds, "the video shows a picture")
+        except AssertionError as late:
+            raise AssertionError(f"{late}; now {self.look()}") from None
+        return self._wait_time(start["time"] + amount, start["frames"] + 10, until - time.monotonic())
+
+    def wait_beyond(self, amount: float, seconds: float) -> dict[str, Any]:
+        """Wait until the video is C{amount} seconds past everything that the browser holds of it now."""
+        now = self.look()
+        return self._wait_time(now["held"] + amount, now["frames"] + 10, seconds)
+
+    def _wait_time(self, goal: float, frames: int, seconds: float) -> dict[str, Any]:
+        def reached() -> dict[str, Any] | None:
+            now = self.look()
+            return now if now["time"] >= goal and now["frames"] > frames else None
 
         try:
-            return wait_until(advanced, seconds, f"the video goes on by {amount} s from {start}")
+            return wait_until(reached, seconds, f"the video goes on to {goal} s")
         except AssertionError as late:
             raise AssertionError(f"{late}; now {self.look()}") from None
 

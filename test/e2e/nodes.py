@@ -117,9 +117,10 @@ def get(
         connection.close()
 
 
-#: What must never be in a log: an exception nobody expected.
+#: What must never be in a log: an exception nobody expected, a segment that is not what its source has.
 ALARMS = re.compile(
     r"Unhandled|Traceback \(most recent call last\)|#(?:error|critical)\]|\b(?:ERROR|CRITICAL)\b|exceptions\."
+    r"|came damaged"
 )
 
 

@@ -170,3 +170,22 @@ def conditional(path: str) -> Callable[[Answer | None], str]:
         return f"GET {path} HTTP/1.1\r\nHost: x{condition}"
 
     return request
+
+
+def player(path: str) -> Callable[[Answer | None], str]:
+    """Asks for the playlist C{path} and its newest segment in turn, as a player does."""
+    folder = path.rpartition("/")[0]
+
+    def request(before: Answer | None) -> str:
+        wanted = path
+        if before is not None and is_playlist(before):
+            uris = [line for line in before.body.decode().splitlines() if line and not line.startswith("#")]
+            wanted = f"{folder}/{uris[-1]}"
+        return f"GET {wanted} HTTP/1.1\r\nHost: x"
+
+    return request
+
+
+def is_playlist(answer: Answer) -> bool:
+    """Whether a playlist was given."""
+    return answer.body.startswith(b"#EXTM3U")

@@ -175,7 +175,7 @@ class Balanced(StageCase):
             for edge in self.edges:
                 restarting = threading.Thread(target=self.kill_and_restart, args=(edge,), daemon=True)
                 restarting.start()
-                browser.wait_advance(6.0, 12.0)
+                browser.wait_beyond(3.0, 20.0)
                 restarting.join(20)
                 wait_until(lambda: edge.alive(STREAM), 20.0, f"{edge.name} is back")  # noqa: B023
                 self.wait_served_by(edge)

@@ -161,6 +161,7 @@ class Waiting(SynchronousTestCase):
             "Traceback (most recent call last):",
             "Unhandled Error",
             "[x#critical] worse",
+            "[x#warn] segment 7 of live/cam came damaged",
         ):
             self.assertTrue(ALARMS.search(line), line)
         for line in ("[x#info] all well", "[x#warn] so so", "12 errors counted"):
