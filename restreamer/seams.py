@@ -7,7 +7,7 @@ bytes go out through a feed that a L{PlayPoint} opens. Nothing in this module im
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from attrs import field, frozen
 
@@ -249,6 +249,34 @@ class Playable(Protocol):
         @raise restreamer.errors.Refused: UNSUPPORTED when no such container is served, or it can carry none
             of the stream's tracks; NOT_FOUND when the stream has none of the chosen ones; OVERLOADED when too
             many different choices are being watched.
+        """
+        ...
+
+
+@runtime_checkable
+class PastViewer(FeedViewer, Protocol):
+    """A viewer of the past.
+
+    @ivar began: UTC ticks of what it was sent first; @ivar position: of what it is sent now. None: nothing.
+    """
+
+    began: int | None
+    position: int | None
+
+
+@runtime_checkable
+class PastStream(Playable, Protocol):
+    """A range of the past of a stream, that can be begun anywhere within."""
+
+    @property
+    def extent(self) -> tuple[int, int | None]:
+        """From when to when it reaches, UTC ticks; None: it has no end."""
+        ...
+
+    def at(self, start: int, end: int | None = None) -> Playable:
+        """The part between C{start} and C{end}, UTC ticks; None: all that follows.
+
+        @raise restreamer.errors.Refused: BAD_NAME: C{start} is not within.
         """
         ...
 

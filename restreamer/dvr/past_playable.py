@@ -14,6 +14,7 @@ from typing import Final
 from attrs import evolve
 from typing_extensions import override
 
+from restreamer.dvr.beginning import beginning
 from restreamer.dvr.forms import ArchiveAsk, ask_from_query
 from restreamer.dvr.playback import MAX_DAMAGED, Found, Playback, PlaybackCounters
 from restreamer.dvr.timeline import ArchiveHours
@@ -29,6 +30,7 @@ from restreamer.seams import (
     FeedViewer,
     Gate,
     OpenRequest,
+    PastStream,
     Playable,
     PlayPoint,
     ViewerTransport,
@@ -39,6 +41,8 @@ from restreamer.vod.paced import PacedBody, Piece
 AHEAD: Final = 1.0
 #: A message is never cut: what is said aside comes between two of them.
 _WHOLE: Final = 1 << 30
+#: No time is earlier, ticks.
+_NEVER: Final = 1 << 62
 
 
 class PastPlaying(PlayPoint):
@@ -84,16 +88,18 @@ class PastPlaying(PlayPoint):
         if not self._hours.archives.takes(ask.name):
             raise Refused(Reason.NOT_FOUND, "nothing of this stream is recorded")
         begin = await self._walk(ask).begin()
-        return PastPlayable(ask.name, begin.tracks, lambda: self._walk(ask), self._muxers, self._clock)
+        return PastPlayable(
+            ask.name, begin.tracks, lambda: self._walk(ask), self._muxers, self._clock, self._utc
+        )
 
     def _walk(self, ask: ArchiveAsk) -> Playback:
         return Playback.of(ask, self._hours, self._clock, self._utc, self._counters)
 
 
-class PastPlayable(Playable):
+class PastPlayable(PastStream):
     """A range of an archive that somebody was granted to play.
 
-    @param tracks: with which it begins. @param walk: begins a walk through it.
+    @param tracks: with which it begins. @param walk: begins a walk through it. @param utc: UTC ticks now.
     """
 
     def __init__(
@@ -103,12 +109,36 @@ class PastPlayable(Playable):
         walk: Callable[[], Playback],
         muxers: Mapping[str, MuxerFactory],
         clock: Clock,
+        utc: Callable[[], int],
     ) -> None:
+        self._utc = utc
         self._name = name
         self._tracks = tracks
         self._walk = walk
         self._muxers = muxers
         self._clock = clock
+
+    @property
+    @override
+    def extent(self) -> tuple[int, int | None]:
+        """See L{PastStream.extent}."""
+        walk = self._walk()
+        return walk.start, None if walk.endless else walk.end
+
+    @override
+    def at(self, start: int, end: int | None = None) -> Playable:
+        """See L{PastStream.at}."""
+        whole = self._walk()
+        if not whole.start <= start < whole.end or start > self._utc():
+            raise Refused(Reason.BAD_NAME, "nothing of this range begins there")
+
+        def walk() -> Playback:
+            part = self._walk()
+            part.start = start
+            part.end = part.end if end is None else min(part.end, end)
+            return part
+
+        return PastPlayable(self._name, self._tracks, walk, self._muxers, self._clock, self._utc)
 
     @override
     def tracks(self, container: str, selection: TrackSelection | None = None) -> Tracks:
@@ -127,7 +157,7 @@ class PastPlayable(Playable):
         muxer = self._muxer(container)
         self._chosen(muxer, container, selection)
         messages = PastMessages(self._walk(), muxer, selection, joined=container.startswith("rtmp"))
-        viewer = PastViewer(messages, self._clock, transport, ended, AHEAD)
+        viewer = PastFeedViewer(messages, self._clock, transport, ended, AHEAD)
         # The caller is told of an end after it has its viewer.
         viewer.start_soon()
         return viewer
@@ -153,11 +183,14 @@ class PastMessages:
     """A walk through an archive as the messages of a container: L{restreamer.vod.paced.Pieces}.
 
     @param joined: its clock begins at 0 and goes on over gaps.
+    @ivar began, position: when the frame is shown that was given first, and last; UTC ticks.
     """
 
     def __init__(
         self, playback: Playback, muxer: FeedMuxer, selection: TrackSelection | None, joined: bool
     ) -> None:
+        self.began: int | None = None
+        self.position: int | None = None
         self._playback = playback
         self._muxer = muxer
         self._selection = selection
@@ -191,12 +224,18 @@ class PastMessages:
         wanted = segment.tracks if self._selection is None else self._selection.of(segment.tracks)
         tracks = tuple(track for track in wanted if self._muxer.carries(track))
         numbers = {track.track_id for track in tracks}
-        frames = [frame for frame in segment.frames() if frame.track_id in numbers]
+        first = self._tracks is None
+        begin, start = -_NEVER, self._playback.start
+        if first and segment.start < start:
+            begin = beginning(tracks, list(segment.rows()), segment.start, start)
+        all_frames = [frame for frame in segment.frames() if frame.track_id in numbers]
+        frames = [frame for frame in all_frames if frame.dts >= begin]
         if not frames:
             return
-        first = self._tracks is None
         if first:
-            self._zero = min(frame.dts for frame in frames) if self._joined else segment.start
+            self._zero = (
+                min(frame.dts for frame in frames) if self._joined or begin > segment.start else segment.start
+            )
         elif found.breaks and self._joined:
             self._shift = self._end - segment.start
         if first or found.breaks or tracks != self._tracks:
@@ -204,19 +243,42 @@ class PastMessages:
             self._tracks = tracks
         shift = self._shift
         self._end = segment.end + shift
-        lasts = found.row.duration / TICKS_PER_SECOND / len(frames)
+        lasts = found.row.duration / TICKS_PER_SECOND / len(all_frames)
         prefix = self._muxer.join_prefix() if first else b""
         for frame in frames:
             muxed = self._muxer.mux(evolve(frame, dts=frame.dts + shift) if shift else frame)
             if muxed:
+                self.position = frame.pts
+                self.began = frame.pts if self.began is None else self.began
                 yield Piece(prefix + muxed, lasts)
                 prefix = b""
 
 
-class PastViewer(PacedBody):
-    """One player of the past: a L{FeedViewer}."""
+class PastFeedViewer(PacedBody):
+    """One player of the past: a L{restreamer.seams.PastViewer}."""
 
     slice = _WHOLE
+
+    def __init__(
+        self,
+        messages: PastMessages,
+        clock: Clock,
+        transport: ViewerTransport,
+        ended: Callable[[str], None],
+        ahead: float,
+    ) -> None:
+        super().__init__(messages, clock, transport, ended, ahead)
+        self._messages = messages
+
+    @property
+    def began(self) -> int | None:
+        """See L{restreamer.seams.PastViewer}."""
+        return self._messages.began
+
+    @property
+    def position(self) -> int | None:
+        """See L{restreamer.seams.PastViewer}."""
+        return self._messages.position
 
     def start_soon(self) -> None:
         """Begin in the next turn."""

@@ -26,8 +26,10 @@ def track_of_control(text: str) -> int | None:
     return int(match[1]) if match else None
 
 
-def describe(title: str, tracks: Tracks) -> bytes:
+def describe(title: str, tracks: Tracks, reach: str = "npt=now-") -> bytes:
     """The SDP of a stream.
+
+    @param reach: what can be played of it, as a Range.
 
     @raise restreamer.errors.MediaError: a track has no payload format.
     """
@@ -39,7 +41,7 @@ def describe(title: str, tracks: Tracks) -> bytes:
         f"s={shown}",
         "c=IN IP4 0.0.0.0",
         "t=0 0",
-        "a=range:npt=now-",
+        f"a=range:{reach}",
         "a=control:*",
     ]
     for index, track in enumerate(tracks):

@@ -4,23 +4,33 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from attrs import evolve
+
+from restreamer.errors import Reason, Refused, RemoteProtocolError
 from restreamer.live.kernel_backlog import bound_backlog
 from restreamer.logs import Logger
+from restreamer.media.timebase import TICKS_PER_SECOND
 from restreamer.rtp.rtcp import goodbye
 from restreamer.rtsp.description import describe
 from restreamer.rtsp.headers import Transport
 from restreamer.rtsp.message import Reply, Request
 from restreamer.rtsp.play_muxer import channel_of, framed
+from restreamer.rtsp.play_range import PlayRange, clock_range, npt_range, parse_range
 from restreamer.rtsp.play_session import CONTAINER, Granted, PlaySession
 from restreamer.rtsp.player_port import DatagramPort, InterleavedPort
-from restreamer.rtsp.server_parts import refusal, written
+from restreamer.rtsp.server_parts import Answer, refusal, written
 from restreamer.rtsp.session_core import SessionCore
 from restreamer.rtsp.states import State
 from restreamer.rtsp.target import Target, parse_target
+from restreamer.seams import PastStream, PastViewer, Playable
 
 _log = Logger()
 
 _CNAME: Final = b"restreamer"
+
+
+def _invalid_range(why: str) -> Answer:
+    return Answer(Reply(status=457, headers={"X-Reason": why}))
 
 
 class PlayMethods(SessionCore):
@@ -32,7 +42,11 @@ class PlayMethods(SessionCore):
             raise refusal(406)
         target = parse_target(request.url)
         granted = await self._grant(target)
-        body = describe(granted.name, granted.tracks)
+        reach = "npt=now-"
+        if isinstance(granted.playable, PastStream):
+            start, end = granted.playable.extent
+            reach = npt_range(0, end - start if end is not None else None)
+        body = describe(granted.name, granted.tracks, reach)
         return Reply(
             status=200,
             headers={
@@ -52,7 +66,7 @@ class PlayMethods(SessionCore):
         self._link.what = f"play {name}"
         request = self._open_request(name, "play", target)
         playable = await self._admitted(self._parts.play_point.play(request))
-        granted = Granted(name, playable, selection)
+        granted = Granted(name, playable, selection, request)
         if self.play is None:
             self._granted = granted
         return granted
@@ -99,11 +113,27 @@ class PlayMethods(SessionCore):
     async def _start_play(self, request: Request, sequence: str) -> Reply | None:
         session = self.play
         assert session is not None
+        try:
+            wanted = parse_range(request.header("range"))
+        except RemoteProtocolError as error:
+            raise _invalid_range(str(error)) from None
+        # Neither is done: what is done is told (sections 12.34 and 12.35).
+        headers = {word: "1" for word in ("Scale", "Speed") if request.header(word.lower())}
+        headers |= self._session_header()
         if self.state is State.PLAYING:
-            return Reply(status=200, headers={"Range": "npt=now-", **self._session_header()})
+            past = isinstance(session.granted.playable, PastStream)
+            moves = wanted is not None and (
+                wanted.start is not None if past else wanted.clock or session.past
+            )
+            if not moves:
+                return Reply(status=200, headers={"Range": self._told(session), **headers})
+            session.pause()
+            self._link.produce()
+            self.state = State.READY
+        playable = await self._moved(session, wanted)
+        if self._link.closed or self.play is not session:
+            return None
         choice = session.choice()
-        playable = session.granted.playable
-        headers = {"Range": "npt=now-", **self._session_header()}
         self._parts.counters.plays += 1
         self.served = True
         _log.info(
@@ -114,9 +144,8 @@ class PlayMethods(SessionCore):
         )
 
         def answer(first: bytes) -> bytes:
-            return written(
-                Reply(status=200, headers={**headers, "RTP-Info": session.rtp_info(first)}), sequence
-            )
+            told = {"Range": self._told(session), **headers, "RTP-Info": session.rtp_info(first)}
+            return written(Reply(status=200, headers=told), sequence)
 
         self.state = State.PLAYING
         session.heard = self._clock.seconds()
@@ -140,6 +169,62 @@ class PlayMethods(SessionCore):
         else:
             session.viewer = viewer
         return None
+
+    async def _moved(self, session: PlaySession, wanted: PlayRange | None) -> Playable:
+        """What is to be played: from where it was paused, unless C{wanted} says so otherwise.
+
+        @raise Answer: 457: there is nothing.
+        """
+        granted, paused = session.granted, session.paused
+        session.paused = None
+        stream = granted.playable
+        of_past = isinstance(stream, PastStream)
+        try:
+            if wanted is not None and wanted.clock and wanted.start is not None:
+                if not isinstance(stream, PastStream):
+                    stream = await self._past(granted, wanted.start)
+                stream = stream.at(wanted.start, wanted.end)
+            elif wanted is not None and wanted.start is not None and isinstance(stream, PastStream):
+                zero = stream.extent[0]
+                end = zero + wanted.end if wanted.end is not None else None
+                stream = stream.at(zero + wanted.start, end)
+            elif session.past is not None and paused is not None and (wanted is None or of_past):
+                position, end = paused
+                position = max(position, session.past.extent[0])
+                stream = session.past.at(position if end is None else min(position, end - 1), end)
+        except Refused as error:
+            if error.reason not in (Reason.BAD_NAME, Reason.NOT_FOUND):
+                raise
+            raise _invalid_range(error.text) from None
+        session.past = stream if isinstance(stream, PastStream) else None
+        return stream
+
+    async def _past(self, granted: Granted, start: int) -> PastStream:
+        """The past of a stream that is granted live.
+
+        @raise Refused: there is none, or it may not be played.
+        """
+        if granted.request is None:
+            raise Refused(Reason.NOT_FOUND, "nothing of this stream is recorded")
+        query = "&".join(filter(None, [granted.request.query, f"from={start // TICKS_PER_SECOND}"]))
+        found = await self._admitted(self._parts.play_point.play(evolve(granted.request, query=query)))
+        if not isinstance(found, PastStream):
+            raise Refused(Reason.NOT_FOUND, "nothing of this stream is recorded")
+        return found
+
+    @staticmethod
+    def _told(session: PlaySession) -> str:
+        """What is being played, as a Range: of the past from what was sent first."""
+        if session.past is None:
+            return "npt=now-"
+        start, end = session.past.extent
+        if isinstance(session.viewer, PastViewer) and session.viewer.began is not None:
+            start = session.viewer.began
+        whole = session.granted.playable
+        if not isinstance(whole, PastStream):
+            return clock_range(start, end)
+        zero = whole.extent[0]
+        return npt_range(start - zero, end - zero if end is not None else None)
 
     async def _pause(self, request: Request, sequence: str) -> Reply | None:
         if self.play is not None:

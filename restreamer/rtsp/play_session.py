@@ -12,7 +12,7 @@ from restreamer.rtsp.first_packets import first_packets
 from restreamer.rtsp.play_muxer import channel_of
 from restreamer.rtsp.player_port import DatagramPort
 from restreamer.rtsp.udp_ports import UdpPair
-from restreamer.seams import FeedViewer, Playable
+from restreamer.seams import FeedViewer, OpenRequest, PastStream, PastViewer, Playable
 
 CONTAINER = "rtsp"
 _MAX_PLACE = 32
@@ -22,12 +22,13 @@ _MAX_PLACE = 32
 class Granted:
     """A stream that this connection may play.
 
-    @ivar selection: as its URL chose; None: all tracks.
+    @ivar selection: as its URL chose; None: all tracks. @ivar request: by which it was granted.
     """
 
     name: str
     playable: Playable
     selection: TrackSelection | None
+    request: OpenRequest | None = field(default=None, repr=False)
 
     @property
     def tracks(self) -> Tracks:
@@ -44,6 +45,8 @@ class PlaySession:
 
     @ivar number: its identifier; @ivar base: URL of the stream with a C{/} at its end.
     @ivar tcp: interleaved. @ivar tracks: ids of the tracks that are set up; over UDP each has its ports.
+    @ivar past: the range of the past that is played; None: it is live.
+    @ivar paused: where the past was paused, and where it ends; UTC ticks.
     @ivar viewer, @ivar port: while it plays. @ivar heard: when the player was last heard of, seconds.
     """
 
@@ -55,6 +58,8 @@ class PlaySession:
     tracks: dict[int, UdpPair | None] = field(factory=dict)
     viewer: FeedViewer | None = None
     port: DatagramPort | None = None
+    past: PastStream | None = None
+    paused: tuple[int, int | None] | None = None
 
     def choice(self) -> TrackSelection | None:
         """The tracks to be sent: those set up. All of them are the feed that most players share."""
@@ -95,6 +100,8 @@ class PlaySession:
     def pause(self) -> None:
         """Send nothing more; what is set up stays."""
         viewer, self.viewer = self.viewer, None
+        if isinstance(viewer, PastViewer) and self.past is not None and viewer.position is not None:
+            self.paused = viewer.position, self.past.extent[1]
         port, self.port = self.port, None
         if viewer is not None:
             viewer.leave()
