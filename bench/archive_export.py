@@ -19,6 +19,7 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.task import Clock
 
 from restreamer.dvr.export import ExportBuilder, ExportPieces
+from restreamer.dvr.export_room import Room
 from restreamer.dvr.forms import parse_archive_path
 from restreamer.dvr.playback import Playback
 from restreamer.dvr.seams import Holdings, Span
@@ -80,6 +81,15 @@ class Made:
         self.making += time.process_time() - before
         return Segment.parse(encoded)
 
+    async def headers(self, name: str, rows: Sequence[Row]) -> list[bytes]:
+        """Headers, read as from a disk."""
+        before = time.process_time()
+        found = [
+            segment.encoded[: segment._header_size] for segment in map(_segment, [r.number for r in rows])
+        ]
+        self.making += time.process_time() - before
+        return found
+
     async def find(self, name: str, hours: Sequence[int], number: int) -> Row | None:
         """Not asked for."""
         raise NotImplementedError
@@ -120,7 +130,9 @@ def main() -> None:
 
     memory, began = _rss(), time.process_time()
     playback = walk()
-    export = _run(ExportBuilder(playback.start, None).build(playback, _in_thread, lambda: True))
+    share = Room(lambda: False).share()
+    builder = ExportBuilder(playback.start, None, seconds * TICKS_PER_SECOND, share)
+    export = _run(builder.build(playback, _in_thread, lambda: True))
     took = time.process_time() - began - archive.making
     print(f"head of {seconds // 3600} h: {took:.1f} s cpu, {export.head_size / 1e6:.1f} MB of tables,")
     print(

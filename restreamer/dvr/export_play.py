@@ -13,6 +13,7 @@ from typing import Final
 
 from restreamer.dvr.export import Export, ExportBuilder, ExportPieces, carried
 from restreamer.dvr.export_fragments import FragmentPieces
+from restreamer.dvr.export_room import ROOM
 from restreamer.dvr.export_shelf import ExportShelf
 from restreamer.dvr.forms import ArchiveAsk, Container, Kind, asked_name, parse_archive_path
 from restreamer.dvr.playback import Playback, PlaybackCounters
@@ -42,13 +43,16 @@ def archive_mp4_route(
     utc: Callable[[], int],
     crowded: Callable[[], bool] = lambda: False,
     counters: PlaybackCounters | None = None,
+    folder: str | None = None,
+    room: int = ROOM,
 ) -> Route:
     """The route; it stands before that of HLS segments.
 
     @param utc: UTC ticks now. @param crowded: whether the node is too short of memory.
+    @param folder: for temporary files; None: the system's. @param room: bytes of them at most.
     """
     counted = counters or PlaybackCounters()
-    shelf = ExportShelf(clock)
+    shelf = ExportShelf(clock, room)
     peers: Counter[str] = Counter()
     asking: Counter[str] = Counter()
 
@@ -91,7 +95,12 @@ def archive_mp4_route(
         async def build(wanted: Callable[[], bool]) -> Export:
             playback = Playback.of(ask, hours, clock, utc, counted)
             _ = await playback.begin()
-            return await ExportBuilder(playback.start, ask.selection).build(playback, in_thread, wanted)
+            held = await hours.holdings(ask.name)
+            covered = sum(
+                max(0, min(span.end, playback.end) - max(span.start, playback.start)) for span in held.spans
+            )
+            builder = ExportBuilder(playback.start, ask.selection, covered, shelf.room.share(), folder)
+            return await builder.build(playback, in_thread, wanted)
 
         return await shelf.find((ask.name, ask.start, duration, str(ask.selection or "")), build)
 

@@ -39,6 +39,7 @@ _SPAN = row_struct(ARCHIVE_SPAN)
 _PAIR = struct.Struct(">II")
 _WHERE = "M4F archive"
 _INCOMPLETE = 1
+_HEADER = 1
 
 
 def encode_ask(record: ArchiveAsk) -> bytes:
@@ -137,6 +138,7 @@ def encode_segment_ask(record: ArchiveSegmentAsk) -> bytes:
             "hour": record.hour,
             "number": record.number,
             "checksum": record.checksum,
+            "flags": _HEADER if record.header else 0,
         }
     )
 
@@ -153,4 +155,5 @@ def decode_segment_ask(payload: bytes) -> ArchiveSegmentAsk:
         fields.number,
         fields.checksum,
         path_from_wire(fields.path),
+        bool((fields.flags or 0) & _HEADER),
     )

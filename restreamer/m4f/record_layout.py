@@ -212,6 +212,7 @@ ARCHIVE_SEGMENT_ASK = Struct(
     "hour" / Int32ub,
     "number" / Int64ub,
     "checksum" / Int32ub,
+    "flags" / Optional(Int8ub),
 )
 
 RECORD_HEAD_STRUCT = row_struct(RECORD_HEAD)

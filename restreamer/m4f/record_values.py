@@ -375,7 +375,10 @@ class ArchiveHour:
 
 @frozen
 class ArchiveSegmentAsk:
-    """File: send a segment of the past, if its bytes have that checksum; answered with L{FileSegment}."""
+    """File: send a segment of the past, if its bytes have that checksum; answered with L{FileSegment}.
+
+    @ivar header: its header is enough; the whole segment is an answer too.
+    """
 
     request: int
     name: str
@@ -383,6 +386,7 @@ class ArchiveSegmentAsk:
     number: int
     checksum: int
     path: tuple[bytes, ...] = ()
+    header: bool = False
 
 
 Record = (

@@ -9,7 +9,9 @@ shortened to it.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from itertools import accumulate, groupby, islice
+from operator import sub
 from typing import IO, Final
 
 from attrs import define, field
@@ -24,6 +26,8 @@ from restreamer.mp4.fragment import full_box
 MAX_GAP: Final = 3600 * TICKS_PER_SECOND
 #: Sample descriptions of one track.
 MAX_ENTRIES: Final = 200
+#: Bytes of moov: boxes within it have 32 bits of size, and no player reads as much.
+MAX_MOOV: Final = 1 << 30
 _U32: Final = struct.Struct(">I")
 _U64: Final = struct.Struct(">Q")
 _PAIR: Final = struct.Struct(">II")
@@ -46,12 +50,14 @@ class _Runs:
     _count: int = 0
     _value: int = 0
 
-    def add(self, value: int) -> None:
-        if self._count and value == self._value:
-            self._count += 1
-            return
-        self.flush()
-        self._count, self._value = 1, value
+    def add(self, values: Iterable[int]) -> None:
+        for value, group in groupby(values):
+            count = len(list(group))
+            if self._count and value == self._value:
+                self._count += count
+            else:
+                self.flush()
+                self._count, self._value = count, value
 
     def flush(self) -> None:
         if self._count:
@@ -96,26 +102,24 @@ class _TrackTables:
             self._row = (len(samples), entry)
             self.chunks.write(_TRIPLE.pack(self.chunk_count, len(samples), entry))
             self.chunk_rows += 1
-        self.sizes.write(struct.pack(f">{len(samples)}I", *[size for _, _, _, size in samples]))
-        for dts, cts, key, _ in samples:
-            now = max(dts, self.last_dts)
-            if self.samples:
-                self.length = now - self.last_dts
-                self.times.add(self.length)
-            self.last_dts = now
-            shift = dts + cts - now
-            self.shifts.add(shift)
-            self.negative = self.negative or shift < 0
-            self.shifted = self.shifted or shift != 0
-            self.samples += 1
-            if key:
-                self.sync.write(_U32.pack(self.samples))
-                self.sync_count += 1
+        times, shifts, keys, sizes = zip(*samples, strict=True)
+        self.sizes.write(struct.pack(f">{len(sizes)}I", *sizes))
+        now = list(accumulate(times, max, initial=self.last_dts))
+        self.last_dts = now[-1]
+        self.times.add(islice(map(sub, now[1:], now), 0 if self.samples else 1, None))
+        shown = [dts + cts - at for dts, cts, at in zip(times, shifts, now[1:], strict=True)]
+        self.shifts.add(shown)
+        self.negative = self.negative or min(shown) < 0
+        self.shifted = self.shifted or any(shown)
+        synced = [number for number, key in enumerate(keys, self.samples + 1) if key]
+        self.sync.write(struct.pack(f">{len(synced)}I", *synced))
+        self.sync_count += len(synced)
+        self.samples += len(sizes)
 
     def finish(self, end: int) -> None:
         """@param end: where the last sample ends, UTC ticks."""
         self.length = min(max(end - self.last_dts, 1), MAX_GAP)
-        self.times.add(self.length)
+        self.times.add([self.length])
         self.times.flush()
         self.shifts.flush()
 
@@ -177,6 +181,22 @@ class ProgressiveTables:
             tables.add(tables.entries.index(entry) + 1, samples, self.size)
             self.size += sum(size for _, _, _, size in samples)
 
+    @property
+    def table_size(self) -> int:
+        """Bytes of tables so far, at least."""
+        return sum(
+            4 * (each.samples + each.sync_count)
+            + 8 * (each.chunk_count + each.times.entries + each.shifts.entries)
+            + 12 * each.chunk_rows
+            for each in self._tracks.values()
+        )
+
+    def close(self) -> None:
+        """Delete the spools."""
+        for each in self._tracks.values():
+            for spool in (each.sizes, each.sync, each.chunks, each.offsets, each.times.out, each.shifts.out):
+                spool.close()
+
     def write_head(self, out: IO[bytes]) -> int:
         """Write ftyp, moov and the header of mdat; frames follow. @return: bytes written.
 
@@ -192,6 +212,8 @@ class ProgressiveTables:
         file_type = box(b"ftyp", b"isom", _U32.pack(0x200), b"isomiso4mp41")
         rough = sum(each.chunk_count for each in tracks) * 8 + sum(each.samples for each in tracks) * 20
         large = self.size + rough + 1_000_000 > 0xFFFFFFFF
+        if self.table_size > MAX_MOOV:
+            raise MediaError(f"tables of {self.table_size} bytes, at most {MAX_MOOV}")
         size = len(file_type) + 16 + self._moov(zero, large, 0, None)
         out.write(file_type)
         self._moov(zero, large, size, out)

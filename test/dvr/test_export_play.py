@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import re
 from typing import Any
 
@@ -10,10 +11,13 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
 
+from restreamer.dvr import export
+from restreamer.dvr.export import Export, ExportBuilder
 from restreamer.dvr.export_play import MAX_OF_PEER, archive_mp4_route
-from restreamer.dvr.export_shelf import FORGOTTEN, PATIENCE
-from restreamer.dvr.playback import PlaybackCounters
+from restreamer.dvr.export_shelf import FORGOTTEN, KEPT_SECONDS, PATIENCE, ExportShelf
+from restreamer.dvr.playback import Playback, PlaybackCounters
 from restreamer.dvr.timeline import ArchiveHours
+from restreamer.errors import Reason, Refused
 from restreamer.http1.reply import HttpRequest
 from restreamer.media.timebase import TICKS_PER_SECOND
 from restreamer.mp4.reader import Mp4Reader
@@ -37,6 +41,7 @@ class ExportTests(SynchronousTestCase):
         self.threads = Threads()
         self.counters = PlaybackCounters()
         hours = ArchiveHours(self.archive, self.utc, self.clock.seconds)
+        self.parts: Any = (hours, self.clock, self.utc)
         self.route = archive_mp4_route(
             hours, PasswordGate(lambda name: ""), self.threads, self.clock, self.utc, counters=self.counters
         )
@@ -155,6 +160,61 @@ class ExportTests(SynchronousTestCase):
             int.from_bytes(data[at.end() + 4 : at.end() + 8], "big") for at in re.finditer(b"mfhd", data)
         ]
         self.assertEqual(numbers, list(range(1, 11)))
+
+    def test_headers_alone(self) -> None:
+        """The tables are made of headers; segments are read when their frames are sent."""
+        reply = self.ask()
+        self.assertEqual([each for each in self.archive.asked if each in self.archive.segments], [])
+        self.body(reply)
+        self.assertTrue(set(self.archive.segments) <= set(self.archive.asked))
+
+    def test_damaged_behind_its_header(self) -> None:
+        """Its frames are zeros, the file is as long as it was said to be."""
+        whole = self.body(self.ask())
+        broken = made((T + 5) * TICKS_PER_SECOND)
+        reply = self.ask()
+        self.archive.damaged.add(broken.number)
+        data = self.body(reply)
+        self.assertEqual(len(data), len(whole))
+        first = made(T * TICKS_PER_SECOND)
+        at = whole.index(b"mdat") + 12 + sum(len(frame.data) for frame in first.frames())
+        size = sum(len(frame.data) for frame in broken.frames())
+        self.assertEqual(data, whole[:at] + bytes(size) + whole[at + size :])
+
+    def test_too_long(self) -> None:
+        """What would have larger tables than players read is refused before the work."""
+        self.patch(export, "BATCH", 2)
+        self.patch(export, "MAX_TABLES", 3 * 1024)
+        reply = self.ask()
+        self.assertEqual((reply.status, b"ask for parts" in reply.body), (400, True))
+        self.assertEqual(self.threads.calls, ["_add"])
+
+    def test_room(self) -> None:
+        """All files together have so much; those that nobody reads go first, and the others stay."""
+        sizes: list[int] = []
+        for room, kept in ((1000.0, 2), (3.2, 1), (0.5, 0)):
+            shelf = ExportShelf(self.clock, round(room * (sizes or [1 << 20])[0]))
+            for start in (T, T + 1):
+                playback = Playback("x", start * TICKS_PER_SECOND, (T + 40) * TICKS_PER_SECOND, *self.parts)
+                builder = ExportBuilder(playback.start, None, 40 * TICKS_PER_SECOND, shelf.room.share())
+
+                async def build(
+                    wanted: Any, builder: ExportBuilder = builder, playback: Playback = playback
+                ) -> Export:
+                    return await builder.build(playback, self.threads, wanted)
+
+                found = Deferred.fromCoroutine(shelf.find(("x", start, 40, ""), build))
+                if kept:
+                    sizes.append(self.successResultOf(found).head_size)
+                else:
+                    self.assertIs(self.failureResultOf(found, Refused).value.reason, Reason.OVERLOADED)
+                del found, builder, build
+            gc.collect()
+            self.assertEqual(len(shelf._kept), kept)
+            self.assertTrue(shelf.room.taken >= kept * min(sizes))
+            self.clock.advance(KEPT_SECONDS)
+            gc.collect()
+            self.assertEqual((len(shelf._kept), shelf.room.taken), (0, 0))
 
     def test_damaged(self) -> None:
         """What cannot be read is left out, and counted."""

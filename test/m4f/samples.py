@@ -254,7 +254,7 @@ records: st.SearchStrategy[Record] = st.one_of(
     ),
     st.builds(ArchiveHourAsk, u32, names, u32, paths),
     st.builds(ArchiveHour, u32, st.binary(max_size=200)),
-    st.builds(ArchiveSegmentAsk, u32, names, u32, numbers, u32, paths),
+    st.builds(ArchiveSegmentAsk, u32, names, u32, numbers, u32, paths, st.booleans()),
 )
 
 

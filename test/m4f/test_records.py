@@ -149,7 +149,11 @@ VECTORS: tuple[tuple[Record, str], ...] = (
     (ArchiveHour(1, b"M4FI"), "4b00 0000000c 00000001 00000004 4d344649"),
     (
         ArchiveSegmentAsk(1, "c", 472_222, 340_000_000, 0x6499_44A6),
-        "4c00 00000017 00000001 01 63 00 0007349e 000000001443fd00 649944a6",
+        "4c00 00000018 00000001 01 63 00 0007349e 000000001443fd00 649944a6 00",
+    ),
+    (
+        ArchiveSegmentAsk(1, "c", 472_222, 340_000_000, 0x6499_44A6, header=True),
+        "4c00 00000018 00000001 01 63 00 0007349e 000000001443fd00 649944a6 01",
     ),
 )
 
@@ -158,7 +162,7 @@ _OPEN = SegmentOpen(RUN, SegmentOpening(7, START, True, False, 9, ()))
 
 
 #: Bytes that older nodes do not send at the end of a payload.
-OLDER: dict[type, int] = {SegmentClose: 8, NodeLoad: 2}
+OLDER: dict[type, int] = {SegmentClose: 8, NodeLoad: 2, ArchiveSegmentAsk: 1}
 
 
 def _read(data: bytes) -> list[Record]:
