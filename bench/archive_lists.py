@@ -13,7 +13,7 @@ import argparse
 import gzip
 import time
 import tracemalloc
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred
@@ -59,6 +59,10 @@ class Hours:
         raise NotImplementedError
 
     async def find(self, name: str, hours: object, number: int) -> Row | None:
+        """Not asked for."""
+        raise NotImplementedError
+
+    async def headers(self, name: str, rows: Sequence[Row]) -> Sequence[bytes | None]:
         """Not asked for."""
         raise NotImplementedError
 

@@ -125,7 +125,7 @@ class Core:
             self.utc.ticks,
             configuration.state_dir,
         )
-        self.files.archives = self.archive.archive.asked_by
+        self.files.archives = self.archive.asked_by
         self.plans = Plans(
             lambda: self.configuration,
             self.registry,

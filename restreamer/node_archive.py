@@ -14,24 +14,28 @@ from restreamer.cluster.selection import Choice, choose
 from restreamer.config.model import CacheConfig, Configuration, DvrConfig, SourceConfig
 from restreamer.config.resolve import resolve_stream
 from restreamer.dash.archive_routes import archive_dash_routes
-from restreamer.dvr.archive import PLACES, Archive, SegmentCache
+from restreamer.dvr.allowed_archive import AllowedArchive
+from restreamer.dvr.archive import Archive, SegmentCache
 from restreamer.dvr.caches import CacheLimits, Caches
 from restreamer.dvr.disks import Disks
 from restreamer.dvr.export_play import archive_mp4_route
+from restreamer.dvr.export_room import folder_for
 from restreamer.dvr.local_archive import RecordedArchive
 from restreamer.dvr.locks import Locks, Ranges
 from restreamer.dvr.past_playable import PastPlaying
 from restreamer.dvr.playback import PlaybackCounters
+from restreamer.dvr.read_counters import PLACES
 from restreamer.dvr.recorded import describe
 from restreamer.dvr.recorder import Keeping, Recorder
 from restreamer.dvr.retention import Limits
-from restreamer.dvr.seams import Holdings
+from restreamer.dvr.seams import ArchiveReader, Holdings
 from restreamer.dvr.store import Store
 from restreamer.dvr.timeline import ArchiveHours
 from restreamer.errors import Reason, Refused
 from restreamer.hls.archive_routes import archive_hls_routes
 from restreamer.http1.reply import Route
 from restreamer.live.playout import MuxerFactory
+from restreamer.live.protocols import allowed
 from restreamer.live.registry import StreamRegistry
 from restreamer.live.window import LiveWindow, WindowSegment
 from restreamer.mpegts.segment_muxer import mux_segment
@@ -39,7 +43,7 @@ from restreamer.node_copies import NodeCopies
 from restreamer.node_replication import NodeReplication
 from restreamer.seams import Gate, PlayPoint
 from restreamer.tsio.archive_play import archive_ts_route
-from restreamer.viewers.gate import ProtocolGate
+from restreamer.viewers.gate import NODE_PROTO, ProtocolGate
 from restreamer.vod.disk import DiskThreads
 from restreamer.web.dvr_info import (
     CacheInfo,
@@ -49,6 +53,7 @@ from restreamer.web.dvr_info import (
     VolumeInfo,
     cache_info,
     copy_info,
+    read_info,
     stream_dvr_info,
     volume_info,
 )
@@ -92,7 +97,14 @@ class NodeArchive:
         local = RecordedArchive(self.disks, self._roots)
         self.copies = NodeCopies(reactor, configuration, self.disks, self._dvrs)
         self.archive = Archive(
-            self._retained, describe, local, self.remote, self._cache_of, crowded, self.copies.archive
+            self._retained,
+            describe,
+            local,
+            self.remote,
+            self._cache_of,
+            crowded,
+            self.copies.archive,
+            reactor.seconds,
         )
         self.replication = NodeReplication(
             reactor,
@@ -112,6 +124,7 @@ class NodeArchive:
         ]
         self._hours = ArchiveHours(self.archive, utc, reactor.seconds)
         self._packers = DiskThreads(reactor)
+        self._spools = folder_for(state_dir)
         self.playbacks = PlaybackCounters()
 
     # Its life.
@@ -188,6 +201,7 @@ class NodeArchive:
                 self._utc,
                 self._crowded,
                 self.playbacks,
+                self._spools,
             ),
         ]
 
@@ -203,6 +217,10 @@ class NodeArchive:
             self._crowded,
             self.playbacks,
         )
+
+    def asked_by(self, path: tuple[bytes, ...]) -> ArchiveReader:
+        """What other nodes may ask for; see L{restreamer.dvr.seams.AskedFor}."""
+        return AllowedArchive(self.archive.asked_by(path), self._for_nodes)
 
     # For the API.
 
@@ -270,7 +288,10 @@ class NodeArchive:
     def reads(self) -> Mapping[str, ReadInfo]:
         """Segments of the past that were read, by place."""
         reads = self.archive.reads
-        return {place: ReadInfo(segments=reads.segments[place], bytes=reads.bytes[place]) for place in PLACES}
+        return {
+            place: read_info(reads.segments[place], reads.bytes[place], reads.speed(place))
+            for place in PLACES
+        }
 
     # Inside.
 
@@ -374,6 +395,10 @@ class NodeArchive:
             return stream.protocols
         source = next((each for each in configuration.sources if _may_have(each, name)), None)
         return source.protocols if source is not None else None
+
+    def _for_nodes(self, name: str) -> bool:
+        """Whether other nodes may have the past of a stream."""
+        return allowed(self._protocols_of(name), NODE_PROTO)
 
     def _url_prefix(self, name: str) -> str:
         entry = self._registry.find(name)

@@ -42,6 +42,7 @@ class NodeCopies:
         self._copied: Mapping[tuple[str, str], S3Config | None] | None = None
         self.archive = CopiedArchive(self._stores, self._copies_of)
         disks.held = self._held
+        disks.uncopied = self._uncopied
 
     def configure(self) -> None:
         """The configuration changed, or is there for the first time."""
@@ -100,6 +101,17 @@ class NodeCopies:
             return True
         copy = copied[root, name]
         return copy is not None and not self._stores.is_copied(copy, store, name, file.hour)
+
+    def _uncopied(self, root: str, store: Store, name: str, file: DataFile) -> bool:
+        """Whether a file that is about to go should have been copied before, and was not; in a thread."""
+        copy = (self._copied or {}).get((root, name))
+        if copy is None:
+            return False
+        try:
+            return not self._stores.is_file_copied(copy, store, name, file.hour, file.facts)
+        except OSError:
+            # It cannot be known, and room is to be made all the same.
+            return True
 
     def _cancel(self) -> None:
         if self._timer is not None and self._timer.active():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import configparser
 import io
 import re
-from collections.abc import Awaitable, Iterator, Sequence
+from collections.abc import Awaitable, Iterator, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -65,7 +65,7 @@ from restreamer.web.api import (
     StreamStats,
 )
 from restreamer.web.dvr_api import DvrApi
-from restreamer.web.dvr_info import CacheInfo, CopyInfo, VolumeInfo
+from restreamer.web.dvr_info import CacheInfo, CopyInfo, ReadInfo, VolumeInfo, read_info
 from restreamer.web.limits import FrontLimits
 from restreamer.web.neighbour_info import BalancerInfo, PeerInfo, PeerStats, PushInfo
 from restreamer.web.recording_status import recording_status_route
@@ -178,6 +178,9 @@ class OneArchive:
 
     def copied(self) -> Sequence[CopyInfo]:
         return []
+
+    def reads(self) -> Mapping[str, ReadInfo]:
+        return {"ram": read_info(2, 4000, 400.0)}
 
     async def holdings(self, name: str) -> Holdings:
         return Holdings(hours=(), spans=(), size=0)

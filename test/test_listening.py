@@ -10,6 +10,7 @@ from pathlib import Path
 from twisted.internet.threads import deferToThread
 from typing_extensions import override
 
+from restreamer.errors import Reason, Refused
 from restreamer.node import Node
 from test.certificates import Authority
 from test.test_node import HOST, NodeCase, dial, free_port, pause, until
@@ -178,6 +179,39 @@ class ProtocolTests(ListeningCase):
         ("/live.flv", "flv"),
         (".flv", "flv"),
     )
+
+    async def test_archives_for_nodes(self) -> None:
+        """What other nodes do not get live they do not get later: it is not there for them."""
+        node = self.node()
+        root = os.path.abspath(self.mktemp())
+        body = "\n".join(
+            f"stream {name} {{ {FILE} dvr {root} 1d; protocols {words}; }}"
+            for name, words in (("open", "-rtmp"), ("shut", "-m4f"), ("other", "hls"))
+        )
+        node.apply(self.config(body).configuration)
+        for name in ("open", "shut", "other"):
+            archive = node.core.archive.archive
+
+            def written(name: str = name) -> bool:
+                status = node.core.archive.disks.all()[0].writer.stream_status(name)
+                return status is not None and status.written > 0
+
+            await until(written)
+            own = await archive.holdings(name)
+            asked = node.core.files.archives
+            assert asked is not None
+            reader = asked(())
+            (hour, *_) = own.hours
+            (row, *_) = await archive.hour(name, hour)
+            if name == "open":
+                self.assertTrue((await reader.holdings(name)).spans)
+                self.assertTrue(len(await reader.hour(name, hour)))
+                self.assertEqual((await reader.segment(name, row)).number, row.number)
+                continue
+            for refused in (reader.holdings(name), reader.hour(name, hour), reader.segment(name, row)):
+                with self.assertRaises(Refused) as caught:
+                    await refused
+                self.assertIs(caught.exception.reason, Reason.NOT_FOUND, name)
 
     async def test_every_path(self) -> None:
         """403 where the word is absent, anything else where it is there."""

@@ -58,6 +58,23 @@ class Held(SynchronousTestCase):
         self.stores.is_copied.return_value = True
         self.assertFalse(self.held("a"))
 
+    def test_gone_before_it_was_copied(self) -> None:
+        """What should have been copied counts, by the file: the rest of its hour may be gone."""
+        self.copies(COPIED + KEPT)
+        self.stores.is_file_copied.return_value = False
+
+        def uncopied(name: str) -> bool:
+            return bool(self.disks.uncopied("/d", mock.Mock(), name, mock.Mock(hour=7)))
+
+        self.assertFalse(uncopied("a"), "not known yet")
+        self.disk.names = ["a", "b"]
+        self.clock.advance(OFFER_SECONDS)
+        self.assertEqual([uncopied("a"), uncopied("b")], [True, False])
+        self.stores.is_file_copied.return_value = True
+        self.assertFalse(uncopied("a"))
+        self.stores.is_file_copied.side_effect = OSError
+        self.assertTrue(uncopied("a"))
+
     def test_nothing_is_copied(self) -> None:
         self.stores.all.return_value = []
         self.copies(KEPT)

@@ -40,15 +40,17 @@ from restreamer.vod.seams import MediaFiles
 
 _log = Logger()
 
-#: Asks of one link that wait, and that are worked on at once; more when the next one is of an archive: that
-#: may have to wait for another node, and is not to hold up those behind it.
+#: Asks of one link that wait, of both kinds; and of each kind, how many are worked on at once. One of an
+#: archive may have to wait for a disk or another node, and does not hold up those for files.
 MAX_ASKS = 256
 MAX_AT_WORK = 3
-MAX_WITH_ARCHIVES = 8
+MAX_ARCHIVES_AT_WORK = 5
 
 
 #: What a peer may ask for.
-Ask = FileAsk | FileSegmentAsk | ArchiveAsk | ArchiveHourAsk | ArchiveSegmentAsk
+_OfFiles = FileAsk | FileSegmentAsk
+_OfArchives = ArchiveAsk | ArchiveHourAsk | ArchiveSegmentAsk
+Ask = _OfFiles | _OfArchives
 
 
 @define(eq=False)
@@ -73,6 +75,14 @@ _KINDS: dict[type, str] = {
 }
 
 
+@define(eq=False)
+class _Line:
+    """Asks of one kind. @ivar waiting: in the order they came; @ivar at_work: those that were begun."""
+
+    waiting: deque[Ask] = field(factory=deque)
+    at_work: dict[Deferred[Record], None] = field(factory=dict)
+
+
 class FileServer:
     """A L{restreamer.cluster.seams.LinkHandler}.
 
@@ -95,8 +105,8 @@ class FileServer:
         self._archives = archives
         self._utc = utc
         self._link: LinkWriter | None = None
-        self._asks: deque[Ask] = deque()
-        self._work: dict[Deferred[Record], None] = {}
+        self._files_asked = _Line()
+        self._archives_asked = _Line()
         self._beginning = False
 
     def link_up(self, link: LinkWriter) -> None:
@@ -106,9 +116,10 @@ class FileServer:
     def record(self, record: Record) -> None:
         """Take an ask."""
         if isinstance(record, Ask):
-            if len(self._asks) >= MAX_ASKS:
+            if len(self._files_asked.waiting) + len(self._archives_asked.waiting) >= MAX_ASKS:
                 raise RemoteProtocolError("file link", f"more than {MAX_ASKS} asks wait")
-            self._asks.append(record)
+            line = self._files_asked if isinstance(record, _OfFiles) else self._archives_asked
+            line.waiting.append(record)
             self._begin()
         elif not isinstance(record, (Ping, Heartbeat, Goodbye)):
             raise RemoteProtocolError("file link", f"unexpected {type(record).__name__}")
@@ -125,9 +136,10 @@ class FileServer:
     def link_down(self, reason: str) -> None:
         """Nobody waits any more."""
         self._link = None
-        self._asks.clear()
-        for work in list(self._work):
-            work.cancel()
+        for line in (self._files_asked, self._archives_asked):
+            line.waiting.clear()
+            for work in list(line.at_work):
+                work.cancel()
 
     def _begin(self) -> None:
         """Begin what may be begun. Answers that are there at once come back here: the loop goes on."""
@@ -135,17 +147,21 @@ class FileServer:
             return
         self._beginning = True
         try:
-            while self._asks and len(self._work) < self._most() and self._ready():
-                ask = self._asks.popleft()
+            while self._ready() and (line := self._next()) is not None:
+                ask = line.waiting.popleft()
                 work: Deferred[Record] = Deferred.fromCoroutine(self._answer(ask))
-                self._work[work] = None
+                line.at_work[work] = None
                 _ = work.addErrback(self._failed, ask)
-                _ = work.addCallback(self._done, work)
+                _ = work.addCallback(self._done, work, line)
         finally:
             self._beginning = False
 
-    def _most(self) -> int:
-        return MAX_AT_WORK if isinstance(self._asks[0], FileAsk | FileSegmentAsk) else MAX_WITH_ARCHIVES
+    def _next(self) -> _Line | None:
+        """Whose turn it is; None: nobody's."""
+        for line, most in ((self._files_asked, MAX_AT_WORK), (self._archives_asked, MAX_ARCHIVES_AT_WORK)):
+            if line.waiting and len(line.at_work) < most:
+                return line
+        return None
 
     def _ready(self) -> bool:
         return self._link is not None and not self._link.paused
@@ -163,7 +179,7 @@ class FileServer:
             self._counters.refused += 1
             return FileRefused(ask.request, REFUSAL_CODES[refused.reason], refused.text)
 
-    async def _of_archive(self, ask: ArchiveAsk | ArchiveHourAsk | ArchiveSegmentAsk) -> Record:
+    async def _of_archive(self, ask: _OfArchives) -> Record:
         if self._archives is None or self._node_id in ask.path or len(ask.path) >= MAX_PATH:
             raise Refused(Reason.NOT_FOUND, "nothing is recorded here")
         archive = self._archives(ask.path)
@@ -177,6 +193,9 @@ class FileServer:
         row = index.find(ask.number)
         if row is None or row.checksum != ask.checksum:
             raise Refused(Reason.NOT_FOUND, "the archive has no such segment")
+        if ask.header and (header := (await archive.headers(ask.name, [row]))[0]) is not None:
+            self._counters.segment_bytes += len(header)
+            return FileSegment(ask.request, header)
         encoded = (await archive.segment(ask.name, row)).encoded
         self._counters.segment_bytes += len(encoded)
         return FileSegment(ask.request, encoded)
@@ -186,8 +205,8 @@ class FileServer:
             _log.failure("an ask for {name!r} failed", failure, name=ask.name)
         return FileRefused(ask.request, 503, "internal error")
 
-    def _done(self, answer: Record, work: Deferred[Record]) -> None:
-        self._work.pop(work, None)
+    def _done(self, answer: Record, work: Deferred[Record], line: _Line) -> None:
+        line.at_work.pop(work, None)
         if self._link is not None:
             try:
                 self._link.send(answer)

@@ -14,12 +14,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
 from attrs import define, field
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, gatherResults
 from twisted.python.failure import Failure
 
 from restreamer.cluster.file_link import Answer, FileLink, SourceLostError
 from restreamer.cluster.hedge import Everybody, FirstGood, Slowness
 from restreamer.cluster.remote_files import FileSource, RemoteFiles
+from restreamer.dvr.heads import header_of
 from restreamer.dvr.seams import Holdings, Span
 from restreamer.dvr.spans import join_spans
 from restreamer.dvr.union import Unions, unite_holdings
@@ -60,6 +61,8 @@ MAX_AHEAD = 48
 #: What a source once said stands in for it while it is away, seconds: of all that it holds, and of an hour.
 HOLDINGS_LAST_WORD = 20.0
 HOUR_LAST_WORD = 600.0
+#: Headers that are asked for at once for one reader.
+HEADERS_AT_ONCE = 4
 #: Hours kept, bytes and pieces; holdings kept, hours and pieces.
 HOUR_BYTES = 48 * 1024 * 1024
 HOUR_PIECES = 4000
@@ -176,6 +179,30 @@ class RemoteArchive:
         """See L{restreamer.dvr.seams.ArchiveReader.segment}."""
         flight = (name, row.number, row.checksum, self.kin(path))
         return await self._fetching.run(flight, lambda: self._ask_segment(name, row, path))
+
+    async def header(self, name: str, row: Row, path: _Path) -> bytes | None:
+        """The header of a segment, from a source that lists it; None: no one gives it."""
+        kin, hour = self.kin(path), hour_of(row.start)
+        sources = [
+            source
+            for source in self._files.asked_for_stream(name)
+            if self._lists(source, name, hour, row, kin)
+        ]
+        sources.sort(key=self._is_slow)
+        for source in sources:
+            make = partial(
+                _segment_ask, source.remote_name(name), hour, row, (*path, self._node_id), header=True
+            )
+            try:
+                answer = await self._ask(source, "header", make)
+            except (Refused, SourceLostError):
+                continue
+            # One that does not know of headers gives the segment.
+            header = header_of(answer.encoded, row) if isinstance(answer, FileSegment) else None
+            if header is not None:
+                return header
+            self._useless(source, f"the header of segment {row.number}", "it is another one")
+        return None
 
     # Inside.
 
@@ -466,6 +493,18 @@ class RemoteReader:
         """See the seam."""
         return await self._archive.segment(name, row, self._path)
 
+    async def headers(self, name: str, rows: Sequence[Row]) -> Sequence[bytes | None]:
+        """See the seam: some are asked for at once."""
+        found: dict[Row, bytes | None] = {}
+        left = iter(rows)
+
+        async def some() -> None:
+            for row in left:
+                found[row] = await self._archive.header(name, row, self._path)
+
+        await gatherResults([Deferred.fromCoroutine(some()) for _ in range(HEADERS_AT_ONCE)])
+        return [found[row] for row in rows]
+
 
 async def _awaited(work: Awaitable[HourIndex]) -> HourIndex:
     return await work
@@ -493,8 +532,8 @@ def _hour_ask(name: str, hour: int, path: _Path, number: int) -> Record:
     return ArchiveHourAsk(number, name, hour, path)
 
 
-def _segment_ask(name: str, hour: int, row: Row, path: _Path, number: int) -> Record:
-    return ArchiveSegmentAsk(number, name, hour, row.number, row.checksum, path)
+def _segment_ask(name: str, hour: int, row: Row, path: _Path, number: int, header: bool = False) -> Record:
+    return ArchiveSegmentAsk(number, name, hour, row.number, row.checksum, path, header)
 
 
 def _holdings_of(answer: ArchiveHoldings) -> Holdings:

@@ -7,13 +7,14 @@ place that has it, once however many want it, and is verified wherever it comes 
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Awaitable, Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
-from attrs import define, field
+from attrs import define
 
+from restreamer.dvr.heads import header_of
+from restreamer.dvr.read_counters import ReadCounters
 from restreamer.dvr.seams import ArchiveReader, Holdings, Span
 from restreamer.dvr.spans import join_spans
 from restreamer.dvr.union import Unions, unite_holdings
@@ -29,8 +30,6 @@ _log = Logger()
 #: Canonical segments kept in memory, bytes and pieces.
 SEGMENT_BYTES = 64 * 1024 * 1024
 SEGMENT_PIECES = 4000
-#: Where segments are read from, nearest first: the words of the counters.
-PLACES = ("ram", "cache", "local", "s3", "remote")
 
 _Path = tuple[bytes, ...]
 
@@ -93,6 +92,10 @@ class CopiedArchives(Protocol):
         """One segment."""
         ...
 
+    def headers(self, name: str, rows: Sequence[Row]) -> Awaitable[Sequence[bytes | None]]:
+        """The headers of segments."""
+        ...
+
 
 class DescribeSegment(Protocol):
     """Makes the row of a closed segment of a live window."""
@@ -123,25 +126,13 @@ class _Asked:
         return Refused(Reason.NOT_FOUND, "nothing of this stream is recorded")
 
 
-@define(eq=False)
-class ReadCounters:
-    """Segments and bytes read, by place (L{PLACES})."""
-
-    segments: Counter[str] = field(factory=Counter)
-    bytes: Counter[str] = field(factory=Counter)
-
-    def add(self, place: str, size: int) -> None:
-        """A segment was read."""
-        self.segments[place] += 1
-        self.bytes[place] += size
-
-
 class Archive:
     """All of it, for viewers of this node; L{asked_by} for other nodes.
 
     @param window: the closed segments in memory of a stream, oldest first. @param local: this node's disks.
     @param remote: the sources. @param cache: the disk cache of a stream, if the configuration gives one.
     @param crowded: whether memory is short: nothing is kept then. @param copies: the object stores.
+    @param seconds: of a monotonic clock.
     @ivar reads: where segments came from.
     """
 
@@ -154,8 +145,9 @@ class Archive:
         cache: Callable[[str], SegmentCache | None],
         crowded: Callable[[], bool] = lambda: False,
         copies: CopiedArchives | None = None,
+        seconds: Callable[[], float] = lambda: 0.0,
     ) -> None:
-        self.reads = ReadCounters()
+        self.reads = ReadCounters(seconds)
         self._window = window
         self._describe = describe
         self._local = local
@@ -249,6 +241,44 @@ class Archive:
         flight = (*key, self._remote.kin(path))
         return await self._reading.run(flight, lambda: self._read(name, row, path))
 
+    async def headers(self, name: str, rows: Sequence[Row], path: _Path = ()) -> Sequence[bytes | None]:
+        """See L{restreamer.dvr.seams.ArchiveReader.headers}: from the nearest place that has them."""
+        window = {entry.number: entry.segment for entry in self._window(name)}
+        found: dict[Row, bytes | None] = {}
+        for row in rows:
+            held = window.get(row.number)
+            if held is None or held.checksum != row.checksum:
+                held = self._segments.get((name, row.number, row.checksum))
+            found[row] = header_of(held.encoded, row) if held is not None else None
+        places: list[Callable[[Sequence[Row]], Awaitable[Sequence[bytes | None]]]] = []
+        if self._local.records(name):
+            places.append(lambda lacking: self._local_headers(name, lacking))
+        copies = self._copies
+        if copies is not None and copies.records(name):
+            places.append(lambda lacking: copies.headers(name, lacking))
+        if self._remote.may_have(name):
+            places.append(lambda lacking: self._remote.asked_by(path).headers(name, lacking))
+        for ask in places:
+            lacking = [row for row in rows if found[row] is None]
+            if lacking:
+                try:
+                    found.update(zip(lacking, await ask(lacking), strict=True))
+                except Refused as refused:
+                    _log.debug("headers of {name!r}: {error}", name=name, error=refused)
+        return [found[row] for row in rows]
+
+    async def _local_headers(self, name: str, rows: Sequence[Row]) -> Sequence[bytes | None]:
+        """Where they lie here, this node's own index tells."""
+        indexes = {hour: await self._local.hour(name, hour) for hour in {hour_of(row.start) for row in rows}}
+        own = [indexes[hour_of(row.start)].find(row.number) for row in rows]
+        mine = [
+            each
+            for each, row in zip(own, rows, strict=True)
+            if each is not None and each.checksum == row.checksum
+        ]
+        read = dict(zip(mine, await self._local.headers(name, mine), strict=True)) if mine else {}
+        return [read.get(each) if each is not None else None for each in own]
+
     async def find(self, name: str, hours: Sequence[int], number: int) -> Row | None:
         """See L{restreamer.dvr.seams.Archives.find}."""
         refusal: Refused | None = None
@@ -333,3 +363,7 @@ class AskedArchive:
     async def segment(self, name: str, row: Row) -> Segment:
         """See the seam."""
         return await self._archive.segment(name, row, self._path)
+
+    async def headers(self, name: str, rows: Sequence[Row]) -> Sequence[bytes | None]:
+        """See the seam."""
+        return await self._archive.headers(name, rows, self._path)

@@ -6,6 +6,7 @@ dropped and counted, what is to be read there is refused after a while, and a so
 
 from __future__ import annotations
 
+import errno
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -19,7 +20,7 @@ from restreamer.dvr.filesystem import Filesystem, RealFilesystem, Space
 from restreamer.dvr.locks import Locks
 from restreamer.dvr.recorded import Recorded
 from restreamer.dvr.retention import FULL, Limits, Retention
-from restreamer.dvr.store import Store, describe_error
+from restreamer.dvr.store import Store, StoreUnavailableError, describe_error
 from restreamer.dvr.stream_store import DataFile
 from restreamer.dvr.volumes import Volumes
 from restreamer.dvr.writer import Writer, WriterState, WriterStatus
@@ -43,6 +44,8 @@ NAMES_SECONDS = 600.0
 FACTS_SECONDS = 0.010
 #: What a stopping node gives its disks, seconds.
 STOP_SECONDS = 3.5
+#: What summaries take then, seconds: they only save time at the next start.
+SUMMARY_SECONDS = 1.0
 
 
 @frozen(kw_only=True)
@@ -65,6 +68,7 @@ class DiskFacts:
     alarm: str
     deleted: int
     freed: int
+    lost: int
     frozen: bool
     reading: int
 
@@ -76,6 +80,7 @@ class Disk:
         kept here, among the names it is given. @param files: the file system. @param utc: seconds.
     @ivar store: the volume; @ivar locks, @ivar retention, @ivar writer: of it.
     @ivar held: whether a file of a stream has to be copied before it may go for its age alone.
+    @ivar uncopied: whether it should be copied, and is not yet.
     """
 
     def __init__(
@@ -90,9 +95,12 @@ class Disk:
     ) -> None:
         self.root = root
         self.store = Store(root, files or RealFilesystem(), volume=volumes.get(root))
-        self.locks = Locks(self.store.files, self.store.root, self.store.check)
+        self.locks = Locks(self.store.files, self.store.root, self._check)
         self.held: Callable[[str, Store, str, DataFile], bool] = _nothing_held
-        self.retention = Retention(self.store, self.locks.spans, utc, time.monotonic, self._is_held)
+        self.uncopied: Callable[[str, Store, str, DataFile], bool] = _nothing_held
+        self.retention = Retention(
+            self.store, self.locks.spans, utc, time.monotonic, self._is_held, self._is_uncopied
+        )
         self.writer = Writer(
             self.store,
             interval,
@@ -108,6 +116,7 @@ class Disk:
         self._reading = 0
         self._seen: set[str] = set()
         self._names: set[str] = set()
+        self._recorded: set[str] = set()
         self._named_at: float | None = None
         self._facts: dict[str, StreamFacts] = {}
         self._place = 0
@@ -117,12 +126,14 @@ class Disk:
         self._said = ""
         self._sweeping = False
         self._timer: Any = None
+        self._stopping = False
 
     # Recording.
 
     def record(self, name: str, item: Recorded) -> bool:
         """Keep a segment. @return: False: there is no room for it. Never waits, never raises."""
         self._names.add(name)
+        self._recorded.add(name)
         return self.writer.record(name, item)
 
     @property
@@ -133,6 +144,10 @@ class Disk:
     def _is_held(self, name: str, file: DataFile) -> bool:
         """Whether a data file must not go yet for its age; in a thread."""
         return self.held(self.root, self.store, name, file)
+
+    def _is_uncopied(self, name: str, file: DataFile) -> bool:
+        """Whether a copy of a data file is missing; in a thread."""
+        return self.uncopied(self.root, self.store, name, file)
 
     # Reading.
 
@@ -151,6 +166,8 @@ class Disk:
         """
         if self._reading >= MAX_READS:
             raise Refused(Reason.OVERLOADED, "too much is read from this disk")
+        if self._threads.hung_for() > READ_SECONDS:
+            raise Refused(Reason.NOT_READY, "the disk does not answer")
         self._reading += 1
         result = self._threads.call(call, *args)
         _ = result.addTimeout(READ_SECONDS, self._reactor, onTimeoutCancel=_late)
@@ -166,7 +183,7 @@ class Disk:
             return self._trouble or status.error
         if status.state is WriterState.BEHIND:
             return "the disk is too slow for what is recorded"
-        return self.retention.alarm or self.retention.failed
+        return self.retention.alarm or self.retention.failed or self.retention.loss
 
     @property
     def facts(self) -> DiskFacts:
@@ -179,6 +196,7 @@ class Disk:
             alarm=self.alarm,
             deleted=retention.deleted,
             freed=retention.freed,
+            lost=retention.lost,
             frozen=retention.frozen,
             reading=self._reading,
         )
@@ -206,6 +224,7 @@ class Disk:
         """Write what waits, and let the volume go; fires when that is done, or took too long."""
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
+        self._stopping = True
         done: Deferred[None] = Deferred()
         threading.Thread(target=self._stop, args=(done,), name="archive", daemon=True).start()
         return done
@@ -214,11 +233,25 @@ class Disk:
 
     def _stop(self, done: Deferred[None]) -> None:
         written = self.writer.stop(STOP_SECONDS)
-        if written:
+        if not written:
+            # Nobody waits any longer; the lock of the volume is given back whenever the disk lets go.
+            self._reactor.callFromThread(self._stopped, done, False)
+            _ = self.writer.stop(None)
+        try:
+            until = time.monotonic() + SUMMARY_SECONDS
             for stream in self.store.opened():
-                stream.write_summary()
+                if time.monotonic() < until:
+                    stream.write_summary()
+        finally:
             self.store.close()
-        self._reactor.callFromThread(self._stopped, done, written)
+            if written:
+                self._reactor.callFromThread(self._stopped, done, True)
+
+    def _check(self) -> None:
+        """Whether locks may be changed now: a thread that comes back late does not take the volume again."""
+        if self._stopping:
+            raise StoreUnavailableError(errno.EBUSY, "this archive is not used any more", self.root)
+        self.store.check()
 
     def _before_batch(self, size: int) -> None:
         if self.store.volume is not None:
@@ -235,15 +268,28 @@ class Disk:
             self._space = self.store.space()
             if self._named_at is None or time.monotonic() - self._named_at > NAMES_SECONDS:
                 more = self._named_at is None
-                self._names = self._names | set(self.store.names())
+                self._list_names()
                 self._named_at = time.monotonic()
             more = self.retention.sweep(limits) or more
             self._look_up(limits)
             self._trouble = ""
         except OSError as error:
             self._trouble = describe_error(error)
+            # Another disk may be put in its place.
+            self.locks.forget()
         finally:
             self._reactor.callFromThread(self._swept, more)
+
+    def _list_names(self) -> None:
+        """Find out which streams there are. Those that are not there any more take no memory."""
+        recorded, self._recorded = self._recorded, set()
+        names = set(self.store.names()) | recorded
+        self._names = names
+        self._names |= self._recorded
+        self._seen &= names
+        self._facts = {name: facts for name, facts in self._facts.items() if name in names}
+        self.locks.forget()
+        self.store.drop_empty(names)
 
     def _look_up(self, limits: Mapping[str, Limits]) -> None:
         """Find out what is kept of each stream, as many as there is time for."""
@@ -316,7 +362,9 @@ class Disk:
         alarm = self.alarm
         if alarm == self._said:
             return
-        if alarm:
+        if alarm and alarm == self.retention.loss:
+            _log.error("archive {root}: {alarm}; recording goes on", root=self.root, alarm=alarm)
+        elif alarm:
             _log.error(
                 "archive {root}: {alarm}; live streams go on, and it is tried again",
                 root=self.root,
@@ -344,7 +392,7 @@ class Disks:
     """All volumes, by root.
 
     @param folder: where it is kept which volume is where; empty: nowhere. See L{Disk} for the rest.
-    @ivar held: that of all disks that are made from then on.
+    @ivar held, uncopied: those of all disks that are made from then on.
     """
 
     _reactor: Any
@@ -354,9 +402,11 @@ class Disks:
     _disks: dict[str, Disk]
     _closing: set[Deferred[None]]
     held: Callable[[str, Store, str, DataFile], bool] = field(init=False)
+    uncopied: Callable[[str, Store, str, DataFile], bool] = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self.held = _nothing_held
+        self.uncopied = _nothing_held
 
     @classmethod
     def over(
@@ -380,6 +430,7 @@ class Disks:
                     self._reactor, root, self._volumes, interval, self._limits, self._files
                 )
                 disk.held = self.held
+                disk.uncopied = self.uncopied
                 disk.start()
             else:
                 disk.writer.interval = interval

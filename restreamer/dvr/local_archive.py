@@ -50,6 +50,13 @@ class RecordedArchive:
         """See the seam."""
         return await self._first(name, lambda store: store.stream(name).segment(row))
 
+    async def headers(self, name: str, rows: Sequence[Row]) -> Sequence[bytes | None]:
+        """The headers of segments, as far as they lie here.
+
+        @raise Refused: NOT_FOUND; NOT_READY, OVERLOADED: the disk cannot be read now.
+        """
+        return await self._first(name, lambda store: store.stream(name).headers(rows))
+
     async def _every(self, name: str, call: Callable[[Store], T]) -> tuple[list[T], Refused]:
         """From each volume that has something; and why others gave nothing, the worst."""
         found: list[T] = []

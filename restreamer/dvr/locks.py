@@ -113,6 +113,11 @@ class Locks:
         except (OSError, ValueError):
             return spans_of_ranges(((0, MAX_MS),))
 
+    def forget(self) -> None:
+        """Read all anew when it is asked for: the volume may be another one, or other streams are on it."""
+        with self._lock:
+            self._known.clear()
+
     def lock(self, name: str, start: int, end: int) -> Ranges:
         """Lock C{start} to C{end}, UTC milliseconds.
 

@@ -10,10 +10,11 @@ from functools import partial
 from typing import Any, TypeVar
 
 from attrs import define, frozen
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, FirstError, gatherResults
 from twisted.python.failure import Failure
 
 from restreamer.config.model import S3Config
+from restreamer.dvr.heads import read_header
 from restreamer.dvr.s3_client import ObjectMissingError, ObjectStoreError, S3Bucket
 from restreamer.dvr.s3_hour import (
     MAX_DAY_OBJECT,
@@ -28,7 +29,7 @@ from restreamer.dvr.s3_hour import (
 from restreamer.dvr.seams import Holdings
 from restreamer.dvr.spans import join_spans
 from restreamer.dvr.store import Store
-from restreamer.dvr.summary import HourFacts, decode_summary
+from restreamer.dvr.summary import FileFacts, HourFacts, decode_summary
 from restreamer.dvr.upload import HourUpload
 from restreamer.dvr.upload_thread import UploadStatus, UploadThread, Work
 from restreamer.errors import Reason, Refused, RemoteProtocolError
@@ -47,6 +48,8 @@ _Days = Mapping[str, tuple[str, tuple[HourFacts, ...]]]
 READERS = 8
 MAX_READS = 1000
 READ_SECONDS = 20.0
+#: Headers that one thread reads, one after the other.
+HEADS_AT_ONCE = 8
 #: What there is is asked again so often; after a failure, seconds.
 LIST_SECONDS = 60.0
 AWAY_SECONDS = 15.0
@@ -154,6 +157,44 @@ class ObjectStore:
         self._segments += 1
         self._bytes += own.size
         return segment
+
+    async def headers(self, name: str, rows: Sequence[Row]) -> Sequence[bytes | None]:
+        """See the seam: ranged requests, some at once."""
+        held = (await self.holdings(name)).hours
+        places: list[tuple[str, Row] | None] = []
+        for row in rows:
+            hour = hour_of(row.start)
+            copied = await self._copied(name, hour) if hour in held else None
+            own = copied.index.find(row.number) if copied is not None else None
+            if copied is None or own is None or own.checksum != row.checksum:
+                places.append(None)
+            else:
+                places.append((data_object(name, hour, copied.files[own.file]), own))
+        shares = [places[first : first + HEADS_AT_ONCE] for first in range(0, len(places), HEADS_AT_ONCE)]
+        asking = [Deferred.fromCoroutine(self._ask(self._heads, share)) for share in shares]
+        try:
+            read: list[list[bytes | None]] = await gatherResults(asking, consumeErrors=True)
+        except FirstError as error:
+            error.subFailure.raiseException()
+        return [each for share in read for each in share]
+
+    def _heads(self, places: Sequence[tuple[str, Row] | None]) -> list[bytes | None]:
+        """In a thread."""
+        found: list[bytes | None] = []
+        for place in places:
+            header = None
+            if place is not None:
+                where, row = place
+
+                def read(offset: int, size: int, where: str = where, row: Row = row) -> bytes:
+                    return self._bucket.get_range(where, row.offset + offset, size)
+
+                try:
+                    header = read_header(read, row)
+                except ObjectMissingError:
+                    pass
+            found.append(header)
+        return found
 
     @property
     def facts(self) -> ObjectStoreFacts:
@@ -342,6 +383,11 @@ class ObjectStores:
         found = self._stores.get(config)
         return found is not None and found.uploads.upload.is_copied(store, name, hour)
 
+    def is_file_copied(self, config: S3Config, store: Store, name: str, hour: int, file: FileFacts) -> bool:
+        """Whether a data file was copied; blocks. See L{HourUpload.is_file_copied}."""
+        found = self._stores.get(config)
+        return found is not None and found.uploads.upload.is_file_copied(store, name, hour, file)
+
     def all(self) -> list[ObjectStore]:
         """All of them."""
         return sorted(self._stores.values(), key=lambda each: str(each.config))
@@ -383,6 +429,10 @@ class CopiedArchive:
     async def segment(self, name: str, row: Row) -> Segment:
         """See the seam."""
         return await self._first(name, False, lambda store: store.segment(name, row))
+
+    async def headers(self, name: str, rows: Sequence[Row]) -> Sequence[bytes | None]:
+        """See the seam."""
+        return await self._first(name, False, lambda store: store.headers(name, rows))
 
     async def _first(
         self, name: str, hurry: bool, call: Callable[[ObjectStore], Coroutine[Any, Any, T]]

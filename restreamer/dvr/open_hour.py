@@ -244,7 +244,10 @@ class OpenHour:
             self.write_log()
 
     def seal(self) -> HourIndex:
-        """Write the index, be done with the log, and remove data files that hold nothing of worth.
+        """Write the index, be done with the log, and remove data files that hold nothing.
+
+        A file with bytes that no row names stays, whatever is in it: it may be of another hour, or unreadable
+        for the moment. It goes with the hour.
 
         @raise OSError: nothing is lost.
         """
@@ -256,9 +259,15 @@ class OpenHour:
             self.logged = False
         used = set(rows_end(index))
         for number in range(self.next_number):
-            if number not in used and number in self.sizes:
+            if number not in used and number in self.sizes and self._empty(number):
                 remove_quietly(self.files, self._path(number))
         return index
+
+    def _empty(self, number: int) -> bool:
+        try:
+            return self.files.size(self._path(number)) == 0
+        except OSError:
+            return False
 
     def log_without(self, numbers: set[int]) -> HourBuilder:
         """Write the log without the segments in these data files. @return: what is left, for L{keep}.

@@ -8,7 +8,7 @@ breaks. It holds one segment at most.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, TypeVar
 
 from attrs import define, field, frozen
@@ -125,11 +125,24 @@ class Playback:
         @raise Refused: NOT_FOUND: nothing is there; NOT_READY: who may have it is away.
         """
         if self._ahead is None:
-            self._ahead = await self._find()
+            self._ahead = await self._find() or await self._newest()
             if self._ahead is None:
                 held = await self._hours.holdings(self.name)
                 raise nothing_there(held.complete)
         return self._ahead
+
+    async def _newest(self) -> Found | None:
+        """The newest place, where a walk without an end begins behind it, and more is to come."""
+        held = await self._hours.holdings(self.name)
+        if self.end < _ENDLESS or not held.hours or self._over():
+            return None
+        index = await self._hours.hour(self.name, held.hours[-1])
+        rows = rows_of(index)
+        if not rows or self.start - rows[-1][START] - rows[-1][DURATION] > QUIET_SECONDS * TICKS_PER_SECOND:
+            return None
+        self.start = rows[-1][START]
+        found = Row._make(rows[-1])
+        return Found(found, False, index.tracks(found))
 
     async def next(self) -> Found | None:
         """The next place; None at the end. Waits at the live edge, and until it is time (L{delay}).
@@ -167,6 +180,19 @@ class Playback:
             raise
         self.counters.segments += 1
         return segment
+
+    async def headers(self, found: Sequence[Found]) -> Sequence[bytes | None]:
+        """The headers of segments, as far as they can be had without them.
+
+        @raise Refused: NOT_READY: as L{next}.
+        """
+        rows = [each.row for each in found]
+        return await self._patiently(lambda: self._hours.archives.headers(self.name, rows))
+
+    @property
+    def endless(self) -> bool:
+        """Whether it goes on for ever."""
+        return self.end >= _ENDLESS
 
     def skipped(self) -> None:
         """What L{next} gave last is left out, so what follows does not continue what was before."""

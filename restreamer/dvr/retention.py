@@ -2,31 +2,36 @@
 
 Depth, size and share of the disk all apply. Locked ranges stay, whatever the limits say; so does the file
 that is being written. A disk that is full gives the oldest of what is recorded there. Everything blocks and
-is called in the thread that writes to the volume.
+is called in the thread that writes to the volume: no more is looked at than what may have to go.
 """
 
 from __future__ import annotations
 
 import errno
+import heapq
 import os
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
-from attrs import define, frozen
+from attrs import define, field, frozen
 
+from restreamer.dvr.ages import AgeClock
 from restreamer.dvr.filesystem import Space
+from restreamer.dvr.hour_file import day_folder
 from restreamer.dvr.seams import Span
 from restreamer.dvr.store import Store, describe_error
 from restreamer.dvr.stream_store import DataFile, StreamStore
+from restreamer.m4f.hour_layout import HOUR_TICKS
 from restreamer.media.timebase import TICKS_PER_SECOND
 
 #: Data files that one sweep deletes, and the seconds it works.
 MAX_FILES = 50
 WORK_SECONDS = 0.020
-#: A clock that jumped further than this is not believed, and for how long nothing is deleted then, seconds.
-JUMP = 86_400.0
-FROZEN = 600.0
-#: A clock that says less was never set, UTC seconds: 2023.
-EARLIEST = 1_672_531_200
+#: When nothing was left that may be deleted, it is looked again so much later, seconds.
+STUCK_SECONDS = 5.0
+#: So long it is told that something went before it was copied, seconds.
+UNCOPIED_SECONDS = 600.0
 #: What is kept free on a disk so that recording goes on: bytes, and at most this part of the disk.
 RESERVE = 16 * 1024 * 1024
 _RESERVE_PART = 256
@@ -43,14 +48,46 @@ class Limits:
     percent: int | None = None
 
 
-@frozen
-class _Old:
-    """A data file that may go. @ivar percent: of the stream it is of."""
+@define(eq=False)
+class _Oldest:
+    """The files of a stream that may go, the oldest first, each looked at when its turn comes.
 
-    start: int
+    @ivar percent: of the stream. @ivar start: no file that is left is older, UTC ticks.
+    @ivar file: the oldest one; None: only C{start} is known yet.
+    """
+
     stream: StreamStore
-    file: DataFile
     percent: int | None
+    _locks: Callable[[], Sequence[Span]]
+    _hours: deque[int]
+    start: int = 0
+    file: DataFile | None = None
+    _files: deque[DataFile] = field(factory=deque)
+    _locked: Sequence[Span] | None = None
+
+    def look(self) -> bool:
+        """Go to the next hour that holds something, or to its next file. @return: False: there is none."""
+        if self._files:
+            self.file = self._files.popleft()
+            self.start = self.file.facts.start
+            return True
+        self.file = None
+        if not self._hours:
+            return False
+        self.start = self._hours[0] * HOUR_TICKS
+        return True
+
+    def resolve(self) -> None:
+        """Find the files of the next hour; L{look} is to be called then."""
+        hour = self._hours.popleft()
+        if self._locked is None:
+            self._locked = self._locks()
+        # A file of the hour does not reach further than that.
+        end = (hour + 2) * HOUR_TICKS
+        locks = [each for each in self._locked if each.start < end and each.end > self.start]
+        if not any(each.start <= self.start and each.end >= end for each in locks):
+            files = self.stream.files_of(hour)
+            self._files.extend([file for file in files if not _touches(file, locks)])
 
 
 @define
@@ -66,9 +103,11 @@ class Retention:
 
     @param locks: the locked spans of a stream. @param utc: seconds since the epoch. @param clock: monotonic.
     @param held: whether a file has to be copied before it may go for its age alone.
+    @param uncopied: whether it should be copied, and is not yet.
     @ivar alarm: why nothing could be deleted that should have been; empty: all is well.
     @ivar failed: why the last deletion failed; empty: it did not.
-    @ivar deleted, freed: data files and bytes so far. @ivar frozen: the clock is not believed now.
+    @ivar deleted, freed: data files and bytes so far.
+    @ivar lost: data files that were deleted to make room before they were copied.
     """
 
     def __init__(
@@ -78,21 +117,36 @@ class Retention:
         utc: Callable[[], float],
         clock: Callable[[], float],
         held: Callable[[str, DataFile], bool] = lambda name, file: False,
+        uncopied: Callable[[str, DataFile], bool] = lambda name, file: False,
     ) -> None:
         self.alarm = ""
         self.failed = ""
         self.deleted = 0
         self.freed = 0
-        self.frozen = False
+        self.lost = 0
         self._store = store
         self._locks = locks
-        self._utc = utc
         self._clock = clock
+        self._ages = AgeClock(store.files, store.root, utc, clock, self._found_until)
         self._held = held
+        self._uncopied = uncopied
         self._limits: Mapping[str, Limits] = {}
         self._place = 0
-        self._offset: float | None = None
-        self._frozen_until = 0.0
+        self._stuck_until: float | None = None
+        self._lost_at: float | None = None
+        self._lost_first = ""
+
+    @property
+    def frozen(self) -> bool:
+        """Whether the clock is not believed: ages are counted from an earlier time."""
+        return self._ages.frozen
+
+    @property
+    def loss(self) -> str:
+        """What was deleted lately before it was copied; empty: nothing."""
+        if self._lost_at is None or self._clock() > self._lost_at + UNCOPIED_SECONDS:
+            return ""
+        return f"what was not copied yet is deleted to make room, {self._lost_first} first"
 
     def sweep(self, limits: Mapping[str, Limits]) -> bool:
         """Delete what is over, and remember C{limits}, which are those of all streams that are kept here.
@@ -100,9 +154,7 @@ class Retention:
         @return: whether more is to be deleted. @raise OSError: the disk fails.
         """
         self._limits = limits
-        self.frozen = not self._believed()
-        if self.frozen:
-            return False
+        self._ages.look()
         budget = _Budget(MAX_FILES, self._clock() + WORK_SECONDS)
         more = self._of_streams(budget)
         if budget.files:
@@ -133,7 +185,7 @@ class Retention:
                 continue
             stream = self._store.stream(name)
             try:
-                doomed = self._over(stream, limit)[: budget.files]
+                doomed = self._over(stream, limit, budget.files)
             except OSError:
                 # One stream that cannot be read does not keep the others from being swept.
                 continue
@@ -142,24 +194,27 @@ class Retention:
                 budget.files -= len(doomed)
         return False
 
-    def _over(self, stream: StreamStore, limit: Limits) -> list[DataFile]:
+    def _over(self, stream: StreamStore, limit: Limits, most: int) -> list[DataFile]:
         """What is over the limits, oldest first."""
-        files = stream.data_files()
-        if not files:
-            return []
-        total = stream.disk_size
-        before = None if limit.depth is None else (self._utc() - limit.depth) * TICKS_PER_SECOND
-        locks = self._locks(stream.name)
-        doomed = []
-        for file in files:
-            aged = before is not None and file.facts.end <= before
-            large = limit.size is not None and total > limit.size
-            if not aged and not large:
-                # Those behind it are younger, and the size is right by now.
+        total = stream.disk_size if limit.size is not None else 0
+        before = None if limit.depth is None else self._ages.before(limit.depth) * TICKS_PER_SECOND
+        locks: Sequence[Span] | None = None
+        doomed: list[DataFile] = []
+        for hour in stream.hours():
+            young = before is None or hour * HOUR_TICKS > before
+            if young and (limit.size is None or total <= limit.size):
                 break
-            if not _touches(file, locks) and (large or not self._held(stream.name, file)):
-                doomed.append(file)
-                total -= file.facts.size
+            for file in stream.files_of(hour):
+                aged = before is not None and file.facts.end <= before
+                large = limit.size is not None and total > limit.size
+                if len(doomed) >= most or (not aged and not large):
+                    # Those behind it are younger, and the size is right by now.
+                    return doomed
+                if locks is None:
+                    locks = self._locks(stream.name)
+                if not _touches(file, locks) and (large or not self._held(stream.name, file)):
+                    doomed.append(file)
+                    total -= file.facts.size
         return doomed
 
     # Inside: room on the disk.
@@ -169,32 +224,43 @@ class Retention:
         if not full and not self._is_short(space, size):
             self.alarm = ""
             return
+        if self._stuck_until is not None and self._clock() < self._stuck_until:
+            return
         free = space.free
         emptied = 0
         busy = False
-        for old in self._oldest():
+        lowest = min(self._percents(), default=None)
+        heap = self._oldest(space, free - size, full)
+        while heap:
             short = free - size < _reserve(space) or (full and not emptied)
-            over = old.percent is not None and _used(space, free - size) > old.percent * space.total
-            if not short and not over:
-                # Another stream may have a lower limit.
+            if not short and not _is_over(lowest, space, free - size):
+                break
+            _, place, old = heapq.heappop(heap)
+            if not short and not _is_over(old.percent, space, free - size):
+                # Another stream has a lower limit; this one has nothing to give any more.
                 continue
-            if emptied >= most:
+            if old.file is None:
+                old.resolve()
+            elif emptied >= most:
                 busy = True
                 break
-            if self._delete(old.stream, [old.file]):
+            elif self._delete(old.stream, [old.file]):
                 free += old.file.facts.size
                 emptied += 1
+            if old.look():
+                heapq.heappush(heap, (old.start, place, old))
         if not busy:
             self._judge(space, free - size, full and not emptied)
+        self._stuck_until = self._clock() + STUCK_SECONDS if self.alarm else None
 
     def _is_short(self, space: Space, size: int) -> bool:
         free = space.free - size
         if free < _reserve(space):
             return True
-        used = _used(space, free)
-        return any(
-            each.percent is not None and used > each.percent * space.total for each in self._limits.values()
-        )
+        return _is_over(min(self._percents(), default=None), space, free)
+
+    def _percents(self) -> list[int]:
+        return [each.percent for each in self._limits.values() if each.percent is not None]
 
     def _judge(self, space: Space, free: int, stuck: bool) -> None:
         """Whether the disk is fuller than it should be and nothing is left to delete."""
@@ -202,32 +268,31 @@ class Retention:
         if stuck or free < _reserve(space):
             self.alarm = "the disk is full, and nothing is left here that may be deleted"
             return
-        percents = [each.percent for each in self._limits.values() if each.percent is not None]
-        if percents and _used(space, free) > min(percents) * space.total:
-            self.alarm = (
-                f"the disk is fuller than {min(percents)}%, and nothing is left here that may be deleted"
-            )
+        lowest = min(self._percents(), default=None)
+        if _is_over(lowest, space, free):
+            self.alarm = f"the disk is fuller than {lowest}%, and nothing is left here that may be deleted"
 
-    def _oldest(self) -> list[_Old]:
-        """All that may go, oldest first."""
-        found = []
-        for name, limit in self._limits.items():
+    def _oldest(self, space: Space, free: int, full: bool) -> list[tuple[int, int, _Oldest]]:
+        """A heap of the streams that may have to give something, the one with the oldest first."""
+        heap = []
+        short = full or free < _reserve(space)
+        for place, (name, limit) in enumerate(self._limits.items()):
+            if not short and not _is_over(limit.percent, space, free):
+                continue
             stream = self._store.stream(name)
             try:
-                files = stream.data_files()
+                hours = deque(stream.hours())
             except OSError:
                 continue
-            if files:
-                locks = self._locks(name)
-                found += [
-                    _Old(file.facts.start, stream, file, limit.percent)
-                    for file in files
-                    if not _touches(file, locks)
-                ]
-        return sorted(found, key=lambda old: old.start)
+            old = _Oldest(stream, limit.percent, partial(self._locks, name), hours)
+            if old.look():
+                heap.append((old.start, place, old))
+        heapq.heapify(heap)
+        return heap
 
     def _delete(self, stream: StreamStore, files: Sequence[DataFile]) -> bool:
         try:
+            lost = [file for file in files if self._uncopied(stream.name, file)]
             freed = stream.delete(files)
         except OSError as error:
             self.failed = describe_error(error)
@@ -235,16 +300,28 @@ class Retention:
         self.failed = ""
         self.freed += freed
         self.deleted += len(files) if freed else 0
+        if lost and freed:
+            hour = lost[0].hour
+            if not self.loss:
+                self._lost_first = f"{stream.name} of {day_folder(hour)[1:]} {hour % 24:02}:00"
+            self._lost_at = self._clock()
+            self.lost += len(lost)
         return freed > 0
 
-    def _believed(self) -> bool:
-        """Whether the clock of the machine can be believed."""
-        utc, now = self._utc(), self._clock()
-        offset = utc - now
-        if (self._offset is not None and abs(offset - self._offset) > JUMP) or utc < EARLIEST:
-            self._frozen_until = now + FROZEN
-        self._offset = offset
-        return now >= self._frozen_until
+    def _found_until(self) -> float | None:
+        """Where what the volume held at the start ended, UTC seconds: what was recorded since then was
+        recorded by the clock that is in question.
+        """
+        found = []
+        for name in self._store.names():
+            stream = self._store.stream(name)
+            try:
+                stream.open()
+            except OSError:
+                continue
+            if stream.found_until is not None:
+                found.append(stream.found_until / TICKS_PER_SECOND)
+        return max(found, default=None)
 
 
 def _touches(file: DataFile, locks: Sequence[Span]) -> bool:
@@ -255,6 +332,6 @@ def _reserve(space: Space) -> int:
     return min(RESERVE, space.total // _RESERVE_PART)
 
 
-def _used(space: Space, free: int) -> int:
-    """Bytes in use times 100, as C{df} shows them."""
-    return (space.total - free) * 100
+def _is_over(percent: int | None, space: Space, free: int) -> bool:
+    """Whether more than C{percent} is in use, as C{df} shows it; None: no limit."""
+    return percent is not None and (space.total - free) * 100 > percent * space.total

@@ -62,6 +62,14 @@ class ArchiveReader(Protocol):
         """
         ...
 
+    def headers(self, name: str, rows: Sequence[Row]) -> Awaitable[Sequence[bytes | None]]:
+        """The headers of segments (docs/m4f.md section 2), in the order of C{rows}, by their checksums.
+
+        @return: None in the place of one that cannot be had without the segment, or not at all.
+        @raise restreamer.errors.Refused: as L{segment}.
+        """
+        ...
+
 
 class AskedFor(Protocol):
     """Gives the reader that serves another node, which may ask for others itself."""

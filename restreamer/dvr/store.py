@@ -11,7 +11,7 @@ import json
 import os
 import threading
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from typing_extensions import override
 
@@ -19,6 +19,7 @@ from restreamer.dvr.filesystem import Filesystem, RealFilesystem, Space, replace
 from restreamer.dvr.hour_cache import HourCache
 from restreamer.dvr.hour_file import parse_day
 from restreamer.dvr.open_hour import FILE_BYTES
+from restreamer.dvr.repairs import Repairs
 from restreamer.dvr.stream_store import StreamStore
 from restreamer.media.names import valid_stream_name
 
@@ -59,6 +60,7 @@ class Store:
         self._file_bytes = file_bytes
         self._new_id = new_id
         self._cache = HourCache()
+        self._repairs = Repairs()
         self._opening = threading.RLock()
         self._lock = threading.Lock()
         self._release: Callable[[], None] | None = None
@@ -122,7 +124,14 @@ class Store:
             held = self._streams.get(name)
             if held is None:
                 held = self._streams[name] = StreamStore(
-                    self.files, self.root, name, self._cache, self.check, self._used, self._bytes_of_file
+                    self.files,
+                    self.root,
+                    name,
+                    self._cache,
+                    self.check,
+                    self._used,
+                    self._bytes_of_file,
+                    self._repairs.ask,
                 )
             return held
 
@@ -130,6 +139,13 @@ class Store:
         """The archives that were asked or written since the start."""
         with self._lock:
             return [each for each in self._streams.values() if each.known]
+
+    def drop_empty(self, kept: Collection[str]) -> None:
+        """Forget the archives that hold nothing, but those named in C{kept}; in the thread that writes."""
+        with self._lock:
+            for name, held in list(self._streams.items()):
+                if held.empty and name not in kept:
+                    del self._streams[name]
 
     def names(self) -> list[str]:
         """The streams that have something here, whoever recorded it.
@@ -157,7 +173,10 @@ class Store:
         folder = f"{self.root}/{prefix}".rstrip("/")
         try:
             names = self.files.names(folder)
-        except NotADirectoryError:
+        except (NotADirectoryError, FileNotFoundError, PermissionError):
+            if not prefix:
+                raise
+            # Not a folder of ours, a link to nowhere, or gone meanwhile: the others are there.
             return
         if prefix and any(parse_day(name) is not None for name in names):
             found.append(prefix)

@@ -51,12 +51,15 @@ class StoreCounters:
 class Looked:
     """What a folder holds.
 
-    @ivar sealed, opened: the hours, by number. @ivar stale: the summary does not tell the truth.
+    @ivar sealed, opened: the hours, by number. @ivar summarised: hours that the summary names.
+    @ivar stale: hours of which it does not tell the truth. @ivar unreadable: it is damaged, or not there.
     """
 
     sealed: dict[int, HourFacts] = field(factory=dict)
     opened: dict[int, OpenHour] = field(factory=dict)
-    stale: bool = False
+    summarised: frozenset[int] = frozenset()
+    stale: set[int] = field(factory=set)
+    unreadable: bool = False
 
 
 @define(eq=False)
@@ -93,7 +96,7 @@ class StreamFolder:
                     if error.errno != errno.EIO:
                         raise
                     self._counters.damaged += 1
-        looked.stale = looked.stale or bool(summary)
+        looked.stale |= summary.keys() | (looked.summarised & looked.opened.keys())
         return looked
 
     def begin(self, root: str, name: str, hour: int) -> OpenHour:
@@ -118,23 +121,25 @@ class StreamFolder:
         return index if index.hour == hour else None
 
     def rebuild(self, hour: int) -> tuple[HourIndex, HourFacts | None]:
-        """Make the index of a sealed hour anew from its data, and write it if that is possible now.
+        """Make the index of a sealed hour anew from its data.
 
+        Nothing is written: reading an hour takes a while, and others may change it meanwhile.
         @return: the index, and the facts of the hour when it is not empty.
         @raise OSError: the data cannot be read.
         """
         recovered = recover_hour(self._files, self._day(hour), hour, self._listing(hour))
         self._count(recovered)
         index = recovered.builder.build()
-        if not len(index):
-            return index, None
-        try:
-            self._guard()
-            self.write_index(index)
-        except OSError:
-            # It is made anew again at the next start.
-            pass
-        return index, facts_of(index, recovered.sizes)
+        return index, facts_of(index, recovered.sizes) if len(index) else None
+
+    def keep_index(self, index: HourIndex) -> None:
+        """Write an index that was made anew, if that is possible now; it can be made again."""
+        if len(index):
+            try:
+                self._guard()
+                self.write_index(index)
+            except OSError:
+                return
 
     def write_index(self, index: HourIndex) -> None:
         """Write the index of a sealed hour; there is none of an empty one.
@@ -157,6 +162,14 @@ class StreamFolder:
         except OSError:
             return False
         return True
+
+    def drop_summary(self) -> None:
+        """Remove the summary. @raise OSError: it is there still."""
+        try:
+            self._files.remove(f"{self._folder}/{SUMMARY}")
+        except FileNotFoundError:
+            return
+        self._files.sync_folder(self._folder)
 
     def remove_data(self, hour: int, numbers: Iterable[int]) -> None:
         """Remove data files that are there.
@@ -196,7 +209,7 @@ class StreamFolder:
             if known is not None and listing.data == {file.number for file in known.files}:
                 looked.sealed[hour] = known
                 return
-            looked.stale = True
+            looked.stale.add(hour)
             index = self.read_index(hour)
             if index is not None and listing.data == rows_end(index).keys():
                 folder = self._day(hour)
@@ -232,12 +245,13 @@ class StreamFolder:
 
     def _read_summary(self, names: Iterable[str], looked: Looked) -> dict[int, HourFacts]:
         if SUMMARY not in names:
-            looked.stale = True
+            looked.unreadable = True
             return {}
         try:
             found = decode_summary(self._files.read(f"{self._folder}/{SUMMARY}"))
         except RemoteProtocolError:
             self._counters.damaged += 1
-            looked.stale = True
+            looked.unreadable = True
             return {}
+        looked.summarised = frozenset([each.hour for each in found])
         return {each.hour: each for each in found}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from attrs import define, field, frozen
 
@@ -17,16 +17,16 @@ from restreamer.dvr.filesystem import Filesystem
 from restreamer.dvr.hour_cache import HourCache
 from restreamer.dvr.hour_file import (
     MAX_HOUR_NUMBER,
-    data_name,
-    day_folder,
 )
 from restreamer.dvr.open_hour import OpenHour, WrittenFile, without_files
 from restreamer.dvr.recorded import Recorded
+from restreamer.dvr.sealed_hours import SealedHours
 from restreamer.dvr.seams import Holdings, Span
+from restreamer.dvr.segment_files import SegmentFiles
 from restreamer.dvr.spans import join_spans
 from restreamer.dvr.stream_folder import StoreCounters, StreamFolder
 from restreamer.dvr.summary import FileFacts, HourFacts, facts_of
-from restreamer.errors import LocalProtocolError, Reason, Refused, RemoteProtocolError
+from restreamer.errors import LocalProtocolError, Reason, Refused
 from restreamer.m4f.hour_index import HourIndex, Row, hour_of
 from restreamer.m4f.hour_layout import HOUR_TICKS
 from restreamer.m4f.segment import Segment
@@ -36,6 +36,7 @@ from restreamer.media.timebase import TICKS_PER_SECOND
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 #: An hour is sealed so long after its end, ticks: until then late segments come.
 SEAL_AFTER = 90 * TICKS_PER_SECOND
+_REBUILT = "a damaged index is made anew"
 
 
 @frozen
@@ -54,14 +55,16 @@ class Batch:
     written: list[WrittenFile] = field(factory=list)
 
 
-class StreamStore:
+class StreamStore(SegmentFiles):
     """See the module.
 
     @param root: folder of the store. @param name: of the stream. @param cache: indexes in memory.
     @param guard: raises C{OSError} when nothing may be written now.
     @param present: whether the volume was ever used; raises C{OSError} when it was, and is not there now.
     @param file_bytes: of a data file, about.
+    @param later: has something of an hour done that takes long, in another thread; or at once.
     @ivar counters: what happened. @ivar known: it was asked or written before.
+    @ivar found_until: where what was there at the first use ended, UTC ticks; None: nothing was.
     """
 
     def __init__(
@@ -73,23 +76,24 @@ class StreamStore:
         guard: Callable[[], None] = lambda: None,
         present: Callable[[], bool] = lambda: True,
         file_bytes: Callable[[], int] = lambda: 64 << 20,
+        later: Callable[[Callable[[int], None], int], None] = lambda call, hour: call(hour),
     ) -> None:
+        super().__init__(files, f"{root}/{name}", StoreCounters())
         self.name = name
-        self.folder = f"{root}/{name}"
-        self.counters = StoreCounters()
         self._on_disk = StreamFolder(files, self.folder, self.counters, guard, file_bytes)
-        self._files = files
         self._root = root
         self._cache = cache
         self._guard = guard
         self._present = present
+        self._later = later
         self._changing = threading.RLock()
+        self._rebuilding = threading.Lock()
         self._state = threading.Lock()
         self.known = False
-        self._sealed: dict[int, HourFacts] = {}
+        self.found_until: int | None = None
+        self._sealed = SealedHours()
         self._open: dict[int, OpenHour] = {}
         self._last_number = -1
-        self._summary_stale = False
 
     # Asked.
 
@@ -115,8 +119,13 @@ class StreamStore:
         """Bytes of its data files."""
         self.open()
         with self._state:
-            sealed = sum([each.disk_size for each in self._sealed.values()])
-            return sealed + sum([sum(each.sizes.values()) for each in self._open.values()])
+            return self._sealed.size + sum([sum(each.sizes.values()) for each in self._open.values()])
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing is there, as far as is known; reads nothing."""
+        with self._state:
+            return not len(self._sealed) and not self._open
 
     @property
     def last_number(self) -> int | None:
@@ -132,38 +141,9 @@ class StreamStore:
         with _readable():
             self.open()
             with self._state:
-                if not self._sealed and not any(each.facts for each in self._open.values()):
+                if not len(self._sealed) and not any(len(each.builder) for each in self._open.values()):
                     raise Refused(Reason.NOT_FOUND, "nothing of this stream is recorded")
             return self._hour(hour)
-
-    def segment(self, row: Row) -> Segment:
-        """The segment of a row, verified.
-
-        @raise Refused: NOT_FOUND: it is there no more, or is damaged (counted). NOT_READY: the disk fails.
-        """
-        try:
-            encoded = self._read(row)
-        except FileNotFoundError:
-            raise Refused(Reason.NOT_FOUND, "the segment is not there any more") from None
-        except OSError as error:
-            self.counters.damaged += 1
-            raise Refused(Reason.NOT_READY, "the disk cannot be read") from error
-        try:
-            segment = Segment.parse(encoded)
-        except RemoteProtocolError:
-            segment = None
-        if segment is None or segment.number != row.number or segment.checksum != row.checksum:
-            if len(encoded) == row.size:
-                self.counters.damaged += 1
-            raise Refused(Reason.NOT_FOUND, "the segment is damaged")
-        return segment
-
-    def _read(self, row: Row) -> bytes:
-        hour = hour_of(row.start)
-        if not 0 <= hour < MAX_HOUR_NUMBER:
-            raise FileNotFoundError(row.start)
-        path = f"{self.folder}/{day_folder(hour)}/{data_name(hour, row.file)}"
-        return self._files.read(path, row.offset, row.size)
 
     def sealed(self) -> list[HourFacts]:
         """The hours that are over, oldest first.
@@ -172,7 +152,7 @@ class StreamStore:
         """
         self.open()
         with self._state:
-            return [self._sealed[hour] for hour in sorted(self._sealed)]
+            return self._sealed.all()
 
     def sealed_hour(self, hour: int) -> HourFacts | None:
         """What an hour that is over holds; None: it is not over, or holds nothing.
@@ -185,19 +165,28 @@ class StreamStore:
 
     def data_files(self) -> list[DataFile]:
         """The data files that can be deleted, oldest first: not those that are being written."""
+        return [file for hour in self.hours() for file in self.files_of(hour)]
+
+    def hours(self) -> Sequence[int]:
+        """The hours that hold something, oldest first; and those that are begun.
+
+        @raise OSError: the disk cannot be read.
+        """
         self.open()
-        found = []
         with self._state:
-            for facts in self._sealed.values():
-                found += [DataFile(facts.hour, file, False) for file in facts.files]
-            for each in self._open.values():
-                if each.facts is not None:
-                    found += [
-                        DataFile(each.hour, file, True)
-                        for file in each.facts.files
-                        if file.number != each.current
-                    ]
-        return sorted(found, key=lambda file: (file.facts.start, file.facts.number))
+            hours = self._sealed.hours
+            return hours if not self._open else sorted([*hours, *self._open])
+
+    def files_of(self, hour: int) -> list[DataFile]:
+        """The data files of an hour that can be deleted, oldest first: not one that is being written."""
+        with self._state:
+            held = self._open.get(hour)
+            facts = self._sealed.get(hour) if held is None else held.facts
+            if facts is None:
+                return []
+            current = held.current if held is not None else None
+            files = [DataFile(hour, file, held is not None) for file in facts.files if file.number != current]
+        return sorted(files, key=lambda file: (file.facts.start, file.facts.number))
 
     # Changed.
 
@@ -288,26 +277,27 @@ class StreamStore:
             written.close()
         batch.written.clear()
 
-    def seal(self, before: int) -> int:
+    def is_over(self, before: int) -> bool:
+        """Whether hours are to be sealed. @param before: UTC ticks of now."""
+        with self._state:
+            return any(_is_over(hour, before) for hour in self._open)
+
+    def seal(self, before: int, most: int | None = None) -> int:
         """Write the indexes of the hours that are over.
 
-        @param before: UTC ticks of now. @return: how many.
+        @param before: UTC ticks of now. @param most: hours; None: all. @return: how many.
         @raise OSError: not possible now; nothing is lost.
         """
         with self.changing():
-            over = [
-                each for each in self._open.values() if (each.hour + 1) * HOUR_TICKS + SEAL_AFTER <= before
-            ]
+            over = [each for each in self._open.values() if _is_over(each.hour, before)][:most]
             for each in over:
                 self._guard()
                 index = each.seal()
                 with self._state:
                     if len(index):
-                        self._sealed[each.hour] = facts_of(index, each.sizes)
+                        self._sealed.put(facts_of(index, each.sizes))
                         self._cache.put((self.folder, each.hour), index)
                     del self._open[each.hour]
-                self._summary_stale = True
-            self.write_summary()
             return len(over)
 
     def delete(self, doomed: Iterable[DataFile]) -> int:
@@ -323,16 +313,18 @@ class StreamStore:
             self._guard()
             for hour, numbers in by_hour.items():
                 freed += self._delete(hour, numbers)
-            self.write_summary()
         return freed
+
+    @property
+    def needs_summary(self) -> bool:
+        """Whether it is time for L{write_summary}."""
+        return self._sealed.very_stale
 
     def write_summary(self) -> None:
         """Write the summary, if it does not tell the truth and that is possible now."""
         with self._changing:
-            if self._summary_stale:
-                with self._state:
-                    facts = list(self._sealed.values())
-                self._summary_stale = not self._on_disk.write_summary(facts)
+            if self._sealed.stale:
+                self._write_summary(None)
 
     # Inside: writing.
 
@@ -355,11 +347,9 @@ class StreamStore:
         """The checksum of the segment that has the number of C{segment}, if one has it."""
         number = segment.number
         hours = [each.hour for each in self._open.values()]
-        hours += [
-            each.hour for each in self._sealed.values() if each.first_number <= number <= each.last_number
-        ]
+        hours += [each.hour for each in self._sealed.all() if each.first_number <= number <= each.last_number]
         for hour in hours:
-            row = self._hour(hour).find(number)
+            row = self._hour_now(hour).find(number)
             if row is not None:
                 return row.checksum
         return None
@@ -383,12 +373,28 @@ class StreamStore:
         return held
 
     def _begin_hour(self, hour: int) -> OpenHour:
+        if hour in self._sealed:
+            # With a damaged index it would take as long as reading all data: not while everybody waits.
+            _ = self._index_on_disk(hour)
+        if hour in self._sealed.summarised and not self._write_summary(hour):
+            # What it says of this hour must not seem to be true of other files of the same names.
+            self._on_disk.drop_summary()
+            self._sealed.summary_written(())
         held = self._on_disk.begin(self._root, self.name, hour)
         with self._state:
             self._open[hour] = held
-            self._sealed.pop(hour, None)
+            self._sealed.drop(hour)
             self._cache.drop((self.folder, hour))
         return held
+
+    def _write_summary(self, without: int | None) -> bool:
+        """Write the summary, without an hour. @return: whether that was possible."""
+        with self._state:
+            facts = [each for each in self._sealed.all() if each.hour != without]
+        if not self._on_disk.write_summary(facts):
+            return False
+        self._sealed.summary_written([each.hour for each in facts])
+        return True
 
     def _sync(self, written: WrittenFile) -> None:
         written.file.sync()
@@ -416,7 +422,7 @@ class StreamStore:
 
     def _all_facts(self) -> list[HourFacts]:
         opened = [each.facts for each in self._open.values()]
-        found = [*self._sealed.values(), *[each for each in opened if each is not None]]
+        found = [*self._sealed.all(), *[each for each in opened if each is not None]]
         return sorted(found, key=lambda each: each.hour)
 
     def _hour(self, hour: int) -> HourIndex:
@@ -438,38 +444,91 @@ class StreamStore:
         return index
 
     def _load(self, hour: int) -> HourIndex:
-        """Read a sealed index; one that is damaged is made anew from the data."""
-        try:
-            index = self._on_disk.read_index(hour)
-        except FileNotFoundError:
-            index = None
-            with self._state:
-                if hour not in self._sealed:
-                    return HourIndex(hour)
+        """Read a sealed index; one that is damaged is made anew from the data.
+
+        @raise OSError: it cannot be read; or somebody makes it anew, which takes a while.
+        """
+        index = self._read_index(hour)
         if index is not None:
             return index
+        if not self._rebuilding.acquire(blocking=False):
+            raise OSError(errno.EAGAIN, _REBUILT)
+        try:
+            # Whoever had it may have done just that.
+            index = self._read_index(hour)
+            return index if index is not None else self._rebuild(hour)
+        finally:
+            self._rebuilding.release()
+
+    def _read_index(self, hour: int) -> HourIndex | None:
+        """A sealed index; None: it is damaged, or is not there and should be."""
+        try:
+            return self._on_disk.read_index(hour)
+        except FileNotFoundError:
+            with self._state:
+                return None if hour in self._sealed else HourIndex(hour)
+
+    def _rebuild(self, hour: int) -> HourIndex:
+        """Make a sealed index anew: all its data is read, and recording goes on meanwhile."""
+        with self._state:
+            before = self._sealed.get(hour)
+        self.counters.damaged += 1
+        index, facts = self._on_disk.rebuild(hour)
         with self._changing:
-            if hour in self._open or hour not in self._sealed:
+            with self._state:
+                changed = before is None or self._sealed.get(hour) is not before
+            if changed:
                 return self._hour(hour)
-            self.counters.damaged += 1
-            index, facts = self._on_disk.rebuild(hour)
+            self._on_disk.keep_index(index)
             with self._state:
                 if facts is not None:
-                    self._sealed[hour] = facts
+                    self._sealed.put(facts)
+                    self._cache.put((self.folder, hour), index)
                 else:
-                    self._sealed.pop(hour, None)
-            self._summary_stale = True
+                    self._sealed.drop(hour)
             return index
+
+    def _index_on_disk(self, hour: int) -> HourIndex:
+        """A sealed index, while the archive is being changed: nobody waits until a damaged one is made anew.
+
+        @raise OSError: it cannot be read, or is damaged; then it is made anew, and this is to be tried again.
+        """
+        index = self._read_index(hour)
+        if index is None:
+            self._later(self._rebuild_later, hour)
+            index = self._read_index(hour)
+        if index is None:
+            raise OSError(errno.EAGAIN, _REBUILT)
+        return index
+
+    def _rebuild_later(self, hour: int) -> None:
+        """In another thread. What fails is tried again when somebody asks again."""
+        with suppress(OSError):
+            _ = self._load(hour)
+
+    def _hour_now(self, hour: int) -> HourIndex:
+        """The segments of an hour, while the archive is being changed.
+
+        @raise OSError: see L{_index_on_disk}.
+        """
+        if hour in self._open:
+            return self._open[hour].index
+        if hour not in self._sealed:
+            return HourIndex(hour)
+        index = self._cache.get((self.folder, hour))
+        return index if index is not None else self._index_on_disk(hour)
 
     def _look(self) -> None:
         """Find out what there is."""
         looked = self._on_disk.look()
         with self._state:
-            self._sealed, self._open = looked.sealed, looked.opened
+            self._sealed = SealedHours(looked.sealed.values(), looked.summarised, looked.stale)
+            self._open = looked.opened
             facts = self._all_facts()
-        self._summary_stale = looked.stale
         self._last_number = max((each.last_number for each in facts), default=-1)
-        self.write_summary()
+        self.found_until = max([file.end for each in facts for file in each.files], default=None)
+        if looked.unreadable and looked.sealed:
+            self.write_summary()
 
     # Inside: deleting.
 
@@ -503,14 +562,19 @@ class StreamStore:
             with self._state:
                 held.keep(left, numbers)
             return
-        kept = without_files(self._hour(hour), numbers).build()
+        kept = without_files(self._hour_now(hour), numbers).build()
         self._on_disk.write_index(kept)
         with self._state:
-            facts = self._sealed.pop(hour)
+            facts = self._sealed.get(hour)
             self._cache.drop((self.folder, hour))
-            if len(kept):
-                self._sealed[hour] = facts_of(kept, {file.number: file.size for file in facts.files})
-        self._summary_stale = True
+            if facts is not None and len(kept):
+                self._sealed.put(facts_of(kept, {file.number: file.size for file in facts.files}))
+            else:
+                self._sealed.drop(hour)
+
+
+def _is_over(hour: int, before: int) -> bool:
+    return (hour + 1) * HOUR_TICKS + SEAL_AFTER <= before
 
 
 @contextmanager

@@ -29,7 +29,7 @@ from restreamer.dvr.s3_hour import (
 )
 from restreamer.dvr.store import Store
 from restreamer.dvr.stream_store import StreamStore
-from restreamer.dvr.summary import HourFacts, decode_summary, encode_summary, facts_of
+from restreamer.dvr.summary import FileFacts, HourFacts, decode_summary, encode_summary, facts_of
 from restreamer.errors import RemoteProtocolError
 from restreamer.m4f.hour_index import HourBuilder, HourIndex
 
@@ -88,6 +88,16 @@ class HourUpload:
         marks = self._marks_of(store, name)
         with self._lock:
             return facts is not None and marks.get(hour) == facts
+
+    def is_file_copied(self, store: Store, name: str, hour: int, file: FileFacts) -> bool:
+        """Whether a data file is in the object store, whatever became of others of its hour since.
+
+        @raise OSError: the disk cannot be read.
+        """
+        marks = self._marks_of(store, name)
+        with self._lock:
+            copied = marks.get(hour)
+            return copied is not None and file in copied.files
 
     def copy(self, store: Store, name: str, facts: HourFacts) -> None:
         """Copy what the object store lacks of an hour.

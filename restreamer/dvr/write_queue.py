@@ -78,8 +78,9 @@ class WriteQueue:
         return True
 
     def ready(self, now: float) -> list[str]:
-        """The streams that may be written now."""
-        return [name for name, queue in self.streams.items() if queue.items and queue.retry_at <= now]
+        """The streams that may be written now, the one that waits longest first: so none is left out."""
+        names = [name for name, queue in self.streams.items() if queue.items and queue.retry_at <= now]
+        return sorted(names, key=lambda name: self.streams[name].since[0])
 
     def next_at(self, interval: float) -> float | None:
         """When something may be written, seconds; C{interval} after it came."""

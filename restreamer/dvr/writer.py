@@ -28,8 +28,11 @@ FIRST_RETRY = 0.5
 LONGEST_RETRY = 5.0
 #: A segment that waits longer than this beyond C{interval} means that the disk is behind, seconds.
 BEHIND = 5.0
-#: Hours that are over are looked for so often, seconds.
+#: Hours that are over are looked for so often, seconds. One turn seals as many as this time allows, one at
+#: least, and writes as many summaries; the next turn comes so soon while there is more.
 SEAL_EVERY = 10.0
+SEAL_SECONDS = 0.050
+SEAL_AGAIN = 1.0
 #: Write speed is measured over this time, seconds.
 SPEED_OVER = 10.0
 #: A batch is not larger than this, bytes: more waits for the next one.
@@ -131,6 +134,7 @@ class Writer:
         self._measured: deque[_Measured] = deque()
         self._told: tuple[WriterState, str] = (WriterState.WORKING, "")
         self._seal_at = clock() + SEAL_EVERY
+        self._to_seal: deque[StreamStore] = deque()
 
     def record(self, name: str, item: Recorded) -> bool:
         """Record a segment of stream C{name}; never waits for a disk, never raises.
@@ -186,8 +190,11 @@ class Writer:
         with self._wake:
             self._queue.forget(name)
 
-    def stop(self, timeout: float) -> bool:
-        """Write what waits, and end. @return: False: the disk did not take it within C{timeout} seconds."""
+    def stop(self, timeout: float | None) -> bool:
+        """Write what waits, and end. @return: False: the disk did not take it within C{timeout} seconds.
+
+        @param timeout: None: as long as it takes.
+        """
         with self._wake:
             self._stopping = True
             self._wake.notify()
@@ -248,7 +255,6 @@ class Writer:
                 except Exception as error:
                     self._broken(error)
             if self._clock() >= self._seal_at:
-                self._seal_at = self._clock() + SEAL_EVERY
                 self._seal()
             self._tell()
 
@@ -340,13 +346,28 @@ class Writer:
             self._retry_at = self._clock() + self._delay
 
     def _seal(self) -> None:
-        """Seal the hours that are over."""
+        """Seal some of the hours that are over, and write some summaries: nothing of that is urgent, and each
+        waits for the disk a few times, while what is recorded waits too.
+        """
+        until = self._clock() + SEAL_SECONDS
         now = int(self._utc() * TICKS_PER_SECOND)
-        for store in self.store.opened():
+        if not self._to_seal:
+            self._to_seal.extend(
+                [each for each in self.store.opened() if each.is_over(now) or each.needs_summary]
+            )
+        while self._to_seal:
+            store = self._to_seal.popleft()
             try:
-                store.seal(now)
+                if store.seal(now, 1) and store.is_over(now):
+                    self._to_seal.append(store)
+                elif store.needs_summary:
+                    store.write_summary()
             except OSError:
+                # It is tried again in the next round.
                 continue
+            if self._clock() >= until:
+                break
+        self._seal_at = self._clock() + (SEAL_AGAIN if self._to_seal else SEAL_EVERY)
 
     def _broken(self, error: BaseException) -> None:
         """A fault of ours: recording goes on, and it is told in the log."""

@@ -7,7 +7,9 @@ C{timeshift_abs-FROM.ts}, C{timeshift_rel-SEC.ts}, their older forms and C{mpegt
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Awaitable, Callable
+from typing import Final
 
 from restreamer.dvr.forms import ArchiveAsk, Container, Kind, asked_name, parse_archive_path
 from restreamer.dvr.playback import Playback, PlaybackCounters
@@ -21,6 +23,39 @@ from restreamer.seams import Clock, Gate, OpenRequest, ViewerTransport
 from restreamer.tsio.archive_pieces import TsPacker, TsPieces, check_carried
 from restreamer.vod.paced import AHEAD_SECONDS, PacedBody
 from restreamer.vod.seams import InThread, PackTs
+
+#: Downloads that are sent or waited for at once: of this node, and of one address. What plays in real time is
+#: a viewer, and not among them.
+MAX_DOWNLOADS: Final = 200
+MAX_OF_PEER: Final = 10
+
+
+class _Downloads:
+    """Who takes how many."""
+
+    def __init__(self) -> None:
+        self._peers: Counter[str] = Counter()
+
+    def take(self, peer: str) -> Callable[[], None]:
+        """One more. @return: call it when it is over. @raise Refused: OVERLOADED."""
+        if self._peers.total() >= MAX_DOWNLOADS or self._peers[peer] >= MAX_OF_PEER:
+            raise Refused(Reason.OVERLOADED, "too many downloads at once: try again later")
+        return self.begin(peer)
+
+    def begin(self, peer: str) -> Callable[[], None]:
+        """One that was granted. @return: as L{take}."""
+        self._peers[peer] += 1
+        taken = True
+
+        def leave() -> None:
+            nonlocal taken
+            if taken:
+                taken = False
+                self._peers[peer] -= 1
+                if not self._peers[peer]:
+                    del self._peers[peer]
+
+        return leave
 
 
 def archive_ts_route(
@@ -40,6 +75,7 @@ def archive_ts_route(
     """
     packer = TsPacker(pack_ts, in_thread, crowded)
     counted = counters or PlaybackCounters()
+    downloads = _Downloads()
 
     def route(request: HttpRequest) -> Reply | Awaitable[Reply] | None:
         path = request.path
@@ -53,10 +89,14 @@ def archive_ts_route(
             return None
         if request.method not in ("GET", "HEAD"):
             return NOT_ALLOWED
-        return answer(ask, play_request(ask.name, "tshttp", request))
+        return answer(ask, request.peer, play_request(ask.name, "tshttp", request))
 
-    async def answer(ask: ArchiveAsk, wanted: OpenRequest) -> Reply:
+    async def answer(ask: ArchiveAsk, peer: str, wanted: OpenRequest) -> Reply:
+        download = ask.kind is Kind.FIXED and not ask.paced
+        leave = _nothing
         try:
+            if download:
+                leave = downloads.take(peer)
             if crowded():
                 raise Refused(Reason.OVERLOADED, "this node is short of memory: try another one, or later")
             await gate.open(wanted)
@@ -64,14 +104,30 @@ def archive_ts_route(
             check_carried((await playback.begin()).tracks, ask.selection)
         except Refused as refused:
             return refusal_reply(refused)
-        ahead = math.inf if ask.kind is Kind.FIXED and not ask.paced else AHEAD_SECONDS
+        finally:
+            # An answer of which only the head is wanted never begins: it is counted anew when it does.
+            leave()
 
         def start(transport: ViewerTransport, ended: Callable[[str], None]) -> Callable[[], None]:
+            over = downloads.begin(peer) if download else _nothing
+
+            def has_ended(reason: str) -> None:
+                over()
+                ended(reason)
+
+            def stop() -> None:
+                playing.leave()
+                over()
+
             pieces = TsPieces(packer, playback, ask.selection)
-            playing = PacedBody(pieces, clock, transport, ended, ahead)
+            playing = PacedBody(pieces, clock, transport, has_ended, math.inf if download else AHEAD_SECONDS)
             playing.start()
-            return playing.leave
+            return stop
 
         return EndlessReply(headers=HEADERS, start=start)
 
     return route
+
+
+def _nothing() -> None:
+    """There is nothing to count."""

@@ -14,7 +14,7 @@ from restreamer.errors import Reason, Refused
 from restreamer.media.names import valid_stream_name
 from restreamer.media.timebase import ticks_to_ms
 from restreamer.web.api import ApiError
-from restreamer.web.dvr_info import CacheInfo, CopyInfo, VolumeInfo
+from restreamer.web.dvr_info import CacheInfo, CopyInfo, ReadInfo, VolumeInfo
 
 #: What locked ranges can be asked with.
 METHODS: Final = ("GET", "HEAD", "POST", "PUT", "DELETE")
@@ -38,6 +38,10 @@ class DvrDirectory(Protocol):
 
     def copied(self) -> Sequence[CopyInfo]:
         """The object stores."""
+        ...
+
+    def reads(self) -> Mapping[str, ReadInfo]:
+        """Segments of the past that were read, by place."""
         ...
 
     async def holdings(self, name: str) -> Holdings:
@@ -64,9 +68,14 @@ class DvrApi:
     directory: DvrDirectory
 
     def volumes(self) -> dict[str, Any]:
-        """The C{dvrs} collection, with the caches and object stores beside it."""
+        """The C{dvrs} collection, with the caches, object stores and reads beside it."""
         told = _collection("dvrs", self.directory.volumes())
-        return {**told, "caches": list(self.directory.cached()), "copies": list(self.directory.copied())}
+        return {
+            **told,
+            "caches": list(self.directory.cached()),
+            "copies": list(self.directory.copied()),
+            "reads": dict(self.directory.reads()),
+        }
 
     async def ranges(self, name: str) -> dict[str, Any]:
         """What can be played of a stream.

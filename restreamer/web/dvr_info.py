@@ -52,8 +52,9 @@ class StreamDvrInfo(_Told, total=False):
 class VolumeInfo(TypedDict, total=False):
     """A volume with archives. C{status} is C{"working"}, C{"behind"}, C{"failed"} or C{"stopped"}.
 
-    Bytes; C{write_kbit} is kbit/s, C{lag} seconds. C{frozen}: the clock of the machine is not believed, and
-    nothing is deleted by its age.
+    Bytes; C{write_kbit} is kbit/s, C{lag} seconds. C{files_uncopied}: that were deleted to make room before
+    they were copied. C{frozen}: the clock of the machine is not believed, and ages are counted from an
+    earlier time.
     """
 
     root: str
@@ -70,6 +71,7 @@ class VolumeInfo(TypedDict, total=False):
     segments_dropped: int
     files_deleted: int
     bytes_deleted: int
+    files_uncopied: int
     reads_waiting: int
     frozen: bool
 
@@ -104,10 +106,11 @@ class CopyInfo(TypedDict, total=False):
 
 
 class ReadInfo(TypedDict):
-    """Segments of the past that were read from one place, since the start."""
+    """Segments of the past that were read from one place, since the start; C{kbit}: kbit/s of late."""
 
     segments: int
     bytes: int
+    kbit: int
 
 
 class DvrStats(TypedDict):
@@ -116,6 +119,7 @@ class DvrStats(TypedDict):
     alarms: Sequence[str]
     volumes: int
     write_kbit: int
+    read_kbit: int
     bytes_written: int
     segments_dropped: int
     reads: dict[str, ReadInfo]
@@ -175,10 +179,16 @@ def dvr_stats(
         ],
         volumes=len(volumes),
         write_kbit=sum(each["write_kbit"] for each in volumes),
+        read_kbit=sum(each["kbit"] for each in reads.values()),
         bytes_written=sum(each["bytes_written"] for each in volumes),
         segments_dropped=sum(each["segments_dropped"] for each in volumes),
         reads=dict(reads),
     )
+
+
+def read_info(segments: int, size: int, speed: float) -> ReadInfo:
+    """One place. @param size: bytes; @param speed: bytes/s."""
+    return ReadInfo(segments=segments, bytes=size, kbit=round(speed * 8 / 1000))
 
 
 def cache_info(root: str, facts: CacheFacts) -> CacheInfo:
@@ -233,6 +243,7 @@ def volume_info(facts: DiskFacts) -> VolumeInfo:
         segments_dropped=writer.dropped,
         files_deleted=facts.deleted,
         bytes_deleted=facts.freed,
+        files_uncopied=facts.lost,
         reads_waiting=facts.reading,
         frozen=facts.frozen,
     )

@@ -25,6 +25,7 @@ from restreamer.cluster.remote_archive import (
 from restreamer.cluster.remote_files import RemoteFiles
 from restreamer.cluster.seams import LinkHandler
 from restreamer.dvr.archive import Archive
+from restreamer.dvr.heads import header_of
 from restreamer.dvr.recorded import Recorded
 from restreamer.dvr.replication import ReplicatedStream, Replication
 from restreamer.dvr.seams import Holdings
@@ -91,6 +92,10 @@ class ArchiveNode(RigNode):
     def segment(self, row: Row) -> Deferred[Segment]:
         """Likewise."""
         return Deferred.fromCoroutine(self.archive.segment("cam", row))
+
+    def headers(self, rows: Sequence[Row]) -> Deferred[Sequence[bytes | None]]:
+        """Likewise."""
+        return Deferred.fromCoroutine(self.archive.headers("cam", rows))
 
     @override
     def _handler(self, event: Authorised) -> LinkHandler:
@@ -176,6 +181,25 @@ class ReadingTests(ArchiveCase):
         self.assertEqual(sorted(self.origin.own.reads), list(range(FIRST, FIRST + 10)), "each once")
         self.assertEqual(middle.archive.reads.segments["remote"], 10)
 
+    def test_headers(self) -> None:
+        """Cross the links without their segments, through a chain too; segments do as well."""
+        middle = self.edge("middle", "origin")
+        far = self.edge("far", "middle")
+        index = self.wait(far.hour())
+        rows = list(index)
+        expected = [header_of(self.origin.own.segments[row.number].encoded, row) for row in rows]
+        self.assertEqual(self.wait(far.headers(rows)), expected)
+        self.assertEqual(self.origin.own.reads, [])
+        self.assertEqual(far.remote_archive.counters.asked["header"], 10)
+        self.assertEqual(middle.asks.segment_bytes, sum(len(each or b"") for each in expected))
+
+        async def none(name: str, rows: Sequence[Row]) -> list[bytes | None]:
+            return [None] * len(rows)
+
+        self.origin.own.headers = none  # type: ignore[method-assign]
+        self.assertEqual(self.wait(middle.headers(rows[:3])), expected[:3])
+        self.assertEqual(sorted(self.origin.own.reads), [row.number for row in rows[:3]])
+
     def test_many_at_once_ask_once(self) -> None:
         edge = self.edge("edge", "origin")
         row = self.wait(edge.hour())[3]
@@ -246,6 +270,23 @@ class LostTests(ArchiveCase):
         for row in rows[4:]:
             self.assertEqual(self.wait(edge.segment(row)).number, row.number)
         self.assertEqual(len(second.own.reads), 6)
+
+    def test_dies_in_the_middle_of_a_segment(self) -> None:
+        """Half a segment is none: the other source gives it whole; without one it is refused (M22)."""
+        large = range(FIRST + 50, FIRST + 52)
+        self.rig.network.delay = 0.05
+        self.origin.own.keep(large, b"\x21" * 2_000_000)
+        second = self.rig.node("second")
+        second.own.keep(range(FIRST, FIRST + 10))
+        edge = self.edge("edge", "origin", "second")
+        second.own.keep(large[:1], b"\x21" * 2_000_000)
+        rows = {row.number: row for row in self.wait(edge.hour())}
+        asked = [edge.segment(rows[number]) for number in large]
+        self.rig.run(0.5)
+        self.assertFalse(any(each.called for each in asked), "both are on the wire")
+        self.origin.crash()
+        self.assertEqual(self.wait(asked[0]).checksum, rows[large[0]].checksum)
+        self.refused(asked[1], Reason.NOT_READY)
 
     def test_nobody_is_there(self) -> None:
         """What is held here plays; what is not is refused for now, and comes when the source is back."""

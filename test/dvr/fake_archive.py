@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from attrs import define, field, frozen
 
 from restreamer.dash.spans import spans as spans_of
+from restreamer.dvr.heads import header_of
 from restreamer.dvr.seams import Holdings, Span
 from restreamer.errors import Reason, Refused
 from restreamer.m4f.hour_index import ArchivedRun, HourBuilder, HourIndex, Row, TrackSpan, hour_of
@@ -57,6 +58,15 @@ class FakeArchive:
             builder = self.builders.get(hour)
             self.indexes[hour] = builder.build() if builder is not None else HourIndex(hour)
         return self.indexes[hour]
+
+    async def headers(self, name: str, rows: Sequence[Row]) -> list[bytes | None]:
+        """See the seam."""
+        self._check(name)
+        held = [self.segments.get(row.number) for row in rows]
+        return [
+            header_of(each.encoded, row) if each is not None and row.number not in self.damaged else None
+            for each, row in zip(held, rows, strict=True)
+        ]
 
     def _check(self, name: str) -> None:
         if self.refusal is not None:

@@ -90,7 +90,8 @@ class SimulatedDisk:
     """The disk. C{/} is there.
 
     @ivar log: every operation that changes it, and marks. @ivar faults: what fails. @ivar gate: everything
-        waits for it, once it is there. @ivar open_files: that were not closed.
+        waits for it, once it is there. @ivar slow: reads of paths that hold C{slow_part} wait for it; then
+        C{reached} is set. @ivar open_files: that were not closed.
     """
 
     capacity: int = 1 << 40
@@ -102,9 +103,15 @@ class SimulatedDisk:
     open_files: int = 0
     syncs: int = 0
     reads: int = 0
+    slow: threading.Event | None = None
+    slow_part: str = ""
+    reached: threading.Event = field(factory=threading.Event)
 
     def before(self, kind: str, path: str) -> None:
         """An operation begins."""
+        if self.slow is not None and kind == "read" and self.slow_part in path:
+            self.reached.set()
+            self.slow.wait()
         if self.gate is not None:
             self.gate.wait()
         for fault in self.faults:

@@ -156,6 +156,19 @@ class PlacesTests(ArchiveCase):
         self.remote.away = True
         self.refused(self.archive.segment("cam", row(segment(FIRST + 1))), Reason.NOT_READY)
 
+    def test_a_disk_that_fails(self) -> None:
+        """What cannot be read here comes from a source: lists, and segments (D05)."""
+        self.local.keep([FIRST, FIRST + 1])
+        self.remote.keep([FIRST, FIRST + 1])
+        self.local.away = True
+        self.assertEqual(len(self.hour()), 2)
+        self.assertFalse(self.of(self.archive.holdings("cam")).complete)
+        self.read(FIRST)
+        self.assertEqual(self.archive.reads.segments, {"remote": 1})
+        self.local.away = False
+        self.read(FIRST + 1)
+        self.assertEqual(self.archive.reads.segments, {"remote": 1, "local": 1})
+
     def test_a_row_of_a_source(self) -> None:
         """Says nothing of where the segment lies here: this node's own index is asked."""
         self.local.keep([FIRST])

@@ -38,6 +38,7 @@ class Checks(SynchronousTestCase):
         store.open()
         store.stream("cam").append(several(range(HOUR - 10, HOUR + 10)))
         store.stream("cam").seal(ticks(HOUR + 50))
+        store.stream("cam").write_summary()
         store.stream("x/y").append(several(range(4)))
         store.close()
 

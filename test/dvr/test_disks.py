@@ -11,9 +11,12 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
+from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
+from zope.interface import implementer
 
+from restreamer.dvr import disks as dvr_disks
 from restreamer.dvr.disks import READ_SECONDS, SWEEP_SECONDS, Disk, Disks
 from restreamer.dvr.filesystem import Filesystem
 from restreamer.dvr.local_archive import RecordedArchive
@@ -54,7 +57,7 @@ class ThreadClock(Clock):
             self.turn()
 
 
-class Volumes(SynchronousTestCase):
+class VolumesCase(SynchronousTestCase):
     """Over a simulated disk."""
 
     @override
@@ -115,6 +118,10 @@ class Volumes(SynchronousTestCase):
         refusal = self.failureResultOf(result, Refused).value
         assert isinstance(refusal, Refused)
         return refusal.reason
+
+
+class Volumes(VolumesCase):
+    """What is recorded, read and let go."""
 
     def test_recorded_and_read(self) -> None:
         """What was recorded is read, also by the next start; a name nobody recorded takes no memory."""
@@ -205,6 +212,73 @@ class Volumes(SynchronousTestCase):
         self.disk.gate.set()
         self.clock.wait_for(lambda: disk.writer.status.queued == 0)
 
+    def test_what_is_gone_takes_no_memory(self) -> None:
+        """Streams whose archive is gone are forgotten; those that are recorded are not (H15)."""
+        disk = self.started(self.disks())
+        self.recorded(disk, 0, 1)
+        for name in ("made", "up"):
+            disk.record(name, recorded(0))
+        self.clock.wait_for(lambda: disk.writer.status.written == 4)
+        self.asked(disk.read("made", lambda store: store.stream("made").holdings()))
+        self.limits["made"] = Limits()
+        self.clock.advance(SWEEP_SECONDS)
+        self.clock.wait_for(lambda: disk.stream_facts("made"))
+        for path in [path for path in self.disk.paths() if path.startswith(("/d/made/@", "/d/up/@"))]:
+            self.disk.remove(path)
+        for name in ("made", "up"):
+            for folder in self.disk.names(f"/d/{name}"):
+                self.disk.remove_folder(f"/d/{name}/{folder}")
+            # As retention does it.
+            disk.store.stream(name)._open.clear()
+        del self.limits["made"]
+        disk._recorded.clear()
+        disk.record("x", recorded(2))
+        disk._named_at = None
+        self.clock.advance(SWEEP_SECONDS)
+        self.clock.wait_for(lambda: disk.names == ["x"])
+        self.clock.wait_for(lambda: not disk._sweeping)
+        self.assertEqual(disk._seen - {"x"}, set())
+        self.assertIsNone(disk.stream_facts("made"))
+        self.assertEqual(set(disk.store._streams), {"x"})
+
+    def test_locks_of_another_disk(self) -> None:
+        """What was locked on the disk before is not locked on the one in its place (H15)."""
+        disk = self.started(self.disks())
+        self.recorded(disk, 0)
+        disk.locks.lock("x", 0, 1000)
+        self.assertEqual(disk.locks.ranges("x"), ((0, 1000),))
+        marker = self.disk.read(f"/d/{MARKER}")
+        self.disk.remove(f"/d/{MARKER}")
+        self.disk.remove("/d/x/@locks")
+        self.clock.advance(SWEEP_SECONDS)
+        self.clock.wait_for(lambda: disk.alarm)
+        file_ = self.disk.open(f"/d/{MARKER}")
+        file_.write(0, [marker])
+        file_.close()
+        self.assertEqual(disk.locks.ranges("x"), ())
+
+    def test_uncopied(self) -> None:
+        """What went before it was copied: one line in the log, an alarm, a figure."""
+        disk = self.started(self.disks())
+        disk.uncopied = lambda root, store, name, file: True
+        self.recorded(disk, 0, 200, 400)
+        self.limits["x"] = Limits(size=1)
+        messages: list[str] = []
+
+        @implementer(ILogObserver)
+        def observer(event: LogEvent) -> None:
+            messages.append(formatEvent(event))
+
+        globalLogPublisher.addObserver(observer)
+        self.addCleanup(globalLogPublisher.removeObserver, observer)
+        self.clock.advance(SWEEP_SECONDS)
+        self.clock.wait_for(lambda: disk.facts.lost == 2 and not disk._sweeping)
+        self.assertIn("not copied yet", disk.facts.alarm)
+        self.clock.advance(SWEEP_SECONDS)
+        self.clock.wait_for(lambda: not disk._sweeping)
+        self.assertEqual(len([each for each in messages if "not copied yet" in each]), 1)
+        self.flushLoggedErrors()
+
     def test_reload(self) -> None:
         """A root that leaves the configuration is let go with all that waited; others are not touched."""
         disks = self.disks()
@@ -218,3 +292,49 @@ class Volumes(SynchronousTestCase):
         disks.configure({"/d": 0.0})
         self.clock.wait_for(lambda: not self.disk.locks & {"/e/.lock"})
         self.assertEqual(gone.writer.status.written, 1)
+
+    def test_reads_of_a_hung_disk(self) -> None:
+        """They are refused at once when all threads have hung long enough, and nothing piles up."""
+        disks = self.disks()
+        disk = self.started(disks)
+        self.recorded(disk, 0)
+        self.disk.gate = threading.Event()
+        archive = RecordedArchive(disks, lambda name: ("/d",))
+        disk._seen.clear()
+        for again in range(3):
+            waiting = [Deferred.fromCoroutine(archive.holdings("x")) for _ in range(30)]
+            if not again:
+                self.clock.advance(READ_SECONDS)
+            else:
+                self.assertTrue(all(each.called for each in waiting), "nobody waits")
+            for each in waiting:
+                refusal = self.failureResultOf(each, Refused).value
+                assert isinstance(refusal, Refused)
+                self.assertIs(refusal.reason, Reason.NOT_READY)
+            self.assertEqual(disk._threads.waiting, 0)
+            self.clock.advance(0.001)
+        self.disk.gate.set()
+        self.clock.wait_for(lambda: not disk._threads.hung_for())
+        self.assertEqual(len(self.asked(archive.holdings("x")).hours), 1)
+
+    def test_a_hung_disk_is_taken_out_and_put_back(self) -> None:
+        """The volume is let go when the disk lets go, and is recorded to again."""
+        self.patch(dvr_disks, "STOP_SECONDS", 0.05)
+        disks = self.disks()
+        old = self.started(disks)
+        self.recorded(old, 0)
+        self.disk.gate = threading.Event()
+        old.record("x", recorded(1))
+        disks.configure({})
+        self.clock.wait_for(lambda: not disks._closing)
+        self.assertIn("/d/.lock", self.disk.locks, "what is written still is not given away")
+        disks.configure({"/d": 0.0})
+        new = self.found(disks, "/d")
+        self.disk.gate.set()
+        self.clock.wait_for(lambda: not old.store.taken)
+        self.recorded(new, 2)
+        self.assertEqual(old.writer.status.written, 2)
+        # A thread of the old one that comes back late does not take it again.
+        with self.assertRaises(OSError):
+            old.locks.lock("x", 0, 1000)
+        self.assertFalse(old.store.taken)

@@ -69,6 +69,14 @@ class ObjectStoreTests(TestCase):
         self.assertEqual((facts.upload.hours, facts.upload.pending), (2, 0))
         self.assertNotIn("hidden", repr(facts))
 
+    async def test_headers(self) -> None:
+        stream = self.local.stream(NAME)
+        rows = [row for hour in (FIRST_HOUR, FIRST_HOUR + 1) for row in stream.hour(hour)]
+        wrong = rows[0]._replace(checksum=rows[0].checksum ^ 1)
+        found = await self.objects.headers(NAME, [*rows, wrong])
+        self.assertEqual(found, [*stream.headers(rows), None])
+        self.assertNotIn(None, found[:-1])
+
     async def test_nothing_else_is_there(self) -> None:
         self.assertEqual(len(await self.objects.hour(NAME, FIRST_HOUR + 2)), 0)
         self.assertIs(await self.refused(self.objects.holdings("other")), Reason.NOT_FOUND)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from attrs import evolve
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -48,6 +50,9 @@ class StoreReader:
 
     async def segment(self, name: str, row: Row) -> Segment:
         return self.store.segment(row)
+
+    async def headers(self, name: str, rows: Sequence[Row]) -> Sequence[bytes | None]:
+        return [None] * len(rows)
 
 
 class AwayReader(StoreReader):

@@ -8,10 +8,12 @@ from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
 
 from restreamer.dvr import retention as module
+from restreamer.dvr.ages import AHEAD, CLOCK, KEEP_SECONDS
 from restreamer.dvr.filesystem import Space
-from restreamer.dvr.retention import FROZEN, MAX_FILES, Limits, Retention
+from restreamer.dvr.retention import MAX_FILES, STUCK_SECONDS, UNCOPIED_SECONDS, Limits, Retention
 from restreamer.dvr.seams import Span
 from restreamer.dvr.store import Store
+from restreamer.dvr.stream_store import DataFile, StreamStore
 from restreamer.media.timebase import TICKS_PER_SECOND
 from test.dvr.recordings import HOUR, recorded, ticks
 from test.dvr.simulated_disk import Fault, SimulatedDisk
@@ -182,30 +184,180 @@ class Retentions(SynchronousTestCase):
         self.retention.make_room(1000, full=True)
         self.assertTrue(self.retention.failed)
 
-    def test_clock(self) -> None:
-        """A clock that jumps by more than a day deletes nothing for ten minutes; nor does one never set
-        (D10).
+    def started(self) -> Retention:
+        """As after a start."""
+        self.store.close()
+        self.store = Store("/d", self.disk, file_bytes=12_000)
+        self.store.open()
+        return Retention(self.store, lambda name: self.locked.get(name, ()), lambda: self.utc, self.clock)
+
+    def test_clock_that_jumps(self) -> None:
+        """One that is ahead for a while takes as much as the while is long; one that falls back takes
+        nothing, then or later (D10).
         """
         self.record("a", 0, 40)
-        limits = Limits(depth=60)
-        self.sweep(a=Limits(depth=10**8))
-        self.utc += 40 * 86400
-        self.sweep(a=limits)
+        self.later(40)
+        self.sweep(a=Limits(depth=80))
+        self.assertEqual(len(self.numbers("a")), 40)
+        for seconds in (7 * 3600, 40 * 86400, -40 * 86400):
+            self.utc += seconds
+            for _ in range(10):
+                self.now += 1
+                self.utc += 1
+                self.sweep(a=Limits(depth=140))
+            self.assertEqual(self.retention.frozen, seconds > 0, seconds)
+            self.utc -= seconds
+            self.sweep(a=Limits(depth=140))
+            self.assertFalse(self.retention.frozen)
+        self.assertEqual(len(self.numbers("a")), 40)
+        # And the limit is kept.
+        self.later(50)
+        self.sweep(a=Limits(depth=60))
+        self.assertLess(len(self.numbers("a")), 40)
+
+    def test_clock_that_is_ahead_at_the_start(self) -> None:
+        """A year ahead, with or without what is known of the time: nothing goes, whatever is recorded with
+        that clock, and however often it is started (D10).
+        """
+        for known in (True, False):
+            self.setUp()
+            self.record("a", 0, 40)
+            self.later(40)
+            self.sweep(a=Limits(depth=100))
+            if not known:
+                self.disk.remove(f"/d/{CLOCK}")
+            self.utc += 365 * 86400
+            for _ in range(3):
+                retention = self.started()
+                self.store.stream("a").append([recorded(365 * 43200 + int(self.now), _BYTES)])
+                for _ in range(9):
+                    retention.sweep({"a": Limits(depth=100)})
+                    self.now += 1
+                    self.utc += 1
+                self.assertTrue(retention.frozen)
+            self.utc -= 365 * 86400
+            retention = self.started()
+            retention.sweep({"a": Limits(depth=100)})
+            self.assertFalse(retention.frozen)
+            self.assertLessEqual(set(range(20, 40)), set(self.numbers("a")), known)
+
+    def test_after_a_long_pause(self) -> None:
+        """A clock that went on for a whole depth is believed: what was there before is older than that."""
+        self.record("a", 0, 40)
+        self.sweep(a=Limits(depth=60))
+        self.later(100 * HOUR)
+        self.store.stream("a")
+        retention = self.started()
+        self.record("a", 100 * HOUR, 20)
+        retention.sweep({"a": Limits(depth=3600)})
+        self.assertIn(39, self.numbers("a"))
+        self.now += 3600
+        self.utc += 3600
+        retention.sweep({"a": Limits(depth=3600)})
+        self.assertFalse(set(range(40)) & set(self.numbers("a")))
+
+    def test_clock_never_set(self) -> None:
+        """Nothing goes for its age, and the limit on size holds all the same; all is well when it is set."""
+        self.record("a", 0, 40)
+        self.utc, utc = 100.0, self.utc
+        self.sweep(a=Limits(depth=1))
         self.assertTrue(self.retention.frozen)
         self.assertEqual(len(self.numbers("a")), 40)
-        self.utc -= 40 * 86400
-        self.sweep(a=limits)
-        for _ in range(2):
-            self.now += FROZEN / 2
-            self.utc += FROZEN / 2
-            self.assertEqual(len(self.numbers("a")), 40)
-            self.sweep(a=limits)
-        self.assertFalse(self.retention.frozen)
+        self.sweep(a=Limits(depth=1, size=30_000))
         self.assertLess(len(self.numbers("a")), 40)
-        self.utc = 100.0
-        fresh = Retention(self.store, lambda name: (), lambda: self.utc, self.clock)
-        fresh.sweep({"a": limits})
-        self.assertTrue(fresh.frozen)
+        self.assertNotIn(f"/d/{CLOCK}", self.disk.paths())
+        self.utc = utc
+        self.later(41)
+        self.sweep(a=Limits(depth=10))
+        self.assertFalse(self.retention.frozen)
+        self.assertEqual(self.store.stream("a").data_files(), [])
+
+    def test_what_is_written_of_the_time(self) -> None:
+        """Seldom; a disk that is full, or a file that is damaged, is no trouble."""
+        self.sweep(a=Limits(depth=60))
+        self.disk.log.clear()
+        self.sweep(a=Limits(depth=60))
+        self.assertEqual(self.disk.log, [])
+        self.now += KEEP_SECONDS
+        self.utc += KEEP_SECONDS
+        self.disk.capacity = 0
+        self.sweep(a=Limits(depth=60))
+        self.assertNotIn(f"/d/{CLOCK}.new", self.disk.paths())
+        for wrong in (b"", b"{", b"[]", b'{"utc": "x"}', b'{"utc": 1e999}', b'{"utc": NaN}', b'{"utc": 5}'):
+            self.disk.data(f"/d/{CLOCK}")[:] = wrong
+            self.started().sweep({"a": Limits(depth=60)})
+        self.assertLess(AHEAD, 86400)
+
+    def test_no_more_is_looked_at_than_may_go(self) -> None:
+        """At its share, a disk is full each time something is written: what stays costs nothing (H3)."""
+        names = [f"s{number}" for number in range(20)]
+        for place, name in enumerate(names):
+            for hour in range(24):
+                self.record(name, place + hour * HOUR, 1)
+            self.store.stream(name).seal(ticks(100 * HOUR))
+        looked: list[tuple[str, int]] = []
+        real = StreamStore.files_of
+
+        def files_of(store: StreamStore, hour: int) -> list[DataFile]:
+            looked.append((store.name, hour))
+            return real(store, hour)
+
+        self.patch(StreamStore, "files_of", files_of)
+        limits = {name: Limits(percent=70) for name in names}
+        self.retention.sweep(limits)
+        self.disk.capacity = self.disk.used * 10 // 7
+        looked.clear()
+        self.retention.make_room(1000)
+        self.assertEqual(self.retention.deleted, 1)
+        self.assertLessEqual(len(looked), len(names))
+        self.assertNotIn(0, self.numbers("s0"))
+
+    def test_different_shares(self) -> None:
+        """Each stream gives no more than its own limit asks for."""
+        self.record("a", 0, 40)
+        self.record("b", 0, 40)
+        self.disk.capacity = self.disk.used * 10 // 9
+        self.retention.sweep({"a": Limits(percent=80), "b": Limits(percent=60)})
+        space = self.store.space()
+        self.assertLessEqual((space.total - space.free) * 100, 61 * space.total)
+        a, b = len(self.numbers("a")), len(self.numbers("b"))
+        self.assertTrue(15 < a < 40 and b < a, (a, b))
+
+    def test_nothing_left_is_not_looked_for_all_the_time(self) -> None:
+        """Only locked ranges are left: it is looked again after a while (H3)."""
+        self.record("a", 0, 40)
+        self.locked["a"] = [Span(0, ticks(100 * HOUR))]
+        self.disk.capacity = self.disk.used + 1
+        self.retention.sweep({"a": Limits(percent=50)})
+        self.assertIn("nothing is left", self.retention.alarm)
+        self.locked["a"] = []
+        self.retention.make_room(0)
+        self.assertEqual(self.retention.deleted, 0)
+        self.assertIn("nothing is left", self.retention.alarm)
+        self.now += STUCK_SECONDS
+        self.retention.make_room(0)
+        self.assertGreater(self.retention.deleted, 0)
+
+    def test_before_it_was_copied(self) -> None:
+        """What is deleted to make room before it was copied is told, for a while, and counted."""
+        self.record("a", 0, 40)
+        retention = Retention(
+            self.store,
+            lambda name: (),
+            lambda: self.utc,
+            self.clock,
+            held=lambda name, file: True,
+            uncopied=lambda name, file: file.facts.number > 0,
+        )
+        size = self.store.stream("a").disk_size - 1
+        retention.sweep({"a": Limits(depth=10**8, size=size)})
+        self.assertEqual((retention.deleted, retention.lost, retention.loss), (1, 0, ""))
+        self.disk.capacity = self.disk.used
+        retention.make_room(1)
+        self.assertEqual((retention.deleted, retention.lost), (2, 1))
+        self.assertIn("not copied yet is deleted to make room, a of 2023-11-14 22:00", retention.loss)
+        self.now += UNCOPIED_SECONDS + 1
+        self.assertEqual((retention.lost, retention.loss), (1, ""))
 
     def test_one_stream_fails(self) -> None:
         """A stream that cannot be read does not keep the others."""
@@ -215,6 +367,8 @@ class Retentions(SynchronousTestCase):
         self.store.close()
         self.store = Store("/d", self.disk, file_bytes=12_000)
         retention = Retention(self.store, lambda name: (), lambda: self.utc, self.clock)
-        self.disk.faults.append(Fault("names", part="/d/a"))
+        retention.sweep({"a": Limits(depth=10**8)})
+        self.later(20 * HOUR)
+        self.disk.faults.append(Fault("remove", part="/d/a"))
         retention.sweep({"a": Limits(depth=60), "b": Limits(depth=60)})
         self.assertEqual(self.store.stream("b").data_files(), [])

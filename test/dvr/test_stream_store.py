@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import threading
+from collections.abc import Callable
 
 from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
@@ -11,6 +12,7 @@ from typing_extensions import override
 
 from restreamer.dvr.hour_cache import HourCache
 from restreamer.dvr.recorded import Recorded
+from restreamer.dvr.sealed_hours import SUMMARY_HOURS
 from restreamer.dvr.seams import Span
 from restreamer.dvr.stream_store import DataFile, StreamStore, span_of
 from restreamer.dvr.summary import SUMMARY
@@ -277,6 +279,7 @@ class Failing(StreamStoreCase):
             self.setUp()
             self.store.append(several(range(5)))
             self.store.seal(ticks(2 * HOUR))
+            self.store.write_summary()
             self.disk.data(f"{DAY}/22.index")[40] ^= 1
             if not summary:
                 self.disk.remove(f"/cam/{SUMMARY}")
@@ -284,6 +287,54 @@ class Failing(StreamStoreCase):
             self.assertEqual(self.numbers(store), list(range(5)))
             store.seal(ticks(2 * HOUR))
             self.assertEqual(self.numbers(self.fresh()), list(range(5)))
+
+    def test_a_damaged_index_stops_nobody(self) -> None:
+        """All data of an hour is read to make its index anew; meanwhile others are recorded (H13)."""
+        self.store.append(several(range(5)))
+        self.store.seal(ticks(2 * HOUR))
+        self.disk.data(f"{DAY}/22.index")[40] ^= 1
+        self.store.write_summary()
+        self.disk.slow, self.disk.slow_part = threading.Event(), "22.m4f"
+        self.addCleanup(self.disk.slow.set)
+        store = self.fresh()
+        found: list[int] = []
+        threads: list[threading.Thread] = []
+
+        def run(call: Callable[[], object]) -> None:
+            thread = threading.Thread(target=call, daemon=True)
+            thread.start()
+            threads.append(thread)
+
+        run(lambda: found.append(len(store.hour(FIRST_HOUR))))
+        self.disk.reached.wait(10)
+        run(lambda: store.append(several([HOUR + 1])))
+        # Whoever asks for the same does not read all of it, too.
+        run(lambda: self.refused(Reason.NOT_READY, store.hour, FIRST_HOUR))
+        for thread in threads[1:]:
+            thread.join(5)
+            self.assertFalse(thread.is_alive())
+        self.assertEqual(found, [])
+        self.disk.slow.set()
+        threads[0].join(10)
+        self.assertEqual((found, len(store.hour(FIRST_HOUR + 1))), ([5], 1))
+        self.assertEqual(self.numbers(self.fresh()), [*range(5), HOUR + 1])
+
+    def test_a_damaged_index_that_is_needed_to_write(self) -> None:
+        """Who writes does not read the hour, but says that it is to be tried again, and who reads it."""
+        asked: list[tuple[Callable[[int], None], int]] = []
+        self.store.append(several([*range(5), HOUR]))
+        self.store.seal(ticks(3 * HOUR))
+        self.store.write_summary()
+        self.disk.data(f"{DAY}/22.index")[40] ^= 1
+        store = StreamStore(
+            self.disk, "", NAME, HourCache(), later=lambda call, hour: asked.append((call, hour))
+        )
+        self.assertRaises(OSError, store.append, several([7]))
+        self.assertRaises(OSError, store.delete, store.data_files()[:1])
+        self.assertEqual({hour for _, hour in asked}, {FIRST_HOUR})
+        asked[0][0](asked[0][1])
+        self.assertEqual(len(store.append(several([7, 2]))), 1)
+        self.assertEqual(self.numbers(store), [0, 1, 2, 3, 4, 7, HOUR])
 
     def test_an_hour_that_cannot_be_read(self) -> None:
         """The others can."""
@@ -314,6 +365,7 @@ class Summaries(StreamStoreCase):
         """A start reads the summary, and lists folders (D13)."""
         self.store.append(several(range(0, 10 * HOUR, 300)))
         self.store.seal(ticks(20 * HOUR))
+        self.store.write_summary()
         holdings = self.store.holdings()
         self.disk.reads = 0
         store = self.fresh()
@@ -324,6 +376,7 @@ class Summaries(StreamStoreCase):
         """It only saves time."""
         self.store.append(several(range(0, 3 * HOUR, 300)))
         self.store.seal(ticks(20 * HOUR))
+        self.store.write_summary()
         holdings = self.store.holdings()
         path = f"/cam/{SUMMARY}"
         right = bytes(self.disk.data(path))
@@ -333,6 +386,7 @@ class Summaries(StreamStoreCase):
             self.assertEqual(bytes(self.disk.data(path)), right)
         self.store.append(several(range(5 * HOUR, 6 * HOUR, 300)))
         self.store.seal(ticks(20 * HOUR))
+        self.store.write_summary()
         more = self.store.holdings()
         self.disk.data(path)[:] = right
         self.assertEqual(self.fresh().holdings(), more)
@@ -342,9 +396,43 @@ class Summaries(StreamStoreCase):
         self.store.append(several(range(5)))
         self.disk.faults.append(Fault("open", SUMMARY, errno.ENOSPC, 1))
         self.store.seal(ticks(20 * HOUR))
+        self.store.write_summary()
         self.assertNotIn(f"/cam/{SUMMARY}", self.disk.paths())
-        self.store.seal(ticks(20 * HOUR))
+        self.store.write_summary()
         self.assertIn(f"/cam/{SUMMARY}", self.disk.paths())
+
+    def test_seldom(self) -> None:
+        """Each costs two waits for the disk: one hour that was sealed is no reason for it, several are."""
+        self.store.append(several(range(5)))
+        self.store.seal(ticks(20 * HOUR))
+        self.assertNotIn(f"/cam/{SUMMARY}", self.disk.paths())
+        self.assertFalse(self.store.needs_summary)
+        self.store.append(several(range(HOUR, SUMMARY_HOURS * HOUR, HOUR)))
+        self.store.seal(ticks(20 * HOUR))
+        self.assertTrue(self.store.needs_summary)
+        self.store.write_summary()
+        self.assertFalse(self.store.needs_summary)
+        self.assertEqual(self.fresh().holdings(), self.store.holdings())
+
+    def test_names_that_come_back(self) -> None:
+        """Files of an hour that go and come again, named as before: an old summary is not believed."""
+        self.file_bytes = 1500
+        for whole in (True, False):
+            self.setUp()
+            self.store.append(several(range(10)))
+            self.store.seal(ticks(20 * HOUR))
+            self.store.write_summary()
+            files = self.store.data_files()
+            self.store.delete(files if whole else files[-1:])
+            left = [] if whole else self.numbers(self.store)
+            store = self.fresh()
+            store.append(several(range(20, 21)))
+            store.seal(ticks(20 * HOUR))
+            # And then it is killed.
+            again = self.fresh()
+            self.assertEqual(self.numbers(again), [*left, 20])
+            self.assertEqual(again.holdings(), store.holdings())
+            self.assertEqual(again.data_files()[-1].facts.end, ticks(21))
 
 
 class Deleting(StreamStoreCase):

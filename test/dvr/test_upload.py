@@ -153,6 +153,18 @@ class UploadTests(BucketCase):
             upload.copy(self.store, NAME, facts)
         return len(waiting)
 
+    def test_a_file_is_copied(self) -> None:
+        """Whatever became of others of its hour since."""
+        self.copy(self.upload)
+        first, *others = [each for each in self.stream.data_files() if each.hour == FIRST_HOUR]
+        self.assertTrue(self.upload.is_file_copied(self.store, NAME, FIRST_HOUR, first.facts))
+        self.stream.delete([first])
+        self.assertFalse(self.upload.is_copied(self.store, NAME, FIRST_HOUR))
+        for each in others:
+            self.assertTrue(self.upload.is_file_copied(self.store, NAME, FIRST_HOUR, each.facts))
+        strange = first.facts._replace(size=first.facts.size + 1)
+        self.assertFalse(self.upload.is_file_copied(self.store, NAME, FIRST_HOUR, strange))
+
     def test_sealed_hours_are_copied_once(self) -> None:
         self.assertFalse(self.upload.is_copied(self.store, NAME, FIRST_HOUR))
         self.assertEqual(self.copy(self.upload), 2)

@@ -12,7 +12,14 @@ from typing_extensions import override
 
 from restreamer.dvr.store import MARKER, Store
 from restreamer.dvr.write_queue import QueueLimits, WriteQueue
-from restreamer.dvr.writer import Writer, WriterState, WriterStatus
+from restreamer.dvr.writer import (
+    SEAL_AGAIN,
+    SEAL_EVERY,
+    SEAL_SECONDS,
+    Writer,
+    WriterState,
+    WriterStatus,
+)
 from test.dvr.memory_archive import FIRST
 from test.dvr.recordings import FIRST_HOUR, HOUR, recorded, several, ticks
 from test.dvr.simulated_disk import Fault, SimulatedDisk
@@ -182,6 +189,41 @@ class Writers(SynchronousTestCase):
         self.assertTrue(writer.call(lambda: None))
         wait_for(lambda: any(path.endswith("22.index") for path in self.disk.paths()))
 
+    def test_sealed_little_by_little(self) -> None:
+        """At the end of an hour not all streams are sealed in one go: what is recorded does not wait (H6)."""
+        now = [0.0]
+        step = [0.0]
+
+        def clock() -> float:
+            now[0] += step[0]
+            return now[0]
+
+        writer = self.writer(clock=clock, utc=lambda: ticks(2 * HOUR) / 90_000)
+        names = [f"s{number}" for number in range(20)]
+        for name in names:
+            writer.record(name, recorded(0))
+        wait_for(lambda: writer.status.written == 20)
+
+        def sealed() -> int:
+            return len([path for path in self.disk.paths() if path.endswith("22.index")])
+
+        before = now[0]
+        turns = 0
+        while sealed() < 20:
+            at = sealed()
+            now[0] += SEAL_EVERY if not at else SEAL_AGAIN
+            step[0] = SEAL_SECONDS / 4
+            done = threading.Event()
+            writer.call(done.set)
+            self.assertTrue(done.wait(_PATIENCE))
+            wait_for(lambda at=at: sealed() > at)  # type: ignore[misc]
+            step[0] = 0.0
+            turns += 1
+            writer.record("live", recorded(turns))
+            wait_for(lambda turns=turns: writer.status.written == 20 + turns)  # type: ignore[misc]
+        self.assertGreaterEqual(turns, 4)
+        self.assertLess(now[0] - before, 60)
+
     def test_calls(self) -> None:
         """Work between batches, bounded; what it raises stops nothing."""
         writer = self.writer()
@@ -245,6 +287,15 @@ class Queues(SynchronousTestCase):
         queue.done("s0", 1)
         self.assertEqual(queue.size, 9 * size)
         self.assertTrue(queue.put("s11", recorded(0), 0.0))
+
+    def test_the_oldest_first(self) -> None:
+        """A disk too slow for all of them leaves none out (H6)."""
+        queue = WriteQueue()
+        for at, name in enumerate("abc"):
+            queue.put(name, recorded(0), float(at))
+        queue.done("a", 1)
+        queue.put("a", recorded(1), 5.0)
+        self.assertEqual(queue.ready(9.0), ["b", "c", "a"])
 
     def test_times(self) -> None:
         """When something may be written."""

@@ -92,7 +92,8 @@ class Recording(StageCase):
             10.0,
             "recording goes on after a gap",
         )
-        self.assertGreater(two[1]["from"], two[0]["from"] + two[0]["duration"])
+        # Whole seconds: a gap between may be rounded away.
+        self.assertGreaterEqual(two[1]["from"], two[0]["from"] + two[0]["duration"])
         wait_until(lambda: len(ranges(self.edge)) == 2, 8.0, "the edge shows the gap")
         self.check_played(two[0])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
@@ -179,6 +180,18 @@ class Closed(SynchronousTestCase):
         again = parse(lists.text(f"archive-{BASE}-15000.m3u8"))
         self.assertEqual(len(again.segments), 2999)
         self.assertEqual(sum(each.discontinuity for each in again.segments), 1)
+
+    def test_an_hour_is_made_fast(self) -> None:
+        """Fifty milliseconds of processor time at most, the first time (D13)."""
+        archive = filled(row(index) for index in range(760))
+        took = []
+        for _ in range(5):
+            lists = Lists(archive, BASE + 100_000)
+            began = time.process_time()
+            text = lists.text(f"archive-{BASE + 100}-3600.m3u8")
+            took.append(time.process_time() - began)
+            self.assertEqual(text.count("#EXTINF"), 720)
+        self.assertLess(min(took), 0.05)
 
     def test_never_short(self) -> None:
         """Who holds an hour in the middle goes away: a refusal, and no list of the others."""

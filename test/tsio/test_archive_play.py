@@ -17,7 +17,7 @@ from restreamer.http1.reply import EndlessReply, FullReply, HttpRequest
 from restreamer.media.timebase import TICKS_PER_SECOND
 from restreamer.mpegts.segment_muxer import mux_segment
 from restreamer.testing.ts_reader import TsReader
-from restreamer.tsio.archive_play import archive_ts_route
+from restreamer.tsio.archive_play import MAX_OF_PEER, archive_ts_route
 from restreamer.viewers.gate import PasswordGate
 from test.dvr.fake_archive import FakeArchive, made
 from test.vod.fakes import Threads
@@ -29,9 +29,9 @@ T = 1_700_000_000
 class Wire:
     """A transport that takes everything at once, or nothing."""
 
-    def __init__(self) -> None:
+    def __init__(self, taking: bool = True) -> None:
         self.data = bytearray()
-        self.taking = True
+        self.taking = taking
         self.aborted = False
         self.producer: Any = None
 
@@ -85,8 +85,8 @@ class ArchiveTsTests(SynchronousTestCase):
         for second in seconds:
             self.archive.keep(made((T + second) * TICKS_PER_SECOND))
 
-    def ask(self, path: str, query: str = "", method: str = "GET") -> Any:
-        outcome = self.route(HttpRequest(method=method, path=path, query=query))
+    def ask(self, path: str, query: str = "", method: str = "GET", peer: str = "192.0.2.1") -> Any:
+        outcome = self.route(HttpRequest(method=method, path=path, query=query, peer=peer))
         if isinstance(outcome, Awaitable):
             return self.successResultOf(Deferred.fromCoroutine(outcome))  # type: ignore[arg-type]
         return outcome
@@ -200,6 +200,47 @@ class ArchiveTsTests(SynchronousTestCase):
         self.pass_time(60)
         self.assertEqual(self.ends, ["end of file"])
         self.assertFalse(self.clock.getDelayedCalls())
+
+    def test_begins_at_the_live_edge(self) -> None:
+        """C{timeshift_rel-0}: the newest segment is begun with when the next one is not there yet."""
+        self.now = T + 12
+        self.keep(0, 5)
+        for path in ("timeshift_rel-0.ts", "timeshift_rel/1", f"timeshift_abs-{T + 12}.ts"):
+            self.wire = Wire()
+            self.play(f"/x/{path}")
+            self.assertEqual(bytes(self.wire.data), self.expected((5, False)), path)
+            self.stop()
+        self.play("/x/timeshift_rel-0.ts")
+        self.keep(10)
+        self.pass_time(3.0)
+        self.assertEqual(bytes(self.wire.data)[-188:], self.expected((10, False))[-188:])
+        # A stream that stands still for long has no newest segment to go on from.
+        self.now = T + 200
+        self.assertEqual(self.ask("/x/timeshift_rel-0.ts").status, 404)
+        self.assertEqual(self.ask(f"/x/archive-{T + 190}-5.ts").status, 404)
+
+    def test_downloads_of_one_address(self) -> None:
+        """So many at once, whoever asks; a place is free again when one ends or its client goes."""
+        self.keep(*range(0, 60, 5))
+        path = f"/x/archive-{T}-60.ts"
+        self.wire.taking = False
+        replies = [self.ask(path) for _ in range(MAX_OF_PEER)]
+        stops = [each.start(Wire(taking=False), self.ends.append) for each in replies]
+        self.assertEqual(self.ask(path).status, 503)
+        self.assertEqual(self.ask(path, method="HEAD").status, 503)
+        self.assertIsInstance(self.ask(f"/x/archive/{T}/60/mpegts"), EndlessReply, "that is a viewer")
+        self.assertIsInstance(self.ask(path, peer="192.0.2.9"), EndlessReply)
+        stops[0]()
+        stops[0]()
+        self.assertIsInstance(self.ask(path), EndlessReply, "not begun, and counted when it is")
+        self.play(path)
+        self.assertEqual(self.ask(path).status, 503)
+        self.wire.taking = True
+        self.wire.pump()
+        self.assertEqual(self.ends, ["end of file"])
+        self.assertIsInstance(self.ask(path), EndlessReply)
+        for stop in stops:
+            stop()
 
     def test_refusals(self) -> None:
         """What is not there, not meant, or not this route's."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from io import BytesIO
 from typing import Any
 
@@ -22,7 +22,7 @@ from restreamer.media.timebase import TICKS_PER_SECOND
 from restreamer.seams import Grant, OpenRequest
 from restreamer.web.archive_resource import ArchiveRequest, archive_path
 from restreamer.web.dvr_api import DvrApi
-from restreamer.web.dvr_info import CacheInfo, CopyInfo, VolumeInfo
+from restreamer.web.dvr_info import CacheInfo, CopyInfo, ReadInfo, VolumeInfo, dvr_stats, read_info
 from restreamer.web.recording_status import recording_status_route
 
 _NOW = 5000
@@ -54,6 +54,9 @@ class FakeDirectory:
 
     def copied(self) -> Sequence[CopyInfo]:
         return []
+
+    def reads(self) -> Mapping[str, ReadInfo]:
+        return {"ram": read_info(2, 4000, 400.0)}
 
     async def holdings(self, name: str) -> Holdings:
         self._check(name)
@@ -162,6 +165,13 @@ class Api(SynchronousTestCase):
         self.assertEqual(self.ask("DELETE", path, body, Origin="http://127.0.0.1:8080")[0], 403)
         self.assertEqual(self.ask("GET", path, peer="192.0.2.1")[0], 200)
         self.assertEqual(self.directory.ranges, ((1_500_000, 1_600_000),))
+
+    def test_reads(self) -> None:
+        """Where the past is read from and how fast, beside the volumes and in the figures of the node."""
+        told = DvrApi(FakeDirectory()).volumes()
+        self.assertEqual(told["reads"], {"ram": {"segments": 2, "bytes": 4000, "kbit": 3}})
+        both = {"ram": read_info(2, 4000, 400.0), "remote": read_info(1, 10, 1_000_000.0)}
+        self.assertEqual(dvr_stats([], both)["read_kbit"], 8003)
 
 
 class Status(SynchronousTestCase):

@@ -111,9 +111,19 @@ function volumeRow(volume) {
     cell(String(volume.lag), "number"),
     cell(bytes(volume.bytes_written), "number"),
     cell(String(volume.segments_dropped), "number"),
-    cell(volume.error || (volume.frozen ? "the clock jumped: nothing is deleted by age for a while" : "–")),
+    cell(volume.error || (volume.frozen ? "the clock is ahead: ages are counted from an earlier time" : "–")),
   );
   return line;
+}
+
+// Where the past is read from, and how fast; nothing while nothing was read.
+function readings(answer) {
+  const places = { ram: "memory", cache: "cache", local: "disks", s3: "object stores", remote: "sources" };
+  const read = Object.entries(answer.reads || {}).filter(([, each]) => each.segments > 0);
+  const lines = read.map(([place, each]) =>
+    places[place] + " " + each.kbit + " kbit/s (" + bytes(each.bytes) + ")");
+  document.getElementById("reads").textContent = lines.length ? "Read from " + lines.join(", ") : "";
+  return lines.length > 0;
 }
 
 // All errors counted of the inputs, and which they are; the sum is null where nothing counts any.
@@ -212,19 +222,21 @@ function pushRow(push) {
   return line;
 }
 
-// What the node is to others: the section, the rows in it, the collection of the API, and one row of it.
+// What the node is to others: the section, the rows in it, the collection of the API, one row of it, and what
+// else is shown of the answer, if there is something.
 const collections = [
   ["cluster", "sources", sourceRow],
   ["neighbours", "peers", peerRow],
   ["balancing", "balancers", balancerRow],
   ["pushing", "pushes", pushRow],
-  ["archives", "dvrs", volumeRow],
-].map(([section, name, make]) => ({
+  ["archives", "dvrs", volumeRow, readings],
+].map(([section, name, make, more]) => ({
   address: "/streamer/api/v3/" + (name === "dvrs" ? "" : "cluster/") + name,
   section: document.getElementById(section),
   rows: document.getElementById(name),
   name,
   make,
+  more: more || (() => false),
 }));
 
 async function load(address) {
@@ -250,7 +262,8 @@ async function refresh() {
     collections.forEach((each, index) => {
       const all = found[index][each.name];
       each.rows.replaceChildren(...all.map(each.make));
-      each.section.hidden = all.length === 0;
+      const told = each.more(found[index]);
+      each.section.hidden = all.length === 0 && !told;
       entries += all.length;
     });
     rows.replaceChildren(...list.streams.map(row));
