@@ -53,6 +53,7 @@ def fill(root: str, segments: int) -> None:
         numbers = range(first, min(segments, first + _BATCH))
         stream.append([Recorded(segment(FIRST + number), RUN, False) for number in numbers])
         stream.seal((FIRST + numbers.stop) * D)
+    stream.write_summary()
     store.close()
     took = time.perf_counter() - begun
     print(f"{segments} segments of 2 s written in {took:.0f} s, {took / segments * 1e6:.0f} us each")

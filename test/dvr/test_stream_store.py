@@ -298,6 +298,7 @@ class Failing(StreamStoreCase):
         self.addCleanup(self.disk.slow.set)
         store = self.fresh()
         found: list[int] = []
+        refusals: list[Reason] = []
         threads: list[threading.Thread] = []
 
         def run(call: Callable[[], object]) -> None:
@@ -309,11 +310,11 @@ class Failing(StreamStoreCase):
         self.disk.reached.wait(10)
         run(lambda: store.append(several([HOUR + 1])))
         # Whoever asks for the same does not read all of it, too.
-        run(lambda: self.refused(Reason.NOT_READY, store.hour, FIRST_HOUR))
+        run(lambda: refusals.append(self.assertRaises(Refused, store.hour, FIRST_HOUR).reason))
         for thread in threads[1:]:
             thread.join(5)
             self.assertFalse(thread.is_alive())
-        self.assertEqual(found, [])
+        self.assertEqual((found, refusals), ([], [Reason.NOT_READY]))
         self.disk.slow.set()
         threads[0].join(10)
         self.assertEqual((found, len(store.hour(FIRST_HOUR + 1))), ([5], 1))

@@ -61,9 +61,12 @@ class Players(StageCase):
         ways.append((self.edge.url(STREAM, "rtmp"), ()))
         ways += [(rtsp, ("-rtsp_transport", transport)) for transport in ("tcp", "udp", "http")]
         with ThreadPoolExecutor(5) as pool:
-            for (url, extra), seen in zip(
+            for (url, extra), first in zip(
                 ways, pool.map(lambda way: decode(way[0], 3.0, extra=way[1]), ways), strict=True
             ):
+                # On a busy machine ffmpeg's DASH reader now and then takes a segment twice, and complains of
+                # its times: what is wrong with the stream is wrong again.
+                seen = decode(url, 3.0, extra=extra) if first.complaints else first
                 self.assertEqual(seen.complaints, "", (url, extra))
                 self.assertGreater(seen.frames, PICTURES, (url, extra))
 
