@@ -30,6 +30,9 @@ _log = Logger()
 #: Canonical segments kept in memory, bytes and pieces.
 SEGMENT_BYTES = 64 * 1024 * 1024
 SEGMENT_PIECES = 4000
+#: Segments that are read at a time, and those of one stream: one whose source hangs takes no more.
+MAX_READING = 2048
+MAX_OF_STREAM = 128
 
 _Path = tuple[bytes, ...]
 
@@ -158,7 +161,9 @@ class Archive:
         self._segments: Kept[tuple[str, int, int], Segment] = Kept(
             SEGMENT_BYTES, SEGMENT_PIECES, lambda segment: len(segment.encoded)
         )
-        self._reading: SingleFlight[tuple[str, int, int, Hashable], Segment] = SingleFlight()
+        self._reading: SingleFlight[tuple[str, int, int, Hashable], Segment] = SingleFlight(
+            MAX_READING, MAX_READING * 4, lambda flight: flight[0], MAX_OF_STREAM
+        )
         self._unions = Unions()
 
     def takes(self, name: str) -> bool:

@@ -44,6 +44,10 @@ COMPARED_SECONDS = 900.0
 ROOM_SECONDS = 0.2
 #: Bytes of one stream that may wait for the disk because of us: live comes first.
 QUEUED_BYTES = 1_000_000
+#: So many segments in a row that a source does not give now: it is away.
+AWAY_IN_A_ROW = 5
+#: Seconds after which what could not be had is asked for again: the source may have mended it.
+GIVEN_UP_SECONDS = 6 * 3600.0
 #: Numbers remembered that were fetched; so often at most, and not again within so many seconds.
 MAX_TRIED = 20_000
 TRIES = 2
@@ -300,27 +304,46 @@ class Replication:
     def _tried(self, job: _Job, number: int) -> bool:
         """Whether it was fetched: it is on its way to the disk, or the disk does not want it."""
         tried = job.tried.get(number)
-        return tried is not None and (
-            tried.times >= TRIES or self._clock.seconds() - tried.at < WRITING_SECONDS
-        )
+        if tried is None:
+            return False
+        passed = self._clock.seconds() - tried.at
+        return passed < (GIVEN_UP_SECONDS if tried.times >= TRIES else WRITING_SECONDS)
 
     async def _fill(self, job: _Job, index: HourIndex, missing: list[Row]) -> bool:
-        """Fetch rows. @return: whether one came."""
+        """Fetch rows. @return: whether one came.
+
+        @raise Refused: the source gives none of several in a row: it is away. One that it does not give now
+            is left for later, and holds up no other.
+        """
         came = False
+        later: list[int] = []
         for place, row in enumerate(missing):
             self._lacks(job, index.hour, len(missing) - place)
             if row.start < self._since(job.stream):
                 continue
             await self._room(job, row.size)
-            if await self._fetch(job, index, row):
-                came = True
-            while len(job.tried) >= MAX_TRIED:
-                del job.tried[next(iter(job.tried))]
-            before = job.tried.pop(row.number, None)
-            times = before.times + 1 if before is not None else 1
-            job.tried[row.number] = _Tried(times, self._clock.seconds())
+            try:
+                came = await self._fetch(job, index, row) or came
+            except Refused:
+                later.append(row.number)
+                if len(later) >= AWAY_IN_A_ROW:
+                    raise
+                continue
+            self._note(job, later, 0)
+            self._note(job, [row.number], 1)
+            later = []
+        self._note(job, later, 0)
         self._lacks(job, index.hour, 0)
         return came
+
+    def _note(self, job: _Job, numbers: list[int], times: int) -> None:
+        """These were asked for now. @param times: 1: they came, or are nowhere; 0: only not now."""
+        for number in numbers:
+            while len(job.tried) >= MAX_TRIED:
+                del job.tried[next(iter(job.tried))]
+            before = job.tried.pop(number, None)
+            so_far = before.times if before is not None else 0
+            job.tried[number] = _Tried(so_far + times, self._clock.seconds())
 
     async def _room(self, job: _Job, size: int) -> None:
         """Wait until the disk takes more."""

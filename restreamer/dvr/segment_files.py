@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
 from functools import partial
+from typing import Final
 
 from restreamer.dvr.filesystem import Filesystem
 from restreamer.dvr.heads import read_header
@@ -12,6 +14,9 @@ from restreamer.dvr.stream_folder import StoreCounters
 from restreamer.errors import Reason, Refused, RemoteProtocolError
 from restreamer.m4f.hour_index import Row, hour_of
 from restreamer.m4f.segment import Segment
+
+#: What the system says of one place of a disk that works otherwise: what lay there is lost.
+DAMAGED: Final = frozenset({errno.EIO, errno.EUCLEAN, errno.EBADMSG, errno.EILSEQ})
 
 
 class SegmentFiles:
@@ -28,7 +33,8 @@ class SegmentFiles:
     def segment(self, row: Row) -> Segment:
         """The segment of a row, verified.
 
-        @raise Refused: NOT_FOUND: it is there no more, or is damaged (counted). NOT_READY: the disk fails.
+        @raise Refused: NOT_FOUND: it is there no more, or is damaged (counted), as where a sector is bad.
+            NOT_READY: the disk fails.
         """
         try:
             encoded = self._read(row)
@@ -36,6 +42,8 @@ class SegmentFiles:
             raise Refused(Reason.NOT_FOUND, "the segment is not there any more") from None
         except OSError as error:
             self.counters.damaged += 1
+            if error.errno in DAMAGED:
+                raise Refused(Reason.NOT_FOUND, "the segment cannot be read from the disk") from error
             raise Refused(Reason.NOT_READY, "the disk cannot be read") from error
         try:
             segment = Segment.parse(encoded)
@@ -59,6 +67,9 @@ class SegmentFiles:
             except FileNotFoundError:
                 found.append(None)
             except OSError as error:
+                if error.errno in DAMAGED:
+                    found.append(None)
+                    continue
                 raise Refused(Reason.NOT_READY, "the disk cannot be read") from error
         return found
 

@@ -29,6 +29,8 @@ LONGEST_SEGMENT: Final = 120 * TICKS_PER_SECOND
 #: More missing numbers than this for each second that is missing are of another grid, not an outage.
 _PER_SECOND: Final = 4
 _SPARE: Final = 8
+#: More missing numbers than this are not listed: lists begin anew behind them, as live ones do.
+MAX_MISSING: Final = 1000
 
 #: Bytes of hour indexes kept, and how many.
 _KEPT_BYTES: Final = 32 * 1024 * 1024
@@ -38,6 +40,9 @@ _OLD_FOR: Final = 30.0
 _NEW_FOR: Final = 0.9
 _OLD: Final = 600 * TICKS_PER_SECOND
 _MAX_KNOWN: Final = 500
+#: Hours that are loaded at a time, and those of one stream.
+_MAX_LOADING: Final = 1024
+_MAX_OF_STREAM: Final = 64
 
 
 @frozen
@@ -46,7 +51,7 @@ class Joint:
 
     @ivar missing: numbers between them that nobody has. @ivar breaks: the second does not continue the first.
     @ivar hidden: discontinuities that lie in what is missing: the sequence of the second counts them.
-    @ivar unrelated: their numbers are of different grids: no list can hold both by number.
+    @ivar unrelated: their numbers are of different grids, or so far apart that no list holds both by number.
     """
 
     missing: int
@@ -62,7 +67,7 @@ def joint(before: RowTuple, after: RowTuple) -> Joint:
     if not missing:
         return Joint(0, bool(flagged), 0, False)
     lost = max(0, after[START] - before[START] - before[DURATION])
-    if missing < 0 or missing > _PER_SECOND * lost // TICKS_PER_SECOND + _SPARE:
+    if not 0 <= missing <= min(MAX_MISSING, _PER_SECOND * lost // TICKS_PER_SECOND + _SPARE):
         return Joint(0, True, 0, True)
     hidden = after[SEQUENCE] - before[SEQUENCE] - flagged
     return Joint(missing, True, hidden if 0 < hidden <= missing else 0, False)
@@ -172,7 +177,9 @@ class ArchiveHours:
             _KEPT_BYTES, _KEPT_HOURS, lambda held: held[1].cost
         )
         self._known: Kept[str, tuple[float, Holdings]] = Kept(_MAX_KNOWN, _MAX_KNOWN, lambda held: 1)
-        self._loading: SingleFlight[tuple[str, int], HourIndex] = SingleFlight()
+        self._loading: SingleFlight[tuple[str, int], HourIndex] = SingleFlight(
+            _MAX_LOADING, 4 * _MAX_LOADING, lambda flight: flight[0], _MAX_OF_STREAM
+        )
         self._asking: SingleFlight[str, Holdings] = SingleFlight()
 
     async def holdings(self, name: str) -> Holdings:

@@ -33,7 +33,7 @@ from restreamer.errors import Reason, Refused
 from restreamer.hls.archive_body import Packed, Pieces, size_of
 from restreamer.hls.archive_lists import ListBuilder
 from restreamer.hls.archive_masters import archive_master, check_tracks, wants_cmaf, wants_master
-from restreamer.hls.archive_text import Form, HourText, hour_text, missing_lines
+from restreamer.hls.archive_text import Form, HourText, hour_text, missing_lines, unrelated
 from restreamer.hls.playlist import segment_base
 from restreamer.live.cmaf_names import find_track, named_tracks, track_folder
 from restreamer.m4f.hour_index import HourIndex, hour_of
@@ -287,7 +287,11 @@ class ArchivePlaylists:
             if len(over) < len(rows):
                 after = rows[len(over)]
                 break
-        if last is None or (after is None and last[START] + last[DURATION] < moment - DELAYED_WINDOW):
+        if last is None:
+            raise nothing_there(held.complete)
+        followed = after is not None and not unrelated(last, after)
+        if not followed and last[START] + last[DURATION] < moment - DELAYED_WINDOW:
+            # An outage so long that nothing of it is listed.
             raise nothing_there(held.complete)
         builder = ListBuilder(form)
         for index, rows in hours:

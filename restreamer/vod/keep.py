@@ -72,9 +72,21 @@ class SingleFlight(Generic[K, V]):
     Whoever goes away does not stop it.
     """
 
-    def __init__(self, max_flights: int = MAX_FLIGHTS, max_waiting: int = MAX_WAITING) -> None:
+    def __init__(
+        self,
+        max_flights: int = MAX_FLIGHTS,
+        max_waiting: int = MAX_WAITING,
+        group: Callable[[K], Hashable] | None = None,
+        max_of_group: int = MAX_FLIGHTS,
+    ) -> None:
+        """@param group: what has a share of its own, so that one that hangs leaves room for the others.
+        @param max_of_group: makings of one group at a time.
+        """
         self._max_flights = max_flights
         self._max_waiting = max_waiting
+        self._group = group
+        self._max_of_group = max_of_group
+        self._of_group: dict[Hashable, int] = {}
         self._waiting = 0
         self._flights: dict[K, dict[Deferred[V], None]] = {}
 
@@ -91,7 +103,7 @@ class SingleFlight(Generic[K, V]):
         waiters = self._flights.get(key)
         begin = waiters is None
         if waiters is None:
-            if len(self._flights) >= self._max_flights:
+            if len(self._flights) >= self._max_flights or not self._has_share(key):
                 raise Refused(Reason.OVERLOADED, "too many files are being read")
             waiters = self._flights[key] = {}
         waiter: Deferred[V] = Deferred()
@@ -106,7 +118,25 @@ class SingleFlight(Generic[K, V]):
             self._waiting -= 1
             waiters.pop(waiter, None)
 
+    def _has_share(self, key: K) -> bool:
+        """Whether the group of C{key} may have one more, which is counted then."""
+        if self._group is None:
+            return True
+        group = self._group(key)
+        count = self._of_group.get(group, 0)
+        if count >= self._max_of_group:
+            return False
+        self._of_group[group] = count + 1
+        return True
+
     def _landed(self, outcome: V | Failure, key: K) -> None:
+        if self._group is not None:
+            group = self._group(key)
+            left = self._of_group[group] - 1
+            if left:
+                self._of_group[group] = left
+            else:
+                del self._of_group[group]
         for waiter in list(self._flights.pop(key)):
             if waiter.called:
                 continue

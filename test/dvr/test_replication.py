@@ -60,6 +60,8 @@ class AwayReader(StoreReader):
 
     away = False
     gone: frozenset[int] = frozenset()
+    #: Numbers it does not give now.
+    busy: frozenset[int] = frozenset()
 
     @override
     async def holdings(self, name: str) -> Holdings:
@@ -73,6 +75,8 @@ class AwayReader(StoreReader):
             raise Refused(Reason.NOT_READY, "away")
         if row.number in self.gone:
             raise Refused(Reason.NOT_FOUND, "gone")
+        if row.number in self.busy:
+            raise Refused(Reason.NOT_READY, "not now")
         self.fetched.append(row.number - FIRST)
         return self.store.segment(row)
 
@@ -212,6 +216,18 @@ class FillTests(ReplicationCase):
         self.replication.set_streams([])
         self.assertIsNone(self.replication.facts("cam"))
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_some_that_are_not_given_now(self) -> None:
+        """They hold up no other, and are asked for again."""
+        self.theirs.append(several(range(100)))
+        bad = frozenset(FIRST + number for number in range(7, 100, 20))
+        self.source.busy = bad
+        self.begin()
+        self.pass_time(60)
+        self.assertEqual(sorted(self.source.fetched), [n for n in range(100) if FIRST + n not in bad])
+        self.source.busy = frozenset()
+        self.pass_time(4000)
+        self.assertEqual(sorted(self.source.fetched), list(range(100)))
 
     def test_both_ways(self) -> None:
         """Two nodes fill each other and then are quiet."""

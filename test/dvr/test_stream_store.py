@@ -268,10 +268,10 @@ class Failing(StreamStoreCase):
         self.refused(Reason.NOT_FOUND, self.store.segment, first._replace(start=-5))
 
     def test_disk_that_cannot_be_read(self) -> None:
-        """Then others may be asked (D05)."""
+        """A place that cannot be read is lost, as one that is damaged: others are asked (D05)."""
         self.store.append(several(range(2)))
         self.disk.faults.append(Fault("read", ".m4f"))
-        self.refused(Reason.NOT_READY, self.store.segment, self.store.hour(FIRST_HOUR)[0])
+        self.refused(Reason.NOT_FOUND, self.store.segment, self.store.hour(FIRST_HOUR)[0])
 
     def test_damaged_index(self) -> None:
         """It is made anew from the data, at a start and while it runs."""

@@ -12,6 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
 
 from restreamer.dvr.timeline import (
+    MAX_MISSING,
     NUMBER,
     START,
     ArchiveHours,
@@ -61,6 +62,13 @@ class Joints(SynchronousTestCase):
         after = Made(BASE + 5, (BASE + 5) * TICKS_PER_SECOND, TICKS_PER_SECOND, True, 1)
         self.assertEqual(self.between(row(0), after), Joint(0, True, 0, True))
         self.assertEqual(self.between(after, row(2)), Joint(0, True, 0, True))
+
+    def test_long_outages(self) -> None:
+        """Of a month without a recording nobody lists each number: lists begin anew behind it."""
+        month = 30 * 86_400 // 5
+        self.assertEqual(self.between(row(0), row(MAX_MISSING + 1)), Joint(MAX_MISSING, True, 0, False))
+        self.assertEqual(self.between(row(0), row(MAX_MISSING + 2)), Joint(0, True, 0, True))
+        self.assertEqual(self.between(row(0), row(month)), Joint(0, True, 0, True))
 
     def test_missing(self) -> None:
         """Each with its share of the time; breaks that nobody saw come last."""

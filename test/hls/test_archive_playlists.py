@@ -307,6 +307,19 @@ class Sliding(SynchronousTestCase):
         lists.now += 5
         check_reload(found, lists.list("timeshift_rel-800.m3u8"))
 
+    def test_delayed_into_a_long_outage(self) -> None:
+        """Of six days that were not recorded no list has an entry, and none costs anything."""
+        later = 6 * 86_400 // 5
+        archive = filled([*map(row, range(40)), *map(row, range(later, later + 40))])
+        lists = Lists(archive, BASE + later * 5 + 200)
+        with self.assertRaises(Refused) as caught:
+            lists.list(f"timeshift_rel-{later * 5 - 300}.m3u8")
+        self.assertIs(caught.exception.reason, Reason.NOT_FOUND)
+        self.assertEqual(len(lists.list(f"timeshift_rel-{later * 5}.m3u8").segments) > 0, True)
+        found = lists.text("rewind-604800.m3u8")
+        self.assertLess(len(found), 20_000)
+        self.assertIn(f"#EXT-X-MEDIA-SEQUENCE:{N + later}\n", found)
+
     def test_delayed_over_an_outage(self) -> None:
         archive = filled([row(index) for index in range(100) if not 30 <= index < 60])
         lists = Lists(archive, BASE + 1000)

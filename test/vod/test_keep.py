@@ -90,3 +90,15 @@ class FlightTests(SynchronousTestCase):
         for made in self.made:
             made.callback("made")
         self.assertEqual([self.successResultOf(each) for each in asked], ["made"] * 5)
+
+    def test_shares(self) -> None:
+        """A group whose makings hang leaves room for the others, and has room again when they are over."""
+        self.flight = SingleFlight(10, 100, lambda key: key[0], 2)
+        held = [self.ask(key) for key in ("a1", "a2")]
+        self.failureResultOf(self.ask("a3"), Refused)
+        other = self.ask("b1")
+        self.assertNoResult(other)
+        for made in self.made:
+            made.callback("made")
+        self.assertEqual([self.successResultOf(each) for each in [*held, other]], ["made"] * 3)
+        self.assertNoResult(self.ask("a3"))
