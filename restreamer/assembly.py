@@ -124,6 +124,8 @@ class Core:
             lambda: self.pressure.crowded,
             self.utc.ticks,
             configuration.state_dir,
+            self.link_node,
+            self.remote_node,
         )
         self.files.archives = self.archive.asked_by
         self.plans = Plans(

@@ -8,6 +8,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
+from restreamer.cluster.connector import Node, Remote
 from restreamer.cluster.remote_archive import RemoteArchive
 from restreamer.cluster.remote_files import RemoteFiles
 from restreamer.cluster.selection import Choice, choose
@@ -65,7 +66,8 @@ class NodeArchive:
 
     @param configuration: the one in force. @param source_of: address of the source that feeds a stream.
     @param files: the sources, as they are asked for files. @param utc: UTC ticks now.
-    @param state_dir: where it is kept which volume is where.
+    @param state_dir: where it is kept which volume is where. @param link_node: this node, as its links
+        present it. @param remote_node: another one.
     @ivar archive: everything that can be played of the past. @ivar disks: the volumes.
     @ivar playbacks: what was played of it as one body.
     """
@@ -82,6 +84,8 @@ class NodeArchive:
         crowded: Callable[[], bool],
         utc: Callable[[], int],
         state_dir: str,
+        link_node: Callable[[], Node],
+        remote_node: Callable[[str, int, str, bool], Remote],
     ) -> None:
         self._reactor = reactor
         self._gate = ProtocolGate(gate, self._protocols_of)
@@ -116,6 +120,8 @@ class NodeArchive:
             local,
             configuration,
             self._dvr_of,
+            link_node,
+            remote_node,
         )
         self._forgetting: list[Callable[[], None]] = [
             self.archive.forget,

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from restreamer.config.model import Configuration, DvrConfig, S3Config
 from restreamer.dvr.disks import Disks
+from restreamer.dvr.object_expiry import Aged
 from restreamer.dvr.object_store import CopiedArchive, ObjectStoreFacts, ObjectStores
 from restreamer.dvr.store import Store
 from restreamer.dvr.stream_store import DataFile
@@ -15,6 +17,8 @@ from restreamer.seams import Timer
 
 #: Seconds between two looks at what is to be copied.
 OFFER_SECONDS = 20.0
+#: Likewise at first: then nobody has listed yet what lies on the disks.
+FIRST_OFFER_SECONDS = 2.0
 
 
 class NodeCopies:
@@ -50,7 +54,7 @@ class NodeCopies:
         self._stores.configure(copies)
         self._copied = {} if copies else None
         self._cancel()
-        self._offer()
+        self._offer(FIRST_OFFER_SECONDS)
 
     def close(self) -> None:
         """Copy no more."""
@@ -70,27 +74,30 @@ class NodeCopies:
     def _copies_of(self, name: str) -> tuple[S3Config, ...]:
         return tuple(dict.fromkeys(dvr.copy for dvr in self._dvrs_of(name) if dvr.copy is not None))
 
-    def _offer(self) -> None:
-        """Tell what is to be copied where, now and then."""
+    def _offer(self, again: float = OFFER_SECONDS) -> None:
+        """Tell what is to be copied where, now and then. @param again: seconds until the next time."""
         self._timer = None
         copied: dict[tuple[str, str], S3Config | None] = {}
         work: dict[S3Config, list[tuple[Store, str]]] = {}
+        aged: dict[S3Config, list[Aged]] = {}
         for disk in self._disks.all():
             for name in disk.names:
-                copy = copied[disk.root, name] = self._copy_of(disk.root, name)
-                if copy is not None:
-                    work.setdefault(copy, []).append((disk.store, name))
+                dvr = self._dvr_of(disk.root, name)
+                copy = copied[disk.root, name] = dvr.copy if dvr is not None else None
+                if dvr is None or copy is None:
+                    continue
+                work.setdefault(copy, []).append((disk.store, name))
+                if dvr.copy_depth is not None:
+                    locks = partial(disk.locks.spans, name)
+                    aged.setdefault(copy, []).append(Aged(name, dvr.copy_depth, locks))
         if self._copied is not None:
             self._copied = copied
         if self._stores.all():
-            self._stores.offer(work)
-            self._timer = self._reactor.callLater(OFFER_SECONDS, self._offer)
+            self._stores.offer(work, aged)
+            self._timer = self._reactor.callLater(again, self._offer)
 
-    def _copy_of(self, root: str, name: str) -> S3Config | None:
-        for dvr in self._dvrs_of(name):
-            if os.path.normpath(dvr.root) == root:
-                return dvr.copy
-        return None
+    def _dvr_of(self, root: str, name: str) -> DvrConfig | None:
+        return next((dvr for dvr in self._dvrs_of(name) if os.path.normpath(dvr.root) == root), None)
 
     def _held(self, root: str, store: Store, name: str, file: DataFile) -> bool:
         """Whether a file has to wait for its copy; in a thread. What was not looked at yet waits."""

@@ -1,4 +1,4 @@
-"""Which archives of a node are filled from its sources, and over which links (C{dvr … replicate})."""
+"""Which archives of a node are filled, from which other nodes, over which links (C{dvr … replicate})."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ import os
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from restreamer.cluster.archive_inputs import ArchiveInput, ArchiveInputs
+from restreamer.cluster.connector import Node, Remote
 from restreamer.cluster.remote_archive import RemoteArchive
 from restreamer.cluster.remote_files import RemoteFiles
 from restreamer.config.model import Configuration, DvrConfig
+from restreamer.config.resolve import resolve_stream
 from restreamer.dvr.disks import Disk, Disks
 from restreamer.dvr.local_archive import RecordedArchive
 from restreamer.dvr.replication import ReplicatedStream, Replication, ReplicationFacts, room_in
@@ -25,7 +28,8 @@ class NodeReplication:
     """A L{restreamer.live.registry.RegistryListener}: L{Replication} does what the configuration says.
 
     @param configuration: the one in force. @param dvr_of: how a stream is recorded.
-    @param local: what was recorded here.
+    @param local: what was recorded here. @param link_node: this node, as its links present it.
+    @param remote_node: another one.
     """
 
     def __init__(
@@ -39,11 +43,13 @@ class NodeReplication:
         local: RecordedArchive,
         configuration: Callable[[], Configuration],
         dvr_of: Callable[[str], DvrConfig | None],
+        link_node: Callable[[], Node],
+        remote_node: Callable[[str, int, str, bool], Remote],
     ) -> None:
         self._reactor = reactor
         self._node_id = node_id
         self._registry = registry
-        self._files = files
+        self._inputs = ArchiveInputs(files, self._inputs_of, link_node, remote_node)
         self._utc = utc
         self._disks = disks
         self._local = local
@@ -74,6 +80,7 @@ class NodeReplication:
             if dvr is not None and disk is not None and dvr.replicate:
                 found.append(self._stream(name, dvr, disk))
         self._job.set_streams(found)
+        self._inputs.keep([each.name for each in found])
 
     def close(self) -> None:
         """Fill nothing any more."""
@@ -81,6 +88,7 @@ class NodeReplication:
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
         self._job.close()
+        self._inputs.close()
 
     # The registry's listener.
 
@@ -127,7 +135,7 @@ class NodeReplication:
 
         return ReplicatedStream(
             name=name,
-            key=(disk.root, id(disk), dvr.replication_port, depth),
+            key=(disk.root, id(disk), dvr.replication_port, depth, *self._inputs_of(name)),
             source=self._source(dvr.replication_port).asked_by(()),
             local=self._local,
             record=disk.record,
@@ -135,13 +143,25 @@ class NodeReplication:
             since=since,
         )
 
+    def _inputs_of(self, name: str) -> list[ArchiveInput]:
+        """The other nodes that the configuration takes a stream from."""
+        configuration = self._configuration()
+        stream = resolve_stream(configuration, name)
+        return [
+            ArchiveInput(
+                each.host, each.port, each.tls, each.cluster_key or configuration.cluster_key, each.path
+            )
+            for each in (stream.inputs if stream is not None else ())
+            if each.scheme in ("m4f", "m4fs")
+        ]
+
     def _source(self, port: int | None) -> RemoteArchive:
         """The sources, by links of their own: a viewer never waits for what is filled in the background."""
         made = self._sources.get(port)
         if made is None:
             made = self._sources[port] = RemoteArchive(
                 self._node_id,
-                self._files,
+                self._inputs,
                 self._reactor,
                 self._utc,
                 lambda source: source.background_link(port),

@@ -12,6 +12,7 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
+from typing import Protocol
 
 from attrs import define, field
 from twisted.internet.defer import Deferred, gatherResults
@@ -19,7 +20,7 @@ from twisted.python.failure import Failure
 
 from restreamer.cluster.file_link import Answer, FileLink, SourceLostError
 from restreamer.cluster.hedge import Everybody, FirstGood, Slowness
-from restreamer.cluster.remote_files import FileSource, RemoteFiles
+from restreamer.cluster.remote_files import FileSource
 from restreamer.dvr.heads import header_of
 from restreamer.dvr.seams import Holdings, Span
 from restreamer.dvr.spans import join_spans
@@ -109,6 +110,18 @@ class RemoteCounters:
     hedged: int = 0
 
 
+class ArchiveSources(Protocol):
+    """Where the sources are."""
+
+    def source_ids(self) -> set[bytes]:
+        """Node ids of the sources, as far as they are known."""
+        ...
+
+    def asked_for_stream(self, name: str) -> list[FileSource]:
+        """The sources to ask for the past of a stream, best first."""
+        ...
+
+
 class RemoteArchive:
     """What all sources hold; an L{restreamer.dvr.seams.ArchiveReader} by L{asked_by}.
 
@@ -120,7 +133,7 @@ class RemoteArchive:
     def __init__(
         self,
         node_id: bytes,
-        files: RemoteFiles,
+        files: ArchiveSources,
         clock: Clock,
         utc: Callable[[], int],
         link: Callable[[FileSource], FileLink] = lambda source: source.link,

@@ -63,13 +63,14 @@ class Surroundings:
     """What blocks need to know of the rest of the file.
 
     @ivar cluster_key: the global one, or empty. @ivar vods: the locations a file may lie in.
-    @ivar dvrs: named places for archives.
+    @ivar dvrs: named places for archives. @ivar spool: absolute folder of C{dvr s3://…}; empty = none.
     """
 
     cluster_key: str = field(repr=False)
     vods: Mapping[str, VodConfig]
     warn: Warn
     dvrs: Mapping[str, DvrStoreConfig] = field(factory=dict)
+    spool: str = ""
 
 
 class Once:

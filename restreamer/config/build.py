@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
@@ -10,7 +11,7 @@ from restreamer.config import values
 from restreamer.config.address import parse_listen, same_socket
 from restreamer.config.blocks import Once, Surroundings, Warn, collect, served
 from restreamer.config.cluster_options import read_balancers, read_cluster_key, read_peers, read_sources
-from restreamer.config.dvr_options import check_apart, read_stores
+from restreamer.config.dvr_options import SPOOL, check_apart, read_stores
 from restreamer.config.grammar import Statement, fault
 from restreamer.config.model import (
     BalancerConfig,
@@ -59,7 +60,9 @@ def build(statements: Sequence[Statement]) -> tuple[Configuration, tuple[ConfigW
     cluster_key = _first(by_word, "cluster_key", lambda found: read_cluster_key(found, warn)) or ""
     vods = _vods(each("vod", "file"), warn)
     dvrs = read_stores(each("dvr"), warn)
-    around = Surroundings(cluster_key=cluster_key, vods=vods, warn=warn, dvrs=dvrs)
+    state_dir = _first(by_word, "state_dir", _folder) or ""
+    spool = _first(by_word, "dvr_spool", _folder) or (os.path.join(state_dir, SPOOL) if state_dir else "")
+    around = Surroundings(cluster_key=cluster_key, vods=vods, warn=warn, dvrs=dvrs, spool=spool)
     templates: dict[str, TemplateConfig] = {}
     streams: dict[str, StreamConfig] = {}
     names, prefixes = Once("template"), Once("prefix")
@@ -85,7 +88,7 @@ def build(statements: Sequence[Statement]) -> tuple[Configuration, tuple[ConfigW
         ssl_ca=ca,
         cluster_key=cluster_key,
         loglevel=_first(by_word, "loglevel", _loglevel) or "info",
-        state_dir=_first(by_word, "state_dir", _state_dir) or "",
+        state_dir=state_dir,
         streams=MappingProxyType(streams),
         templates=MappingProxyType(templates),
         vods=MappingProxyType(vods),
@@ -116,8 +119,8 @@ def _loglevel(statement: Statement) -> str:
     return argument.text
 
 
-def _state_dir(statement: Statement) -> str:
-    return values.path(statement, values.one(statement, "state_dir PATH;"), "folder")
+def _folder(statement: Statement) -> str:
+    return values.path(statement, values.one(statement, f"{statement.word} PATH;"), "folder")
 
 
 def _apart(balancers: Mapping[str, BalancerConfig], names: Sequence[str]) -> None:

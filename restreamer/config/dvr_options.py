@@ -28,9 +28,18 @@ MIN_DEPTH: Final = 60
 MIN_SIZE: Final = 10_000_000
 MAX_PERCENT: Final = 99
 MIN_FSYNC, MAX_FSYNC = 0.1, 60.0
+#: Below C{state_dir}: where what goes to an object store waits when C{dvr_spool} names no other place.
+SPOOL: Final = "dvr"
+#: Seconds for which it stays there when it was copied; and what C{dvr s3://…} and C{copy_depth} keep at
+#: least, as an hour is copied and deleted as a whole.
+SPOOL_DEPTH: Final = 2 * 3600
+MIN_COPY_DEPTH: Final = 3600
 
-_DVR_USAGE: Final = "dvr PATH [7d] [500G] [90%] [replicate]; or dvr @NAME [7d] …; or dvr false;"
+_DVR_USAGE: Final = (
+    "dvr PATH [7d] [500G] [90%] [replicate]; or dvr @NAME [7d] …; or dvr s3://… [30d]; or dvr false;"
+)
 _CACHE_USAGE: Final = "cache PATH [2d] [400G] [misses=N]; or cache false;"
+_COPY_DEPTH: Final = "a depth from 1h (an hour is copied and deleted as a whole) to 20 years"
 _LIMIT: Final = "a depth (90m, 6h, 7d, 2w), a size (500G, 2T), a share of the disk (90%) or replicate"
 
 
@@ -68,8 +77,13 @@ def _fsync(statement: Statement) -> float:
     return seconds
 
 
-def read_dvr(statement: Statement, stores: Mapping[str, DvrStoreConfig], warn: Warn) -> DvrConfig | None:
-    """C{dvr PATH …;} of a stream, a template or a source; C{dvr false;} is none."""
+def read_dvr(
+    statement: Statement, stores: Mapping[str, DvrStoreConfig], warn: Warn, spool: str = ""
+) -> DvrConfig | None:
+    """C{dvr PATH …;} of a stream, a template or a source; C{dvr false;} is none.
+
+    @param spool: where what is recorded by C{dvr s3://…} lies until it is copied; empty: nowhere.
+    """
     values.no_block(statement)
     place, *rest = values.arguments(statement, 1, 20, _DVR_USAGE)
     if place.text == "false" and not rest:
@@ -81,6 +95,8 @@ def read_dvr(statement: Statement, stores: Mapping[str, DvrStoreConfig], warn: W
             found[key] = values.truth(statement, argument, value, key)
         elif key == "replication_port":
             found[key] = values.number(statement, argument, value or "", 1, 65535)
+        elif key == "copy_depth":
+            found[key] = _copy_depth(statement, argument, value or "")
         else:
             found[key] = read_s3(statement, argument, (value or "").strip('"'))
     if place.text.startswith("@"):
@@ -89,9 +105,55 @@ def read_dvr(statement: Statement, stores: Mapping[str, DvrStoreConfig], warn: W
             known = ", ".join(f"@{name}" for name in sorted(stores)) or "there are none"
             raise values.wrong(statement, place, f"@NAME of a dvr block of the top level ({known})")
         found.setdefault("copy", store.copy)
+        _copied_at_all(statement, rest, found)
         return DvrConfig(root=store.root, fsync_interval=store.fsync_interval, place=statement.place, **found)
+    if place.text.startswith(("s3://", "s3s://")):
+        return _in_objects(statement, place, rest, found, spool)
     _no_url(statement, place, _DVR_USAGE)
+    _copied_at_all(statement, rest, found)
     return DvrConfig(root=values.path(statement, place, "folder"), place=statement.place, **found)
+
+
+def _in_objects(
+    statement: Statement, place: Argument, rest: Sequence[Argument], found: dict[str, Any], spool: str
+) -> DvrConfig:
+    """C{dvr s3://… 30d}: C{dvr SPOOL 2h copy=s3://… copy_depth=30d}."""
+    for argument in rest:
+        if argument.text.startswith(("copy=", "copy_depth=")):
+            raise values.wrong(statement, argument, "a depth (30d): the copies are all there is")
+    if "size" in found:
+        size = next(each for each in rest if _SIZE.fullmatch(each.text))
+        raise values.wrong(statement, size, "a depth (30d): nobody counts what an object store has")
+    depth: int | None = found.pop("depth", None)
+    if depth is not None and depth < MIN_COPY_DEPTH:
+        raise values.wrong(statement, next(each for each in rest if _DEPTH.fullmatch(each.text)), _COPY_DEPTH)
+    copy = read_s3(statement, place)
+    if not spool:
+        raise values.wrong(
+            statement, place, "state_dir PATH; or dvr_spool PATH; at the top level: a disk to record to first"
+        )
+    return DvrConfig(
+        root=spool,
+        depth=SPOOL_DEPTH if depth is None else min(depth, SPOOL_DEPTH),
+        copy=copy,
+        copy_depth=depth,
+        place=statement.place,
+        **found,
+    )
+
+
+def _copy_depth(statement: Statement, argument: Argument, text: str) -> int:
+    match = _DEPTH.fullmatch(text)
+    depth = int(match[1]) * _DEPTHS[match[2]] if match else 0
+    if not MIN_COPY_DEPTH <= depth <= MAX_DEPTH:
+        raise values.wrong(statement, argument, _COPY_DEPTH)
+    return depth
+
+
+def _copied_at_all(statement: Statement, rest: Sequence[Argument], found: Mapping[str, Any]) -> None:
+    if "copy_depth" in found and found.get("copy") is None:
+        argument = next(each for each in rest if each.text.startswith("copy_depth="))
+        raise values.wrong(statement, argument, "copy=s3://… with it")
 
 
 def read_cache(statement: Statement, warn: Warn) -> CacheConfig | None:
@@ -133,12 +195,6 @@ def _within(inner: str, outer: str) -> bool:
 
 
 def _no_url(statement: Statement, place: Argument, usage: str) -> None:
-    if place.text.startswith(("s3://", "s3s://")) and statement.word == "dvr":
-        raise values.wrong(
-            statement,
-            place,
-            "a folder for what is being recorded: dvr PATH 6h copy=s3://KEY:SECRET@HOST/BUCKET",
-        )
     if "://" in place.text or place.text[:1] == "@":
         raise values.wrong(statement, place, f"the path of a folder: {usage}")
 

@@ -174,6 +174,7 @@ class DvrConfig:
     @ivar size: bytes of one stream (10^9 = 1G). @ivar percent: of the whole disk that may be in use.
     @ivar replicate: what is missing is fetched from the source. @ivar replication_port: HTTP port of the
         source for that; None = the one of its links. @ivar copy: where closed hours are copied to.
+    @ivar copy_depth: seconds after which copies are deleted there; None = never.
     @ivar fsync_interval: as in L{DvrStoreConfig}.
     """
 
@@ -184,6 +185,7 @@ class DvrConfig:
     replicate: bool = False
     replication_port: int | None = None
     copy: S3Config | None = None
+    copy_depth: int | None = None
     fsync_interval: float = DEFAULT_FSYNC_INTERVAL
     place: Place = field(default=NOWHERE, eq=False, repr=False)
 

@@ -178,6 +178,6 @@ _READERS: Mapping[str, Callable[[Statement], object]] = {
 _SURROUNDED: Mapping[str, Callable[[Statement, Surroundings], object]] = {
     "backup": backup,
     "cache": lambda statement, around: read_cache(statement, around.warn),
-    "dvr": lambda statement, around: read_dvr(statement, around.dvrs, around.warn),
+    "dvr": lambda statement, around: read_dvr(statement, around.dvrs, around.warn, around.spool),
     "protocols": protocols,
 }

@@ -71,8 +71,8 @@ _STREAM_OPTIONS = (
 
 SERVED: Mapping[str, frozenset[str]] = {
     FILE: _words("""
-        balancer cluster_key dvr file http https include live loglevel ondemand peer rtmp rtmps rtsp rtsps
-        source ssl_ca ssl_certificate ssl_certificate_key state_dir stream template vod
+        balancer cluster_key dvr dvr_spool file http https include live loglevel ondemand peer rtmp rtmps
+        rtsp rtsps source ssl_ca ssl_certificate ssl_certificate_key state_dir stream template vod
         """),
     HTTP: frozenset(["api", "include"]),
     STREAM: frozenset([*_STREAM_OPTIONS, "include", "template"]),
@@ -90,7 +90,7 @@ SERVED: Mapping[str, frozenset[str]] = {
     PUSH: _words("bitrate fourcc loop multicast_loop pids pnr provider service ttl"),
     MEMBER: frozenset(["max_bitrate"]),
     DVR_STORE: frozenset(["copy", "fsync_interval", "include", "root"]),
-    DVR_OPTIONS: frozenset(["copy", "replicate", "replication_port"]),
+    DVR_OPTIONS: frozenset(["copy", "copy_depth", "replicate", "replication_port"]),
     CACHE_OPTIONS: frozenset(["misses"]),
 }
 """Words that have their effect, by block."""

@@ -15,6 +15,7 @@ from twisted.python.failure import Failure
 
 from restreamer.config.model import S3Config
 from restreamer.dvr.heads import read_header
+from restreamer.dvr.object_expiry import Aged, ObjectExpiry
 from restreamer.dvr.s3_client import ObjectMissingError, ObjectStoreError, S3Bucket
 from restreamer.dvr.s3_hour import (
     MAX_DAY_OBJECT,
@@ -105,7 +106,12 @@ class ObjectStore:
         self.config = config
         self._reactor = reactor
         self._bucket = bucket or S3Bucket(config)
-        self.uploads = UploadThread(partial(HourUpload, self._bucket), rate, changed=self._changed)
+        self.uploads = UploadThread(
+            partial(HourUpload, self._bucket),
+            rate,
+            changed=self._changed,
+            expiry=partial(ObjectExpiry, self._bucket),
+        )
         self._threads = DiskThreads(reactor, READERS)
         self._reading = 0
         self._held: Kept[str, _Held] = Kept(STREAMS, STREAMS, lambda _: 1)
@@ -373,10 +379,13 @@ class ObjectStores:
         """The object store of C{copy=…}."""
         return self._stores.get(config) if config is not None else None
 
-    def offer(self, work: Mapping[S3Config, Work]) -> None:
-        """What is to be copied where: all that is recorded with C{copy=…}, by where it goes."""
+    def offer(self, work: Mapping[S3Config, Work], aged: Mapping[S3Config, Sequence[Aged]]) -> None:
+        """What is to be copied where: all that is recorded with C{copy=…}, by where it goes.
+
+        @param aged: likewise what is to be deleted there when it is too old.
+        """
         for config, store in self._stores.items():
-            store.uploads.offer(work.get(config, ()))
+            store.uploads.offer(work.get(config, ()), aged.get(config, ()))
 
     def is_copied(self, config: S3Config, store: Store, name: str, hour: int) -> bool:
         """Whether an hour may be deleted here; blocks. See L{HourUpload.is_copied}."""

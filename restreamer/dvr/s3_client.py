@@ -10,11 +10,14 @@ import hashlib
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from email.utils import parsedate_to_datetime
+from types import SimpleNamespace
 from typing import Any
 
 from attrs import frozen
 
 from restreamer.config.model import S3Config
+from restreamer.dvr.s3_answers import AnswerError, BoundedSession, read_at_most
 
 #: Seconds to reach the store, and to wait for its next bytes.
 CONNECT_SECONDS = 5.0
@@ -23,6 +26,9 @@ READ_SECONDS = 20.0
 PART_BYTES = 16 * 1024 * 1024
 #: Connections at once.
 CONNECTIONS = 10
+#: Names that one listing may have: a day has some hundreds, a stream a day object for each day.
+MAX_NAMES = 100_000
+MAX_PAGES = 1000
 
 _REGION = re.compile(r"//s3[.-]([a-z]{2}(?:-[a-z]+)+-[0-9])\.amazonaws\.com")
 _REGION_ELSEWHERE = "us-east-1"
@@ -65,6 +71,8 @@ class S3Bucket:
     """A bucket, and the part of it below a prefix.
 
     @param config: where, and as whom. @param part_bytes: of a part of a large object.
+    @ivar utc: what time the store said it was when it was listed last, seconds since the epoch; None: it did
+        not say.
     @raise ObjectStoreError: botocore is not installed.
     """
 
@@ -73,10 +81,12 @@ class S3Bucket:
     ) -> None:
         try:
             import botocore.config
+            import botocore.exceptions
             import botocore.session
         except ImportError:
             raise ObjectStoreError("copies need botocore: pip install 'restreamer[s3]'") from None
         self.config = config
+        self.utc: float | None = None
         self._prefix = f"{config.prefix}/" if config.prefix else ""
         self._part_bytes = part_bytes
         region = _REGION.search(config.endpoint)
@@ -99,6 +109,10 @@ class S3Bucket:
                 response_checksum_validation="when_required",
             ),
         )
+        # Asked for where a bucket is when a store redirects, it asks again when that is redirected, for ever.
+        self._client.meta.events.register("before-call.s3.HeadBucket", _nobody_knows)
+        endpoint = self._client._endpoint
+        endpoint.http_session = BoundedSession(endpoint.http_session, botocore.exceptions.HTTPClientError)
 
     def get(self, name: str, most: int) -> bytes:
         """An object.
@@ -107,9 +121,8 @@ class S3Bucket:
         """
         with self._told():
             answer = self._client.get_object(Bucket=self.config.bucket, Key=self._prefix + name)
-            with answer["Body"] as body:
-                data: bytes = body.read(most + 1)
-        if len(data) > most:
+            data = _body(answer, most)
+        if data is None:
             raise ObjectStoreError(f"an object has more than {most} bytes: {name}")
         return data
 
@@ -121,28 +134,43 @@ class S3Bucket:
         wanted = f"bytes={offset}-{offset + size - 1}"
         with self._told():
             answer = self._client.get_object(Bucket=self.config.bucket, Key=self._prefix + name, Range=wanted)
-            with answer["Body"] as body:
-                data: bytes = body.read(size)
+            if "ContentRange" not in answer:
+                answer["Body"].close()
+                raise ObjectStoreError("the object store gives whole objects where parts are asked for")
+            data = _body(answer, size)
+        if data is None:
+            raise ObjectStoreError(f"a part of an object is longer than was asked for: {name}")
         return data
 
     def facts(self, name: str) -> ObjectFacts:
         """What there is under a name. @raise ObjectMissingError: nothing."""
         with self._told():
             answer = self._client.head_object(Bucket=self.config.bucket, Key=self._prefix + name)
-        return ObjectFacts(name, answer["ContentLength"], answer["ETag"].strip('"'))
+            return ObjectFacts(name, answer["ContentLength"], answer["ETag"].strip('"'))
 
     def names(self, prefix: str) -> list[ObjectFacts]:
         """The objects whose names begin with C{prefix}, in order."""
         found = []
+        pages_left = MAX_PAGES
         with self._told():
             pages = self._client.get_paginator("list_objects_v2").paginate(
                 Bucket=self.config.bucket, Prefix=self._prefix + prefix
             )
             for page in pages:
+                self.utc = _date(page)
                 for each in page.get("Contents", ()):
-                    name = each["Key"][len(self._prefix) :]
-                    found.append(ObjectFacts(name, each["Size"], each["ETag"].strip('"')))
+                    if each["Key"].startswith(self._prefix + prefix):
+                        name = each["Key"][len(self._prefix) :]
+                        found.append(ObjectFacts(name, each["Size"], each["ETag"].strip('"')))
+                pages_left -= 1
+                if len(found) > MAX_NAMES or pages_left <= 0:
+                    raise ObjectStoreError("the object store lists names without an end")
         return found
+
+    def delete(self, name: str) -> None:
+        """Delete an object, if it is there."""
+        with self._told():
+            self._client.delete_object(Bucket=self.config.bucket, Key=self._prefix + name)
 
     def put(self, name: str, data: bytes) -> None:
         """Write a small object, and see that it is there."""
@@ -235,7 +263,7 @@ class S3Bucket:
 
     @contextmanager
     def _told(self) -> Iterator[None]:
-        from botocore import exceptions
+        from botocore import exceptions, parsers
         from urllib3.exceptions import HTTPError
 
         endpoint, bucket = self.config.endpoint, self.config.bucket
@@ -253,8 +281,43 @@ class S3Bucket:
             raise ObjectStoreError("there are no credentials for the object store") from None
         except exceptions.SSLError:
             raise ObjectStoreError(f"the certificate of {endpoint} is not trusted") from None
+        except (exceptions.ResponseStreamingError, exceptions.IncompleteReadError, AnswerError):
+            raise ObjectStoreError(f"{endpoint} does not send what it began to send") from None
+        except (exceptions.ParamValidationError, exceptions.PaginationError, parsers.ResponseParserError):
+            raise ObjectStoreError(f"what {endpoint} answers is not S3") from None
         except (exceptions.BotoCoreError, HTTPError, OSError) as error:
             raise ObjectStoreError(f"{endpoint} cannot be reached ({type(error).__name__})") from None
+        except (KeyError, ValueError, TypeError, AttributeError):
+            # Something that every S3 store says is not there, or is something else.
+            raise ObjectStoreError(f"what {endpoint} answers is not S3") from None
+
+
+def _nobody_knows(**_: object) -> tuple[object, object]:
+    """An answer to a question that is not sent: there is nothing in it."""
+    return SimpleNamespace(status_code=200), {"ResponseMetadata": {"HTTPHeaders": {}}}
+
+
+def _body(answer: Any, most: int) -> bytes | None:
+    """The body of an answer, all of it; None: it is longer than C{most}.
+
+    @raise AnswerError: it ended early, or takes too long.
+    """
+    with answer["Body"] as raw:
+        length = answer["ContentLength"]
+        if length > most:
+            return None
+        data = read_at_most(raw, length)
+    if len(data) != length:
+        raise AnswerError("an answer ended early")
+    return data
+
+
+def _date(answer: Any) -> float | None:
+    """What time an answer says that it is."""
+    try:
+        return parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"]).timestamp()
+    except (KeyError, ValueError, TypeError):
+        return None
 
 
 def _md5(data: bytes) -> str:

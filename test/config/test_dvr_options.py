@@ -165,3 +165,61 @@ class CacheTests(SynchronousTestCase):
             with self.subTest(text=text):
                 found = parse(f"{HEAD}source h {{ cache {text}; }}").configuration
                 self.assertEqual(found.sources[0].cache, expected)
+
+
+class ObjectTests(SynchronousTestCase):
+    """C{dvr s3://…}: a spool, a copy, and a depth of the copies."""
+
+    COPY = S3Config(endpoint="http://h", key="k", secret="s", bucket="b", prefix="p")
+
+    def dvr(self, text: str, head: str = "state_dir /var/r;") -> DvrConfig | None:
+        return parse(f"{head} stream s {{ input publish://; dvr {text}; }}").configuration.streams["s"].dvr
+
+    def test_right(self) -> None:
+        for head, root in (
+            ("state_dir /var/r;", "/var/r/dvr"),
+            ("dvr_spool /spool;", "/spool"),
+            ("state_dir /var/r; dvr_spool /spool;", "/spool"),
+        ):
+            with self.subTest(head=head):
+                expected = DvrConfig(root=root, depth=7200, copy=self.COPY, copy_depth=30 * DAY)
+                self.assertEqual(self.dvr("s3://k:s@h/b/p 30d", head), expected)
+        self.assertEqual(
+            self.dvr("s3://k:s@h/b/p 90% replicate"),
+            DvrConfig(root="/var/r/dvr", depth=7200, percent=90, replicate=True, copy=self.COPY),
+        )
+        found = self.dvr("s3s://k:s@h/b 1h")
+        assert found is not None and found.copy is not None
+        self.assertEqual((found.depth, found.copy_depth, found.copy.endpoint), (3600, 3600, "https://h"))
+
+    def test_a_copy_with_a_depth(self) -> None:
+        found = self.dvr("/a 2d copy=s3://k:s@h/b/p copy_depth=30d")
+        self.assertEqual(found, DvrConfig(root="/a", depth=2 * DAY, copy=self.COPY, copy_depth=30 * DAY))
+        head = "dvr main { root /a; copy s3://k:s@h/b/p; }"
+        self.assertEqual(
+            self.dvr("@main 2d copy_depth=1w", head),
+            DvrConfig(root="/a", depth=2 * DAY, copy=self.COPY, copy_depth=7 * DAY),
+        )
+
+    def test_wrong(self) -> None:
+        for text, expected, head in (
+            ("s3://k:hunter2@h/b", "state_dir PATH; or dvr_spool PATH;", ""),
+            ("s3://k:hunter2@h/b 30m", "a depth from 1h", "dvr_spool /s;"),
+            ("s3://k:hunter2@h/b 500G", "a depth (30d)", "dvr_spool /s;"),
+            ("s3://k:hunter2@h/b copy=s3://k:hunter2@h/b", "a depth (30d)", "dvr_spool /s;"),
+            ("s3://k:hunter2@h/b copy_depth=3d", "a depth (30d)", "dvr_spool /s;"),
+            ("s3://k:hunter2@", "s3://KEY:SECRET@HOST", "dvr_spool /s;"),
+            ("/a copy_depth=3d", "copy=s3://", ""),
+            ("/a copy=s3://k:hunter2@h/b copy_depth=30m", "a depth from 1h", ""),
+        ):
+            with self.subTest(text=text):
+                with self.assertRaises(ConfigError) as caught:
+                    self.dvr(text, head)
+                self.assertIn(expected, caught.exception.expected)
+                self.assertNotIn("hunter2", str(caught.exception))
+
+    def test_the_spool_is_apart_from_archives(self) -> None:
+        text = (
+            "stream a { input publish://; dvr /var/r 1d; } stream b { input publish://; dvr s3://k:s@h/b; }"
+        )
+        self.assertRaises(ConfigError, parse, "state_dir /var/r; " + text)

@@ -45,7 +45,14 @@ class ShippedTests(SynchronousTestCase):
         paths = sorted(glob.glob(os.path.join(ROOT, "conf", "*.conf")))
         self.assertEqual(
             [os.path.basename(each) for each in paths],
-            ["demo-edge.conf", "demo-origin.conf", "edge.conf", "origin.conf", "restreamer.conf"],
+            [
+                "demo-edge.conf",
+                "demo-origin.conf",
+                "edge.conf",
+                "origin.conf",
+                "record-to-s3.conf",
+                "restreamer.conf",
+            ],
         )
         for path in paths:
             with self.subTest(path):
@@ -86,6 +93,12 @@ class ShippedTests(SynchronousTestCase):
         found = origin.streams["demo"].inputs[0]
         path = os.path.join(origin.vods[found.host].storages[0], found.path)
         self.assertTrue(os.path.isfile(path), path)
+
+    def test_record_to_s3(self) -> None:
+        stream = resolve_stream(shipped("record-to-s3.conf").configuration, "live/x")
+        assert stream is not None and stream.dvr is not None and stream.dvr.copy is not None
+        self.assertEqual((stream.dvr.root, stream.dvr.copy_depth), ("/var/lib/restreamer/dvr", 30 * 86400))
+        self.assertNotIn("SECRET", repr(stream) + str(stream.dvr.copy))
 
     def test_origin_and_edge_fit_together(self) -> None:
         origin, edge = shipped("origin.conf").configuration, shipped("edge.conf").configuration

@@ -16,7 +16,7 @@ from restreamer.dvr.s3_client import ObjectMissingError, ObjectStoreError, S3Buc
 from restreamer.dvr.s3_hour import CopiedFile, CopiedHour, decode_copied, encode_copied, hour_object
 from restreamer.dvr.store import Store
 from restreamer.dvr.upload import HourUpload, UploadStoppedError
-from restreamer.dvr.upload_thread import UploadThread
+from restreamer.dvr.upload_thread import STUCK_SECONDS, UploadThread
 from restreamer.errors import RemoteProtocolError
 from restreamer.m4f.hour_index import HourIndex
 from test.dvr.object_server import MISSING, object_server
@@ -279,6 +279,28 @@ class UploadThreadTests(BucketCase):
         self.assertTrue(thread.run_once())
         self.assertEqual((thread.status.error, thread.status.pending, thread.status.hours), ("", 0, 2))
         self.assertEqual(told, ["the object store has no bucket not-there", ""])
+
+    def test_a_store_that_holds_the_thread(self) -> None:
+        """It neither answers nor fails: an alarm says so while the thread waits for it."""
+        store = recorded_store(self.mktemp())
+        self.addCleanup(store.close)
+        now = [0.0]
+        seen: list[str] = []
+
+        class Slow(HourUpload):
+            @override
+            def copy(self, *args: object) -> None:
+                for seconds in (STUCK_SECONDS, 1.0):
+                    now[0] += seconds
+                    seen.append(thread.status.error)
+                self._pace(1)
+                seen.append(thread.status.error)
+
+        thread = UploadThread(lambda pace: Slow(self.bucket, pace), clock=lambda: now[0])
+        thread._work = [(store, NAME)]
+        self.assertTrue(thread.run_once())
+        self.assertEqual(seen[:3], ["", "the object store does not answer", ""])
+        self.assertEqual(thread.status.error, "")
 
     def test_a_thread_of_its_own_copies_and_ends(self) -> None:
         store = recorded_store(self.mktemp())
