@@ -135,7 +135,7 @@ class _Check:
         for each in recovered.damage:
             size = each.damage.end - each.damage.begin
             path = f"{folder}/{data_name(hour, each.number)}"
-            if each.number in recovered.torn and each.damage.end > recovered.sizes[each.number]:
+            if each.number in recovered.tails and each.damage.end > recovered.sizes[each.number]:
                 wrong.append(f"{data_name(hour, each.number)} has a torn tail of {size} bytes")
             else:
                 text = f"{size} bytes at {each.damage.begin} are no segment: {each.damage.text}"
@@ -149,7 +149,7 @@ class _Check:
 
     def _repair(self, folder: str, hour: int, listing: HourListing, recovered: RecoveredHour) -> bool:
         try:
-            for number in recovered.torn:
+            for number in recovered.tails:
                 file = self.files.open(f"{folder}/{data_name(hour, number)}")
                 try:
                     file.truncate(recovered.sizes[number])

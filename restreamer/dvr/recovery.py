@@ -80,6 +80,11 @@ class RecoveredHour:
     log_size: int = 0
 
     @property
+    def tails(self) -> list[int]:
+        """The data files whose torn tail may be cut: one without any segment of its own is left as it is."""
+        return [number for number in sorted(self.torn) if self.sizes[number]]
+
+    @property
     def as_logged(self) -> bool:
         """Whether index and log say all of it, and nothing else."""
         return not (self.found or self.lost or self.bad_index or self.bad_log)

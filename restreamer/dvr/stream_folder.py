@@ -88,7 +88,12 @@ class StreamFolder:
         days = {name: first for name in names if (first := parse_day(name)) is not None}
         summary = self._read_summary(names, looked)
         for day, first in days.items():
-            for hour, listing in list_day(self._files.names(f"{self._folder}/{day}"), first).items():
+            try:
+                inside = self._files.names(f"{self._folder}/{day}")
+            except (FileNotFoundError, NotADirectoryError):
+                # No folder of ours: a file, or a link to nowhere.
+                continue
+            for hour, listing in list_day(inside, first).items():
                 try:
                     self._look_at(hour, listing, summary.pop(hour, None), looked)
                 except OSError as error:
@@ -222,7 +227,7 @@ class StreamFolder:
         folder = self._day(hour)
         recovered = recover_hour(self._files, folder, hour, listing)
         self._count(recovered)
-        for number in recovered.torn:
+        for number in recovered.tails:
             self._cut(f"{folder}/{data_name(hour, number)}", recovered.sizes[number])
         return OpenHour.of_recovered(self._files, folder, self._file_bytes(), recovered, listing.rows)
 

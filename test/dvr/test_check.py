@@ -106,6 +106,29 @@ class Checks(SynchronousTestCase):
         self.assertTrue(note.path.endswith("22.m4f"))
         self.assertIn("are no segment", note.text)
 
+    def test_nothing_can_be_read(self) -> None:
+        """A data file without one good segment keeps its bytes: after a repair, and after a start."""
+        for repair in (True, False):
+            self.setUp()
+            data = self.disk.data(f"{DAY}/22.m4f")
+            data[:] = bytes(len(data))
+            self.disk.remove(f"{DAY}/22.index")
+            before = len(data)
+            if repair:
+                _ = self.check(repair=True)
+            else:
+                store = Store("/d", self.disk)
+                store.open()
+                store.stream("cam").open()
+                store.stream("cam").seal(ticks(2 * HOUR))
+                store.close()
+            self.assertEqual(self.disk.size(f"{DAY}/22.m4f"), before)
+
+    def test_a_file_in_place_of_a_day(self) -> None:
+        """The node opens the other days."""
+        self.disk.open("/d/cam/@2023-11-22").close()
+        self.assertTrue(Store("/d", self.disk).stream("cam").holdings().hours)
+
     def test_a_file_that_is_gone(self) -> None:
         """Its rows go."""
         count = len(self.disk.names(DAY))
