@@ -11,6 +11,7 @@ from restreamer.cluster.file_catalogue import FileCatalogue
 from restreamer.cluster.listing import BoundedList
 from restreamer.cluster.relay import Relay, Relays
 from restreamer.cluster.seams import LinkWriter
+from restreamer.cluster.session_receipts import SessionReceipts
 from restreamer.errors import Reason, Refused, RemoteProtocolError
 from restreamer.live.registry import LiveEntry
 from restreamer.live.stream import Stream
@@ -60,10 +61,13 @@ class ControlServer:
         utc: Callable[[], int],
         files: FileCatalogue | None = None,
         load: Callable[[], NodeLoad] | None = None,
+        receipts: SessionReceipts | None = None,
     ) -> None:
         """@param files: the locations of files, if there are any to tell of.
         @param load: how busy this node is; told every second.
+        @param receipts: takes what the follower tells of its viewers; None: nobody wants to know.
         """
+        self._receipts = receipts
         self._files = files
         self._load = load
         self._beats = 0
@@ -88,6 +92,8 @@ class ControlServer:
             link.send(self._load())
         link.send(CatalogueComplete())
         self._catalogue.follow(self)
+        if self._receipts is not None:
+            self._receipts.link_up(link)
 
     def catalogue_changed(self, change: StreamListed | StreamUnlisted | VodListed | VodUnlisted) -> None:
         """Push a change at once; one of a name that is left out is none."""
@@ -106,7 +112,9 @@ class ControlServer:
             self._locations.refill()
 
     def record(self, record: Record) -> None:
-        """A follower has nothing to tell but that it lives."""
+        """A follower tells that it lives, and of its viewers."""
+        if self._receipts is not None and self._receipts.take(record):
+            return
         if not isinstance(record, (Heartbeat, Ping, Goodbye)):
             raise RemoteProtocolError("control link", f"unexpected {type(record).__name__}")
 
@@ -126,6 +134,8 @@ class ControlServer:
         self._catalogue.unfollow(self)
         if self._files is not None:
             self._files.unfollow(self)
+        if self._receipts is not None:
+            self._receipts.link_down()
         self._link = None
 
     def _tell(self, record: Record) -> None:

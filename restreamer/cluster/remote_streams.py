@@ -180,16 +180,25 @@ class RemoteStreams:
 
     def source_of(self, name: str) -> str | None:
         """Address of the source that feeds C{name} now, or would."""
+        source = self._source_of(name)
+        return source.address if source is not None else None
+
+    def name_at(self, source: SourceOffer, name: str) -> str | None:
+        """What C{source} calls C{name}, if it feeds it now, or would; else None."""
+        if self._source_of(name) is not source:
+            return None
+        entry = source.listed.get(name)
+        if entry is not None:
+            return entry.name
+        return f"{source.prefix}/{name}" if source.prefix else name
+
+    def _source_of(self, name: str) -> SourceOffer | None:
         fed = self._fed.get(name)
         if fed is None:
             return None
-        feeding = fed.switch.feeding
-        if isinstance(feeding, SourceOffer):
-            return feeding.address
-        for slot in fed.switch.slots:
-            if isinstance(slot.key, SourceOffer):
-                return slot.key.address
-        return None
+        if isinstance(fed.switch.feeding, SourceOffer):
+            return fed.switch.feeding
+        return next((slot.key for slot in fed.switch.slots if isinstance(slot.key, SourceOffer)), None)
 
     def inputs_of(self, name: str) -> tuple[InputFacts, ...]:
         """The inputs of C{name}, the preferred first; of a missing one as they were last."""

@@ -6,6 +6,7 @@ slow one never holds up another. All links reconnect by themselves.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from twisted.application.service import Service
@@ -18,6 +19,7 @@ from restreamer.cluster.puller import Puller
 from restreamer.cluster.remote_files import RemoteFiles
 from restreamer.cluster.remote_streams import RemoteStreams
 from restreamer.cluster.seams import LinkWriter
+from restreamer.cluster.session_reports import SessionBook, SessionReports
 from restreamer.errors import RemoteProtocolError
 from restreamer.facts import SourceFacts
 from restreamer.live.registry import StreamRegistry, StreamSettings
@@ -172,8 +174,13 @@ class ClusterSource(Service):
         scheme: str = "m4f",
         backup: BackupOffer | None = None,
         files: RemoteFiles | None = None,
+        book: SessionBook | None = None,
+        told: Callable[[str, bool, str], None] = lambda address, ready, why: None,
     ) -> None:
-        """@param files: takes the locations of files the source lists; None: nobody wants them."""
+        """@param files: takes the locations of files the source lists; None: nobody wants them.
+        @param book: sessions, of which the source is told those of its streams; None: it is told nothing.
+        @param told: hears that the source's list is whole, or that it is lost and why.
+        """
         self.files = (
             files.add_source(node, remote, only, hidden, position, prefix, priority)
             if files is not None
@@ -183,6 +190,7 @@ class ClusterSource(Service):
         self._remote = remote
         self._registry = registry
         self._streams = streams
+        self._told = told
         self.connected = False
         self.fruitful = False
         self.offer = SourceOffer(
@@ -196,6 +204,11 @@ class ClusterSource(Service):
             prefix=prefix,
             priority=priority,
             backup=backup,
+        )
+        self.reports = (
+            SessionReports(book, lambda name: streams.name_at(self.offer, name), node.clock)
+            if book is not None
+            else None
         )
         streams.add_source(self.offer, position)
         self._pulls: dict[MediaPull, None] = {}
@@ -285,12 +298,16 @@ class ClusterSource(Service):
         if self.files is not None:
             self.files.peer_id = link.peer_id
             self.files.control_up()
+        if self.reports is not None:
+            self.reports.link_up(link)
         self._cancel_away()
         _log.info("source {source}: connected", source=self._remote.address)
 
     def record(self, record: Record) -> None:
         """Follow the source's list."""
         if self.files is not None and self.files.take(record):
+            return
+        if self.reports is not None and self.reports.take(record):
             return
         if isinstance(record, StreamListed):
             self._streams.listed(self.offer, record)
@@ -303,6 +320,7 @@ class ClusterSource(Service):
             self._streams.unlisted(self.offer, record.name)
         elif isinstance(record, CatalogueComplete):
             self.fruitful = True
+            self._told(self._remote.address, True, "")
             fresh, self._fresh, self.offer.fresh = self._fresh, None, None
             if fresh is not None:
                 self._streams.keep_only(self.offer, fresh)
@@ -319,6 +337,8 @@ class ClusterSource(Service):
         """Say that we live."""
         if self._link is not None:
             self._link.send(Ping(sent_at=self._node.utc()))
+            if self.reports is not None:
+                self.reports.beat()
 
     def link_down(self, reason: str) -> None:
         """The list stays in force for a moment: the link may return at once."""
@@ -328,9 +348,12 @@ class ClusterSource(Service):
         self._losses += 1
         if self.running:
             self._remote.traffic.trouble = reason
+            self._told(self._remote.address, False, reason)
         self._fresh = self.offer.fresh = None
         if self.files is not None:
             self.files.control_down()
+        if self.reports is not None:
+            self.reports.link_down()
         # What this node ends itself, at a reload or its own end, is no trouble.
         say = _log.warn if self.running else _log.info
         say("source {source}: lost: {reason}", source=self._remote.address, reason=reason)

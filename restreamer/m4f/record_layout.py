@@ -96,6 +96,13 @@ class RecordType(enum.IntEnum):
     ARCHIVE_HOUR = 75
     ARCHIVE_SEGMENT_ASK = 76
 
+    SESSION_REPORT = 88
+    SESSION_PROGRESS = 89
+    SESSIONS_TAKEN = 90
+    SESSION_CLAIM = 91
+    SESSION_CLAIMED = 92
+    SESSION_ORDER = 93
+
 
 #: What stands before every payload. C{flags} is written 0 and ignored.
 RECORD_HEAD = Struct("type" / Int8ub, "flags" / Int8ub, "length" / Int32ub)

@@ -18,6 +18,8 @@ from restreamer.m4f import control_payloads as control
 from restreamer.m4f import file_payloads as files
 from restreamer.m4f import media_payloads as media
 from restreamer.m4f import record_values as values
+from restreamer.m4f import session_payloads as sessions
+from restreamer.m4f import session_values as viewers
 from restreamer.m4f.record_layout import (
     MAX_CATALOGUE,
     MAX_CONTROL,
@@ -141,6 +143,48 @@ _CODECS: tuple[_Codec, ...] = (
         values.ArchiveSegmentAsk,
         archives.encode_segment_ask,
         archives.decode_segment_ask,
+        MAX_CONTROL,
+    ),
+    (
+        RecordType.SESSION_REPORT,
+        viewers.SessionReport,
+        sessions.encode_report,
+        sessions.decode_report,
+        MAX_CONTROL,
+    ),
+    (
+        RecordType.SESSION_PROGRESS,
+        viewers.SessionProgress,
+        sessions.encode_progress,
+        sessions.decode_progress,
+        MAX_CONTROL,
+    ),
+    (
+        RecordType.SESSIONS_TAKEN,
+        viewers.SessionsTaken,
+        sessions.encode_taken,
+        sessions.decode_taken,
+        MAX_CONTROL,
+    ),
+    (
+        RecordType.SESSION_CLAIM,
+        viewers.SessionClaim,
+        sessions.encode_claim,
+        sessions.decode_claim,
+        MAX_CONTROL,
+    ),
+    (
+        RecordType.SESSION_CLAIMED,
+        viewers.SessionClaimed,
+        sessions.encode_claimed,
+        sessions.decode_claimed,
+        MAX_CONTROL,
+    ),
+    (
+        RecordType.SESSION_ORDER,
+        viewers.SessionOrder,
+        sessions.encode_order,
+        sessions.decode_order,
         MAX_CONTROL,
     ),
 )

@@ -8,6 +8,14 @@ from attrs import field, frozen
 
 from restreamer.m4f.file_index import FileIndex
 from restreamer.m4f.segment import SegmentOpening
+from restreamer.m4f.session_values import (
+    SessionClaim,
+    SessionClaimed,
+    SessionOrder,
+    SessionProgress,
+    SessionReport,
+    SessionsTaken,
+)
 from restreamer.media.frame import Frame
 
 NODE_ID_SIZE = 16
@@ -421,4 +429,10 @@ Record = (
     | ArchiveHourAsk
     | ArchiveHour
     | ArchiveSegmentAsk
+    | SessionReport
+    | SessionProgress
+    | SessionsTaken
+    | SessionClaim
+    | SessionClaimed
+    | SessionOrder
 )

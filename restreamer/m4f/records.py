@@ -52,6 +52,16 @@ from restreamer.m4f.record_values import (
     VodListed,
     VodUnlisted,
 )
+from restreamer.m4f.session_values import (
+    Order,
+    Progress,
+    SessionClaim,
+    SessionClaimed,
+    SessionOrder,
+    SessionProgress,
+    SessionReport,
+    SessionsTaken,
+)
 
 __all__ = [
     "MAX_CATALOGUE",
@@ -101,4 +111,12 @@ __all__ = [
     "VodUnlisted",
     "encode_record",
     "heartbeats",
+    "Order",
+    "Progress",
+    "SessionClaim",
+    "SessionClaimed",
+    "SessionOrder",
+    "SessionProgress",
+    "SessionReport",
+    "SessionsTaken",
 ]

@@ -24,9 +24,11 @@ from restreamer.m4f.records import (
     Goodbye,
     Heartbeat,
     NodeLoad,
+    Order,
     PartClose,
     Ping,
     Position,
+    Progress,
     Pull,
     PullAccepted,
     PullRefused,
@@ -39,6 +41,12 @@ from restreamer.m4f.records import (
     SegmentCopy,
     SegmentLacking,
     SegmentOpen,
+    SessionClaim,
+    SessionClaimed,
+    SessionOrder,
+    SessionProgress,
+    SessionReport,
+    SessionsTaken,
     StreamListed,
     StreamState,
     StreamUnlisted,
@@ -48,6 +56,7 @@ from restreamer.m4f.records import (
 from restreamer.m4f.segment import Part, Segment, SegmentBuilder, SegmentOpening
 from restreamer.media.frame import Frame
 from restreamer.media.track import Track, TrackKind
+from restreamer.viewer_facts import SessionFacts
 
 #: 2023-11-14T22:13:20Z
 START = 1_700_000_000 * 90_000
@@ -214,6 +223,36 @@ file_indexes = st.builds(
     st.lists(st.tuples(st.integers(1, 1 << 30), st.integers(0, 1 << 25)), min_size=1, max_size=9),
 )
 positions = st.builds(Position, names, u64, numbers, u32, st.booleans(), u64)
+ids = st.binary(min_size=16, max_size=16).map(bytes.hex)
+words = st.text(st.characters(codec="utf-8"), max_size=20)
+limits = st.none() | st.integers(0, (1 << 32) - 2)
+moments = st.integers(0, 253_402_300_799_999)
+delays = st.none() | st.integers(0, (1 << 31) - 1)
+sizes = st.integers(0, (1 << 63) - 1)
+sessions = st.builds(
+    SessionFacts,
+    session_id=ids,
+    node_id=ids,
+    name=names,
+    kind=st.sampled_from(["play", "publish"]),
+    past=st.booleans(),
+    opened_at=moments,
+    updated_at=moments,
+    started_at=st.none() | moments,
+    closed_at=st.none() | moments,
+    bytes=sizes,
+    current_time=st.none() | moments,
+    ts_delay=delays,
+    proto=words,
+    ip=words,
+    country=words,
+    token_hash=words,
+    closed_why=words,
+    user_id=words,
+    user_agent=words,
+    referer=words,
+)
+progresses = st.builds(Progress, ids, moments, st.none() | moments, sizes, st.none() | moments, delays)
 records: st.SearchStrategy[Record] = st.one_of(
     st.builds(StreamListed, names, st.sampled_from(StreamState), texts, paths, st.booleans()),
     st.builds(StreamUnlisted, names),
@@ -255,6 +294,12 @@ records: st.SearchStrategy[Record] = st.one_of(
     st.builds(ArchiveHourAsk, u32, names, u32, paths),
     st.builds(ArchiveHour, u32, st.binary(max_size=200)),
     st.builds(ArchiveSegmentAsk, u32, names, u32, numbers, u32, paths, st.booleans()),
+    st.builds(SessionReport, u32, st.lists(sessions, max_size=3).map(tuple), st.booleans(), st.booleans()),
+    st.builds(SessionProgress, u32, st.lists(progresses, max_size=3).map(tuple)),
+    st.builds(SessionsTaken, u32),
+    st.builds(SessionClaim, u32, names, ids, words, limits, limits, st.booleans()),
+    st.builds(SessionClaimed, u32, st.booleans()),
+    st.builds(SessionOrder, ids, st.sampled_from(Order), words),
 )
 
 

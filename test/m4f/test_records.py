@@ -35,9 +35,11 @@ from restreamer.m4f.records import (
     Goodbye,
     Heartbeat,
     NodeLoad,
+    Order,
     PartClose,
     Ping,
     Position,
+    Progress,
     Pull,
     PullAccepted,
     PullRefused,
@@ -51,6 +53,12 @@ from restreamer.m4f.records import (
     SegmentCopy,
     SegmentLacking,
     SegmentOpen,
+    SessionClaim,
+    SessionClaimed,
+    SessionOrder,
+    SessionProgress,
+    SessionReport,
+    SessionsTaken,
     StreamListed,
     StreamState,
     StreamUnlisted,
@@ -62,6 +70,7 @@ from restreamer.m4f.records import (
 )
 from restreamer.m4f.segment import SegmentOpening
 from restreamer.media.frame import Frame
+from restreamer.viewer_facts import SessionFacts
 from test.m4f import samples
 from test.m4f.samples import NODE, OTHER_NODE, RUN, START
 
@@ -154,6 +163,52 @@ VECTORS: tuple[tuple[Record, str], ...] = (
     (
         ArchiveSegmentAsk(1, "c", 472_222, 340_000_000, 0x6499_44A6, header=True),
         "4c00 00000018 00000001 01 63 00 0007349e 000000001443fd00 649944a6 01",
+    ),
+    (
+        SessionReport(
+            1,
+            (
+                SessionFacts(
+                    session_id="0a" * 16,
+                    node_id=NODE.hex(),
+                    name="a",
+                    proto="hls",
+                    ip="::1",
+                    opened_at=1,
+                    updated_at=2,
+                    started_at=3,
+                    bytes=4,
+                    token_hash="ff",
+                    user_id="u",
+                    country="RU",
+                    ts_delay=5,
+                    current_time=6,
+                    past=True,
+                ),
+            ),
+            True,
+            True,
+        ),
+        "5800 00000076 "
+        "00000001030001006d0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a" + NODE.hex() + "01610200000000000000010000"
+        "0000000000020000000000000003ffffffffffffffff000000000000000400000000000000060000"
+        "000503686c73033a3a310252550266660000017500000000",
+    ),
+    (
+        SessionProgress(1, (Progress("0a" * 16, 2, None, 4, None, 5),)),
+        "5900 0000003a "
+        "0000000100010a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0000000000000002ffffffffffffffff0000"
+        "000000000004ffffffffffffffff00000005",
+    ),
+    (SessionsTaken(7), "5a00 00000004 00000007"),
+    (
+        SessionClaim(1, "a", "0a" * 16, "u", 2, None, True),
+        "5b00 00000022 0000000101610a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0100000002ffffffff000175",
+    ),
+    (SessionClaimed(1, True), "5c00 00000005 0000000101"),
+    (
+        SessionOrder("0a" * 16, Order.END, "kicked"),
+        "5d00 00000018 0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a01066b69636b6564",
     ),
 )
 
