@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
-from attrs import field, frozen
+from attrs import define, field, frozen
 
 from restreamer.media.frame import Frame
 from restreamer.media.selection import TrackSelection
@@ -40,6 +40,43 @@ class Clock(Protocol):
         ...
 
 
+class Viewing(Protocol):
+    """One session, as the protocol that serves it sees it."""
+
+    @property
+    def token(self) -> str:
+        """What playlists append to their URIs as C{?token=}; empty: nothing."""
+        ...
+
+    def count(self, size: int) -> None:
+        """C{size} bytes of an answer were sent to it."""
+        ...
+
+    def give_back(self) -> None:
+        """What was granted cannot be had: a session that took nothing and was told of to nobody never was."""
+        ...
+
+    def attach(self, sent: Callable[[], int], kick: Callable[[str], None]) -> Callable[[], None]:
+        """A connection serves the session from now on, until the function given back is called.
+
+        @param sent: bytes the connection has sent so far; asked now and then.
+        @param kick: called with a reason, once, when the session may not go on: the protocol says so in its
+            own words and closes the connection. It may be called before L{attach} returns.
+        @return: to be called when the connection serves it no more. Idempotent.
+        """
+        ...
+
+
+@define(eq=False)
+class Account:
+    """Where the gate leaves the session that it granted, for the protocol that asked.
+
+    @ivar viewing: the session; None: there is none (a node's pull, or not granted).
+    """
+
+    viewing: Viewing | None = None
+
+
 @frozen(kw_only=True)
 class OpenRequest:
     """What somebody wants: one value for every protocol and for play and publish alike.
@@ -53,6 +90,10 @@ class OpenRequest:
     @ivar query: the query string as received (may hold secrets: never logged).
     @ivar user_agent: as sent by the peer, cut to 256 characters; @ivar referer: likewise.
     @ivar part: it asks for a piece of what the viewer began to play before (a segment of a playlist).
+    @ivar playback_id: what the player calls its session (C{X-Playback-Session-Id}), or empty.
+    @ivar host: the host the request was sent to, without port, or empty.
+    @ivar span: UTC ticks (from, to) of the archive it asks for; None: it is about live.
+    @ivar account: where the gate leaves the session; None: nobody wants it.
     """
 
     name: str
@@ -65,6 +106,10 @@ class OpenRequest:
     user_agent: str = ""
     referer: str = ""
     part: bool = False
+    playback_id: str = ""
+    host: str = ""
+    span: tuple[int, int] | None = None
+    account: Account | None = field(default=None, eq=False, repr=False)
 
 
 @frozen(kw_only=True)

@@ -24,6 +24,7 @@ from restreamer.errors import ConfigError
 from restreamer.listeners import ListenError
 from restreamer.logs import Logger
 from restreamer.node import Node
+from restreamer.node_api import config_file
 from restreamer.resolver import ImpatientResolver
 from restreamer.supervisor import Supervisor
 
@@ -60,6 +61,7 @@ class RunningNode(Service):
         self._busy = False
         self._again = False
         self._supervisor = Supervisor(reactor, os.environ)
+        node.api.file = config_file(path, node.core.in_thread, self.reload)
 
     @override
     def startService(self) -> None:

@@ -9,11 +9,11 @@ from attrs import define
 
 from restreamer.dash.archive_manifests import ArchiveManifests, Manifest
 from restreamer.dash.routes import with_token
-from restreamer.dvr.forms import MAX_PLAYLIST, ArchiveAsk, Container, asked_name, parse_archive_path
+from restreamer.dvr.forms import MAX_PLAYLIST, ArchiveAsk, Container, asked_name, parse_archive_path, span_of
 from restreamer.dvr.timeline import ArchiveHours
 from restreamer.errors import Refused
 from restreamer.http1.coding import takes_gzip
-from restreamer.http1.play_request import play_request
+from restreamer.http1.play_request import play_request, shown_token
 from restreamer.http1.reply import FullReply, HttpRequest, Reply
 from restreamer.media.timebase import TICKS_PER_SECOND
 from restreamer.seams import Clock, Gate
@@ -72,11 +72,13 @@ class ArchiveDashRoutes:
         self.manifests.forget()
 
     async def _manifest(self, ask: ArchiveAsk, request: HttpRequest) -> Reply:
-        wanted = play_request(ask.name, "dash", request)
+        span = span_of(ask, self._utc() // TICKS_PER_SECOND)
+        wanted = play_request(ask.name, "dash", request, span=span)
         await self._gate.open(wanted)
         manifest = await self.manifests.manifest(ask, self._url_prefix(ask.name))
-        if wanted.token:
-            body = with_token(manifest.body, wanted.token)
+        token = shown_token(wanted)
+        if token:
+            body = with_token(manifest.body, token)
             headers = _headers(manifest, b"private, ")
             if takes_gzip(request):
                 body, headers = await self.manifests.zipped(body), headers + _GZIP

@@ -20,7 +20,7 @@ from restreamer.dash.mpd import LowLatency, Manifest, manifest
 from restreamer.dash.periods import Held, Period, periods_of
 from restreamer.dash.spans import Span, spans
 from restreamer.errors import MediaError, Reason, Refused
-from restreamer.http1.play_request import play_request, selection_of
+from restreamer.http1.play_request import play_request, selection_of, shown_token
 from restreamer.http1.reply import FullReply, HttpRequest, Reply, Route
 from restreamer.live.choices import Choices
 from restreamer.live.cmaf import init_of
@@ -139,8 +139,9 @@ class DashRoutes:
             etag = f'"{zlib.crc32(body):08x}-{len(body):x}"'
             reply = FullReply(status=200, headers=_HEADERS, body=body, etag=etag)
             kept.replies.keep((low_latency, selection), reply, selection is None)
-        if wanted.token:
-            return FullReply(status=200, headers=_PRIVATE_HEADERS, body=with_token(reply.body, wanted.token))
+        token = shown_token(wanted)
+        if token:
+            return FullReply(status=200, headers=_PRIVATE_HEADERS, body=with_token(reply.body, token))
         return reply
 
     def _of(self, stream: Stream) -> _Kept:

@@ -6,12 +6,13 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from restreamer.errors import Refused
+from restreamer.http1.attended import Sending, attended
 from restreamer.http1.play_request import play_request, selection_of
 from restreamer.http1.refusal import refusal_reply
 from restreamer.http1.reply import EndlessReply, FullReply, HttpRequest, Reply, Route
 from restreamer.media.names import check_stream_name
 from restreamer.media.selection import TrackSelection
-from restreamer.seams import OpenRequest, Playable, PlayPoint, ViewerTransport
+from restreamer.seams import OpenRequest, PlayPoint, ViewerTransport
 
 CONTAINER: Final = "flv"
 #: The container of who names several tracks of a kind: multitrack tags (Enhanced RTMP v2).
@@ -65,25 +66,8 @@ async def _answer(
         playable.tracks(container, selection)
     except Refused as refused:
         return refusal_reply(refused, request)
-    return EndlessReply(headers=HEADERS, start=_Body(playable, container, selection))
 
+    def begin(transport: ViewerTransport, ended: Callable[[str], None]) -> Sending:
+        return playable.join(container, transport, ended, selection)
 
-def _nothing() -> None:
-    """There is nothing to leave."""
-
-
-class _Body:
-    """Puts the viewer on the stream's feed when the head is written."""
-
-    def __init__(self, playable: Playable, container: str, selection: TrackSelection | None) -> None:
-        self._playable = playable
-        self._container = container
-        self._selection = selection
-
-    def __call__(self, transport: ViewerTransport, ended: Callable[[str], None]) -> Callable[[], None]:
-        try:
-            return self._playable.join(self._container, transport, ended, self._selection).leave
-        except Refused as refused:
-            # What was there a moment ago is not any more.
-            ended(refused.text)
-            return _nothing
+    return EndlessReply(headers=HEADERS, start=attended(request.account, begin))

@@ -9,7 +9,7 @@ then ever more finely. What is not there is remembered, so that asking for it ag
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Final
 
 from attrs import frozen
@@ -98,8 +98,33 @@ class ArchiveFiles:
             raise self._nothing()
         return Packaged(await self._packaged(name, row, f"-{names}", resolved), f"{tag}-{selection}")
 
-    async def cmaf(self, name: str, number: int, track: str) -> Packaged:
+    async def cmaf(
+        self,
+        name: str,
+        number: int,
+        track: str,
+        may: Callable[[tuple[int, int]], Awaitable[object]] | None = None,
+    ) -> Packaged:
         """Segment C{number} of one track (C{v1}) as CMAF.
+
+        @param may: asked before it is read, with the UTC ticks (from, to) it is of, which its name does not
+            say; it raises what this is to raise.
+        @raise Refused: as L{ts}; what C{may} raises.
+        """
+        uri = f"{number}.m4s"
+        self._not_absent(name, uri)
+        row = await self._by_number(name, number)
+        if row is None:
+            raise self._gone(name, uri)
+        if may is not None:
+            await may((row.start, row.start + row.duration))
+        if carried_track(await self._tracks(name, row), track) is None:
+            raise self._nothing()
+        body = await self._packaged(name, row, track)
+        return Packaged(body, f"{row.number:x}-{row.checksum:08x}-{track}")
+
+    async def span(self, name: str, number: int) -> tuple[int, int]:
+        """UTC ticks (from, to) of segment C{number}.
 
         @raise Refused: as L{ts}.
         """
@@ -108,10 +133,7 @@ class ArchiveFiles:
         row = await self._by_number(name, number)
         if row is None:
             raise self._gone(name, uri)
-        if carried_track(await self._tracks(name, row), track) is None:
-            raise self._nothing()
-        body = await self._packaged(name, row, track)
-        return Packaged(body, f"{row.number:x}-{row.checksum:08x}-{track}")
+        return row.start, row.start + row.duration
 
     async def init(self, name: str, asked: CmafName) -> bytes:
         """An init segment.

@@ -8,24 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from attrs import define, field
+from attrs import define, evolve, field
 
-from restreamer.dvr.forms import MAX_PLAYLIST, ArchiveAsk, Container, asked_name, parse_archive_path
+from restreamer.dvr.forms import MAX_PLAYLIST, ArchiveAsk, Container, asked_name, parse_archive_path, span_of
 from restreamer.dvr.timeline import ArchiveHours
 from restreamer.errors import Reason, Refused
 from restreamer.hls.answers import NO_SEGMENT, PREFLIGHT, SEGMENT_HEADERS, WRONG_METHOD, cmaf_headers
 from restreamer.hls.archive_files import ArchiveFiles
 from restreamer.hls.archive_playlists import ArchivePlaylists
 from restreamer.hls.archive_replies import ListReplies
-from restreamer.hls.names import parse_segment_uri, segment_uri
+from restreamer.hls.names import SegmentName, parse_segment_uri, segment_uri
 from restreamer.hls.paths import HlsPath, parse_path
-from restreamer.http1.play_request import play_request
+from restreamer.http1.play_request import play_request, shown_token
 from restreamer.http1.reply import FullReply, HttpRequest, Reply, Route
 from restreamer.live.cmaf import carried_track, init_of
 from restreamer.live.cmaf_names import CmafName, parse_cmaf_name
 from restreamer.live.window import LiveWindow
 from restreamer.media.names import valid_stream_name
-from restreamer.media.timebase import TICKS_PER_SECOND
+from restreamer.media.timebase import TICKS_PER_MS, TICKS_PER_SECOND
 from restreamer.seams import Clock, Gate, OpenRequest
 from restreamer.vod.seams import InThread, PackTs
 
@@ -75,6 +75,27 @@ class ArchiveHlsRoutes:
             return PREFLIGHT if request.method == "OPTIONS" else WRONG_METHOD
         return mine
 
+    async def span(self, named: HlsPath) -> tuple[int, int] | None:
+        """UTC ticks (from, to) of a segment of an archive; None: the live window gives it, or it has none.
+
+        @raise Refused: NOT_FOUND, NOT_READY.
+        """
+        name, file = named.name, named.file
+        if not valid_stream_name(name) or not self._takes(name):
+            return None
+        window = self._window(name)
+        if file.endswith(".ts"):
+            asked = parse_segment_uri(file)
+            if asked is None or (window is not None and _holds_ts(window, file)):
+                return None
+            return _span_of(asked)
+        cmaf = parse_cmaf_name(file)
+        if cmaf is None or cmaf.part is not None or cmaf.init:
+            return None
+        if window is not None and _holds_cmaf(window, cmaf):
+            return None
+        return await self.files.span(name, cmaf.number)
+
     def forget(self) -> None:
         """Give all memory back: the node is short of it."""
         self._hours.forget()
@@ -94,10 +115,11 @@ class ArchiveHlsRoutes:
         return ask
 
     async def _playlist(self, ask: ArchiveAsk, request: HttpRequest) -> Reply:
-        wanted = play_request(ask.name, "hls", request)
+        span = span_of(ask, self._utc() // TICKS_PER_SECOND)
+        wanted = play_request(ask.name, "hls", request, span=span)
         await self._gate.open(wanted)
         listing = await self.playlists.listing(ask, self._url_prefix(ask.name))
-        return self._replies.reply(listing, request, wanted.token)
+        return self._replies.reply(listing, request, shown_token(wanted))
 
     def _of_archive(self, request: HttpRequest, named: HlsPath) -> Awaitable[Reply] | None:
         """The answer about a segment; None when it is the live window's."""
@@ -105,7 +127,9 @@ class ArchiveHlsRoutes:
         if named.file.endswith(".ts"):
             if window is not None and _holds_ts(window, named.file):
                 return None
-            wanted = play_request(named.name, "hls", request, part=True)
+            asked = parse_segment_uri(named.file)
+            span = _span_of(asked) if asked is not None else None
+            wanted = play_request(named.name, "hls", request, part=True, span=span)
             return self._segment(request, wanted, named, None)
         name = parse_cmaf_name(named.file)
         if name is None or name.part is not None or (window is not None and _holds_cmaf(window, name)):
@@ -126,7 +150,9 @@ class ArchiveHlsRoutes:
             if cmaf.init:
                 init = await self.files.init(named.name, cmaf)
                 return FullReply(status=200, headers=headers, body=init, etag=f'"{cmaf.init}"')
-            packaged = await self.files.cmaf(named.name, cmaf.number, cmaf.track)
+            packaged = await self.files.cmaf(
+                named.name, cmaf.number, cmaf.track, lambda span: self._gate.open(evolve(wanted, span=span))
+            )
             return FullReply(status=200, headers=headers, body=packaged.body, etag=f'"{packaged.tag}"')
         except Refused as refused:
             if refused.reason is not Reason.NOT_FOUND:
@@ -156,6 +182,11 @@ class ArchiveHlsRoutes:
         except Refused:
             return False
         return bool(index) and number <= index.number_at(len(index) - 1) if index is not None else False
+
+
+def _span_of(asked: SegmentName) -> tuple[int, int]:
+    """UTC ticks (from, to) of a segment, as its name says them."""
+    return asked.second, asked.second + asked.milliseconds * TICKS_PER_MS
 
 
 def _holds_ts(window: LiveWindow, uri: str) -> bool:

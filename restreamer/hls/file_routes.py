@@ -35,7 +35,7 @@ from restreamer.hls.file_playlist import (
     parse_file_segment_uri,
 )
 from restreamer.hls.master import needs_master, suits_cmaf
-from restreamer.http1.play_request import play_request
+from restreamer.http1.play_request import play_request, shown_token
 from restreamer.http1.reply import FullReply, HttpRequest, Reply, Route
 from restreamer.live.cmaf import carried_track, init_of
 from restreamer.m4f.file_index import FileIndex
@@ -44,7 +44,8 @@ from restreamer.vod.keep import Kept, SingleFlight
 from restreamer.vod.packaged import PackagedFiles
 from restreamer.vod.seams import InThread
 
-_SEGMENT_PATH: Final = re.compile(f"/(.+)/({FILE_SEGMENT_PATTERN})")
+#: The path of a segment of MPEG-TS: name of the file, file.
+SEGMENT_PATH: Final = re.compile(f"/(.+)/({FILE_SEGMENT_PATTERN})")
 #: A file may be replaced, and then has other segments.
 _PLAYLIST_HEADERS: Final = PLAYLIST_TYPE + b"Cache-Control: max-age=5\r\n" + CORS
 _PRIVATE_HEADERS: Final = PLAYLIST_TYPE + b"Cache-Control: private, max-age=5\r\n" + CORS
@@ -83,7 +84,7 @@ class FileRoutes:
             if file not in PLAYLISTS:
                 return None
         elif path.endswith(".ts"):
-            match = _SEGMENT_PATH.fullmatch(path)
+            match = SEGMENT_PATH.fullmatch(path)
             if match is None:
                 return None
             name, file = match.groups()
@@ -141,8 +142,9 @@ class FileRoutes:
                 reply = await self._writing.run(key, lambda: self._written(key, index))
             else:
                 reply = self._keep(key, _body(index, kind))
-        if wanted.token:
-            body = with_token(reply.body, wanted.token)
+        token = shown_token(wanted)
+        if token:
+            body = with_token(reply.body, token)
             return FullReply(status=200, headers=_PRIVATE_HEADERS, body=body)
         return reply
 

@@ -34,7 +34,7 @@ from restreamer.hls.low_latency import Directives, awaited, has_come
 from restreamer.hls.names import segment_uri
 from restreamer.hls.paths import HlsPath, Kind, parse_path
 from restreamer.hls.service import ReloadLimits, Reloads
-from restreamer.http1.play_request import play_request, selection_of
+from restreamer.http1.play_request import play_request, selection_of, shown_token
 from restreamer.http1.reply import FullReply, HttpRequest, Reply, Route
 from restreamer.live.cmaf_names import named_tracks
 from restreamer.live.stream import Stream
@@ -151,9 +151,9 @@ class HlsRoutes:
     ) -> Reply:
         stream = await self._watch_point.watch(wanted)
         body = self._playlists.body(stream, kind, selection, path.selection is not None)
-        if selection is not None and not wanted.token:
+        if selection is not None and not shown_token(wanted):
             return _playlist_reply(body)
-        return self._reply(stream, body, wanted.token)
+        return self._reply(stream, body, shown_token(wanted))
 
     async def _low_latency(
         self, wanted: OpenRequest, selection: TrackSelection | None, directives: Directives
@@ -175,7 +175,7 @@ class HlsRoutes:
             if not come:
                 return _LATE
         body = self._playlists.low_latency(stream, name, directives.skip)
-        return self._reply(stream, body, wanted.token, stream.window.target_duration if number else 1)
+        return self._reply(stream, body, shown_token(wanted), stream.window.target_duration if number else 1)
 
     def _reply(self, stream: Stream, body: bytes, token: str, seconds: int = 1) -> FullReply:
         if token:

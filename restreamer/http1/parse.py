@@ -22,6 +22,7 @@ from urllib.parse import unquote_to_bytes
 from attrs import define, field, frozen
 
 from restreamer.errors import RemoteProtocolError
+from restreamer.http1.forwarded import TrustedProxies
 from restreamer.http1.reply import HttpRequest
 
 #: Bytes a head may have, request line and blank line included.
@@ -204,10 +205,12 @@ class HeadParser:
     """Finds and parses request heads in the bytes of one connection.
 
     @ivar peer: client address for L{HttpRequest.peer}; @ivar secure: likewise, over TLS.
+    @ivar proxies: of whom C{X-Forwarded-For} is believed; None: of nobody.
     """
 
     peer: str = ""
     secure: bool = False
+    proxies: TrustedProxies | None = None
     _buffer: bytearray = field(factory=bytearray, init=False, repr=False)
     _start: int = field(default=0, init=False)
     _block: bytes = field(default=b"", init=False, repr=False)
@@ -274,7 +277,7 @@ class HeadParser:
                 query=query,
                 headers=fields.headers,
                 version=version,
-                peer=self.peer,
+                peer=self._client(fields),
                 secure=self.secure,
             ),
             raw=raw,
@@ -282,6 +285,13 @@ class HeadParser:
             chunked=fields.chunked,
             persistent=not fields.close and (version == (1, 1) or fields.keep_alive),
         )
+
+    def _client(self, fields: FieldBlock) -> str:
+        """Whose request it is."""
+        if self.proxies is None or not self.proxies.networks:
+            return self.peer
+        header = fields.headers.get("x-forwarded-for", "")
+        return self.proxies.client(self.peer, header) if header else self.peer
 
     def _compact(self) -> None:
         if self._start > MAX_HEAD:

@@ -43,11 +43,14 @@ def selection_of(request: HttpRequest) -> TrackSelection | None:
     return selection
 
 
-def play_request(name: str, proto: str, request: HttpRequest, part: bool = False) -> OpenRequest:
+def play_request(
+    name: str, proto: str, request: HttpRequest, part: bool = False, span: tuple[int, int] | None = None
+) -> OpenRequest:
     """What the gate is asked about C{request}.
 
     @param name: of the stream, checked; or of a file, as it stands in the URL: it may hold spaces and more.
     @param proto: the protocol's word. @param part: it is about a segment.
+    @param span: UTC ticks of the archive that it is about; None: it is about live.
     """
     headers = request.headers
     query = request.query
@@ -61,4 +64,16 @@ def play_request(name: str, proto: str, request: HttpRequest, part: bool = False
         user_agent=headers.get("user-agent", "")[:MAX_FIELD],
         referer=headers.get("referer", "")[:MAX_FIELD],
         part=part,
+        playback_id=headers.get("x-playback-session-id", "")[:MAX_FIELD],
+        host=headers.get("host", "").partition(":")[0][:MAX_FIELD],
+        span=span,
+        account=request.account,
     )
+
+
+def shown_token(wanted: OpenRequest) -> str:
+    """What playlists append to their URIs for whoever C{wanted} is from, once it passed the gate."""
+    account = wanted.account
+    if account is None or account.viewing is None:
+        return wanted.token
+    return account.viewing.token

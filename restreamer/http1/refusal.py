@@ -45,7 +45,9 @@ def refusal_reply(refused: Refused, request: HttpRequest | None = None) -> FullR
     What another node has is redirected (section 15.4.3), if C{request} is given, and marked so that it is not
     redirected again.
     """
-    if isinstance(refused, Redirected) and request is not None:
+    if isinstance(refused, Redirected) and refused.url.startswith(("http://", "https://")):
+        return redirection(refused.url)
+    if isinstance(refused, Redirected) and refused.http and request is not None:
         query = f"{request.query}&{REDIRECTED}" if request.query else REDIRECTED
         return redirection(f"{refused.http}{quote(request.path)}?{query}")
     seconds = _RETRY.get(refused.reason)

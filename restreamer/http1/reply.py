@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from attrs import field, frozen
 
-from restreamer.seams import ViewerTransport
+from restreamer.seams import Account, ViewerTransport
 
 
 @frozen(kw_only=True)
@@ -18,6 +18,7 @@ class HttpRequest:
         control characters; @ivar query: raw query string without C{?} (may hold secrets: never logged).
     @ivar headers: lower-case names to values; a repeated header is joined with C{", "}.
     @ivar version: (1, 0) or (1, 1). @ivar peer: client address without port. @ivar secure: over TLS.
+    @ivar account: where the gate leaves the session: the front counts the bytes of the answer there.
     """
 
     method: str
@@ -27,6 +28,7 @@ class HttpRequest:
     version: tuple[int, int] = (1, 1)
     peer: str = ""
     secure: bool = False
+    account: Account = field(factory=Account, eq=False, repr=False)
 
 
 @frozen(kw_only=True)

@@ -243,12 +243,18 @@ class ServerConnection:
             self._step(self._publisher, "close")
             self._publisher = 0
 
-    def end_play(self, text: str) -> None:
-        """Tell the player that its stream ended. No-op without a play."""
+    def end_play(self, text: str, failed: bool = False) -> None:
+        """Tell the player that its stream ended. No-op without a play.
+
+        @param failed: it goes on, but not for this player.
+        """
         for stream_id, state in self._streams.items():
             if state in (Net.PLAYING, Net.PAUSED):
                 self._step(stream_id, "close")
                 self._send(UserControl(UserEvent.STREAM_EOF, stream_id))
+                if failed:
+                    self._send(status.on_status(stream_id, "error", status.PLAY_FAILED, text))
+                    continue
                 self._send(status.on_status(stream_id, "status", status.PLAY_UNPUBLISHED, text))
                 self._send(status.on_status(stream_id, "status", status.PLAY_STOP, text))
 

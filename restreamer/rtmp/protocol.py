@@ -45,6 +45,7 @@ from restreamer.rtmp.message import Audio, Data, Video
 from restreamer.rtmp.play_choice import Choice, choose
 from restreamer.rtmp.to_media import FlvToMedia, NewTracks, UnsupportedCodec
 from restreamer.seams import (
+    Account,
     FeedViewer,
     FrameSink,
     OpenRequest,
@@ -54,6 +55,7 @@ from restreamer.seams import (
     ViewerTransport,
     tell_counts,
 )
+from restreamer.viewers.attendance import Attendance
 
 _log = Logger()
 
@@ -128,6 +130,7 @@ class RtmpServerProtocol(Protocol):
         self._frames: list[Frame] = []
         self._playable: Playable | None = None
         self._viewer: FeedViewer | None = None
+        self._attendance = Attendance(None, self._expelled)
         self.peer = "?"
 
     # Twisted's calls.
@@ -224,8 +227,7 @@ class RtmpServerProtocol(Protocol):
                 self._end_sink("the publisher unpublished")
                 self._await_request()
             case PlayEnded():
-                self._leave()
-                self._playable = None
+                self._stop_playing()
                 self._await_request()
             case PlayPaused():
                 self._leave()
@@ -251,6 +253,7 @@ class RtmpServerProtocol(Protocol):
             password=address.password,
             query=address.query,
             user_agent=self._client,
+            account=Account(),
         )
 
     # Publishing.
@@ -375,6 +378,7 @@ class RtmpServerProtocol(Protocol):
         self._connection.accept_play(event.request)
         self._parts.counters.plays += 1
         self._playable, self._granted = playable, True
+        self._attendance = Attendance(request.account, self._expelled)
         _log.info(
             "RTMP {peer}: play of {name} granted to {client!r}",
             peer=self.peer,
@@ -396,19 +400,29 @@ class RtmpServerProtocol(Protocol):
                 viewer.leave()
             else:
                 self._viewer = viewer
+                self._attendance.begin(viewer)
 
     def _leave(self) -> None:
         viewer, self._viewer = self._viewer, None
         if viewer is not None:
+            self._attendance.pause()
             viewer.leave()
 
-    def _play_over(self, reason: str) -> None:
-        """The feed has no more for us."""
+    def _stop_playing(self) -> None:
         self._leave()
         self._playable = None
+        self._attendance.end()
+
+    def _play_over(self, reason: str, failed: bool = False) -> None:
+        """The feed has no more for us."""
+        self._stop_playing()
         if not self._closed:
-            self._connection.end_play(reason)
+            self._connection.end_play(reason, failed)
             self._close(reason)
+
+    def _expelled(self, reason: str) -> None:
+        """The player's session may not go on."""
+        self._play_over(reason, failed=True)
 
     # Opening, for both.
 
@@ -444,8 +458,8 @@ class RtmpServerProtocol(Protocol):
     def _answer_refusal(self, number: int, action: str, name: str, error: Refused, query: str = "") -> None:
         if not self._closed and self._connection.pending(number):
             redirect = None
-            if isinstance(error, Redirected) and error.rtmp:
-                redirect = status.Redirect(error.rtmp, name, query)
+            if isinstance(error, Redirected) and (error.rtmp or error.url):
+                redirect = status.redirect(error, name, query)
             self._connection.refuse(number, error.reason, error.text, redirect)
             where = f" ({error.rtmp})" if isinstance(error, Redirected) and error.rtmp else ""
             self._refused(action, name, f"{error.reason.value}: {error.text}{where}")
@@ -520,8 +534,7 @@ class RtmpServerProtocol(Protocol):
             self._resume_reading()
         try:
             self._abandon_opening()
-            self._leave()
-            self._playable = None
+            self._stop_playing()
             self._flush()
         except Exception:
             self._parts.counters.failures += 1

@@ -9,7 +9,7 @@ from typing import Any
 
 from attrs import field, frozen
 
-from restreamer.errors import REDIRECTED, Reason
+from restreamer.errors import REDIRECTED, Reason, Redirected
 from restreamer.rtmp.message import Command
 
 PUBLISH_START = "NetStream.Publish.Start"
@@ -61,6 +61,18 @@ class Redirect:
         query = f"{self.query}&{REDIRECTED}" if self.query else REDIRECTED
         more = {"code": 302, "redirect": self.tc_url, "redirect2": f"{self.tc_url}/{key}?{query}"}
         return on_status(stream_id, "error", CONNECT_REJECTED, f"{text}: {self.tc_url}/{key}", ex=more)
+
+
+def redirect(error: Redirected, name: str, query: str) -> Redirect | None:
+    """Where who asked for stream C{name} is sent; None: to nowhere that RTMP can say."""
+    if not error.url:
+        return Redirect(error.rtmp, name, query) if error.rtmp else None
+    scheme, _, rest = error.url.partition("://")
+    place, _, path = rest.partition("/")
+    if scheme not in ("rtmp", "rtmps") or not path:
+        return None
+    path, _, query = path.partition("?")
+    return Redirect(f"{scheme}://{place}", path, query)
 
 
 _PUBLISH_REFUSALS = {

@@ -23,6 +23,7 @@ from restreamer.rtsp.session_core import SessionCore
 from restreamer.rtsp.states import State
 from restreamer.rtsp.target import Target, parse_target
 from restreamer.seams import PastStream, PastViewer, Playable
+from restreamer.viewers.attendance import Attendance
 
 _log = Logger()
 
@@ -98,6 +99,7 @@ class PlayMethods(SessionCore):
                 base=target.base,
                 tcp=choice.tcp,
                 heard=self._clock.seconds(),
+                attendance=Attendance(granted.account, self._play_over),
             )
         session.tracks[number] = pair
         self.state = State.READY
@@ -168,6 +170,7 @@ class PlayMethods(SessionCore):
             viewer.leave()
         else:
             session.viewer = viewer
+            session.attendance.begin(viewer)
         return None
 
     async def _moved(self, session: PlaySession, wanted: PlayRange | None) -> Playable:
@@ -234,9 +237,12 @@ class PlayMethods(SessionCore):
         return Reply(status=200, headers=self._session_header())
 
     def _play_over(self, reason: str) -> None:
-        """The feed has no more for us."""
+        """The feed has no more for us, or the session may not go on."""
         if self.play is not None:
-            self.play.viewer = None
+            viewer, self.play.viewer = self.play.viewer, None
+            if viewer is not None:
+                self.play.attendance.pause()
+                viewer.leave()
             if self.play.port is not None:
                 self.play.port.finish()
         if not self._link.closed:

@@ -12,7 +12,8 @@ from restreamer.rtsp.first_packets import first_packets
 from restreamer.rtsp.play_muxer import channel_of
 from restreamer.rtsp.player_port import DatagramPort
 from restreamer.rtsp.udp_ports import UdpPair
-from restreamer.seams import FeedViewer, OpenRequest, PastStream, PastViewer, Playable
+from restreamer.seams import Account, FeedViewer, OpenRequest, PastStream, PastViewer, Playable
+from restreamer.viewers.attendance import Attendance
 
 CONTAINER = "rtsp"
 _MAX_PLACE = 32
@@ -31,6 +32,11 @@ class Granted:
     request: OpenRequest | None = field(default=None, repr=False)
 
     @property
+    def account(self) -> Account | None:
+        """Where the gate left the session."""
+        return self.request.account if self.request is not None else None
+
+    @property
     def tracks(self) -> Tracks:
         """What is sent now.
 
@@ -47,6 +53,7 @@ class PlaySession:
     @ivar tcp: interleaved. @ivar tracks: ids of the tracks that are set up; over UDP each has its ports.
     @ivar past: the range of the past that is played; None: it is live.
     @ivar paused: where the past was paused, and where it ends; UTC ticks.
+    @ivar attendance: its part in the session of the viewer.
     @ivar viewer, @ivar port: while it plays. @ivar heard: when the player was last heard of, seconds.
     """
 
@@ -55,6 +62,7 @@ class PlaySession:
     base: str
     tcp: bool
     heard: float
+    attendance: Attendance
     tracks: dict[int, UdpPair | None] = field(factory=dict)
     viewer: FeedViewer | None = None
     port: DatagramPort | None = None
@@ -104,6 +112,7 @@ class PlaySession:
             self.paused = viewer.position, self.past.extent[1]
         port, self.port = self.port, None
         if viewer is not None:
+            self.attendance.pause()
             viewer.leave()
         if port is not None:
             port.close()
@@ -111,6 +120,7 @@ class PlaySession:
     def close(self) -> None:
         """Give everything back."""
         self.pause()
+        self.attendance.end()
         for pair in self.tracks.values():
             if pair is not None:
                 pair.close()

@@ -28,6 +28,8 @@ def refused(error: Refused, url: str) -> Reply:
     What another node has is found there (RFC 2326 section 11.2), marked so that it is not redirected again;
     who asked over TLS is not sent out of it.
     """
+    if isinstance(error, Redirected) and error.url.startswith(("rtsp://", "rtsps://")):
+        return Reply(status=302, headers={"Location": error.url})
     if isinstance(error, Redirected) and error.rtsp:
         location = _location(error.rtsp, url)
         if location:

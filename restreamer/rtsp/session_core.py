@@ -15,7 +15,7 @@ from restreamer.rtsp.server_parts import ServerParts, SessionLink, refusal
 from restreamer.rtsp.states import State
 from restreamer.rtsp.target import Target
 from restreamer.rtsp.udp_ports import UdpPair
-from restreamer.seams import OpenRequest
+from restreamer.seams import Account, OpenRequest
 
 _log = Logger()
 
@@ -119,6 +119,7 @@ class SessionCore:
             password=password,
             query=target.query,
             user_agent=self._link.agent,
+            account=Account(),
         )
 
     def say_refused(self, what: str, why: str) -> None:

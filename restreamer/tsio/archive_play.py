@@ -11,10 +11,13 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from restreamer.dvr.forms import ArchiveAsk, Container, Kind, asked_name, parse_archive_path
+from attrs import frozen
+
+from restreamer.dvr.forms import ArchiveAsk, Container, Kind, asked_name, parse_archive_path, span_of
 from restreamer.dvr.playback import Playback, PlaybackCounters
 from restreamer.dvr.timeline import ArchiveHours
 from restreamer.errors import Reason, Refused
+from restreamer.http1.attended import attended
 from restreamer.http1.play_request import play_request
 from restreamer.http1.refusal import refusal_reply
 from restreamer.http1.reply import EndlessReply, HttpRequest, Reply, Route
@@ -89,7 +92,8 @@ def archive_ts_route(
             return None
         if request.method not in ("GET", "HEAD"):
             return NOT_ALLOWED
-        return answer(ask, request.peer, play_request(ask.name, "tshttp", request))
+        wanted = play_request(ask.name, "tshttp", request, span=span_of(ask, utc() // 90_000))
+        return answer(ask, request.peer, wanted)
 
     async def answer(ask: ArchiveAsk, peer: str, wanted: OpenRequest) -> Reply:
         download = ask.kind is Kind.FIXED and not ask.paced
@@ -108,25 +112,39 @@ def archive_ts_route(
             # An answer of which only the head is wanted never begins: it is counted anew when it does.
             leave()
 
-        def start(transport: ViewerTransport, ended: Callable[[str], None]) -> Callable[[], None]:
+        def begin(transport: ViewerTransport, ended: Callable[[str], None]) -> _Counted:
             over = downloads.begin(peer) if download else _nothing
 
             def has_ended(reason: str) -> None:
                 over()
                 ended(reason)
 
-            def stop() -> None:
-                playing.leave()
-                over()
-
             pieces = TsPieces(packer, playback, ask.selection)
             playing = PacedBody(pieces, clock, transport, has_ended, math.inf if download else AHEAD_SECONDS)
             playing.start()
-            return stop
+            return _Counted(playing, over)
 
-        return EndlessReply(headers=HEADERS, start=start)
+        return EndlessReply(headers=HEADERS, start=attended(wanted.account, begin))
 
     return route
+
+
+@frozen
+class _Counted:
+    """A body that is counted as a download until it is left. @ivar over: it is none any more."""
+
+    playing: PacedBody
+    over: Callable[[], None]
+
+    @property
+    def bytes_sent(self) -> int:
+        """Bytes so far."""
+        return self.playing.bytes_sent
+
+    def leave(self) -> None:
+        """Send nothing more."""
+        self.playing.leave()
+        self.over()
 
 
 def _nothing() -> None:

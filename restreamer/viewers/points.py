@@ -10,14 +10,14 @@ from restreamer.errors import Reason, Redirected, Refused
 from restreamer.facts import InputFacts
 from restreamer.live.ingest import Ingest
 from restreamer.live.playout import Playout
-from restreamer.live.registry import Claim, StreamRegistry, StreamSettings
+from restreamer.live.registry import Claim, LiveEntry, StreamRegistry, StreamSettings
 from restreamer.live.silence import SilenceWatch
 from restreamer.live.stream import Stream
 from restreamer.live.window import UNRELATED
 from restreamer.media.timebase import TICKS_PER_SECOND
 from restreamer.seams import Clock, Gate, OpenRequest
 from restreamer.viewers.gate import NODE_PROTO
-from restreamer.viewers.waiting import WaitingRoom
+from restreamer.viewers.waiting import Ready, WaitingRoom
 
 Kick = Callable[[str], None]
 
@@ -128,6 +128,7 @@ class Publishing:
         self._ingesting: dict[str, Ingest] = {}
         self._holders: dict[str, Claim] = {}
         self._yields: dict[str, Callable[[], bool]] = {}
+        self._sessions: dict[int, Callable[[], None]] = {}
 
     async def publish(self, request: OpenRequest, kick: Kick) -> Ingest:
         """Grant a publisher its sink.
@@ -161,6 +162,13 @@ class Publishing:
             lambda: kick(f"no frame for {timeout:g} s"),
         )
         watch.start()
+        viewing = request.account.viewing if request.account is not None else None
+        if viewing is not None:
+            detach = viewing.attach(lambda: ingest.counts.bytes, kick)
+            if self._holders.get(request.name) is claim:
+                self._sessions[id(claim)] = detach
+            else:
+                detach()
         return ingest
 
     async def take(
@@ -227,6 +235,9 @@ class Publishing:
             kick(reason)
 
     def _ended(self, claim: Claim) -> None:
+        detach = self._sessions.pop(id(claim), None)
+        if detach is not None:
+            detach()
         if self._holders.get(claim.name) is not claim:
             # It gave way before.
             return
@@ -274,7 +285,7 @@ class Playing:
         if self._crowded():
             raise Refused(Reason.OVERLOADED, "this node is short of memory: try another one, or later")
         await self._pass(request)
-        return (await self._waiting.entry(request.name, _has_keyframe, request.proto)).playout
+        return (await self._entry(request, _has_keyframe)).playout
 
     async def watch(self, request: OpenRequest) -> Stream:
         """The stream, as soon as its window lists a segment.
@@ -282,11 +293,26 @@ class Playing:
         @raise Refused: as L{play}.
         """
         await self._pass(request)
-        return (await self._waiting.entry(request.name, _has_segment, request.proto)).stream
+        return (await self._entry(request, _has_segment)).stream
+
+    async def _entry(self, request: OpenRequest, ready: Ready) -> LiveEntry:
+        """The stream once it is C{ready}; who cannot have it leaves no session."""
+        try:
+            return await self._waiting.entry(request.name, ready, request.proto)
+        except Refused:
+            viewing = request.account.viewing if request.account is not None else None
+            if viewing is not None and not request.part:
+                viewing.give_back()
+            raise
 
     async def _pass(self, request: OpenRequest) -> None:
-        """Pass the gate; who is wanted elsewhere goes no further."""
-        await self._gate.open(request)
+        """Pass the gate; who is wanted elsewhere goes no further.
+
+        A name that nobody has is refused before: made-up names cost neither a session nor a question.
+        """
         elsewhere = self._elsewhere(request)
+        if elsewhere is None and not self._waiting.knows(request.name):
+            raise Refused(Reason.NOT_FOUND, "no such stream")
+        await self._gate.open(request)
         if elsewhere is not None:
             raise elsewhere

@@ -124,6 +124,10 @@ class WaitingRoom:
     def __len__(self) -> int:
         return self._count
 
+    def knows(self, name: str) -> bool:
+        """Whether there is a stream C{name}, or something that could feed one."""
+        return self._registry.find(name) is not None or self._registry.expected(name)
+
     async def entry(self, name: str, ready: Ready, proto: str = "") -> LiveEntry:
         """The stream C{name} once it is C{ready}.
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 from restreamer.errors import Reason, Refused
+from restreamer.http1.attended import attended
 from restreamer.http1.play_request import play_request
 from restreamer.http1.refusal import refusal_reply
 from restreamer.http1.reply import EndlessReply, HttpRequest, Reply, Route
-from restreamer.m4f.file_index import FileIndex
 from restreamer.mpegts.http_play import HEADERS, NOT_ALLOWED, SUFFIX
 from restreamer.seams import Clock, Gate, OpenRequest, ViewerTransport
 from restreamer.vod.paced import PacedFile
@@ -44,21 +44,12 @@ def file_mpegts_route(
             index = await files.ts_index(wanted.name)
         except Refused as refused:
             return refusal_reply(refused)
-        return EndlessReply(headers=HEADERS, start=_Body(files, wanted.name, index, clock))
+
+        def begin(transport: ViewerTransport, ended: Callable[[str], None]) -> PacedFile:
+            playing = PacedFile(files, wanted.name, index, clock, transport, ended)
+            playing.start()
+            return playing
+
+        return EndlessReply(headers=HEADERS, start=attended(wanted.account, begin))
 
     return route
-
-
-class _Body:
-    """Begins to play a file when the head is written."""
-
-    def __init__(self, files: PackagedFiles, name: str, index: FileIndex, clock: Clock) -> None:
-        self._files = files
-        self._name = name
-        self._index = index
-        self._clock = clock
-
-    def __call__(self, transport: ViewerTransport, ended: Callable[[str], None]) -> Callable[[], None]:
-        playing = PacedFile(self._files, self._name, self._index, self._clock, transport, ended)
-        playing.start()
-        return playing.leave

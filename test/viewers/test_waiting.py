@@ -14,13 +14,14 @@ from restreamer.live.registry import LiveEntry, StreamSettings
 from restreamer.live.stream import Stream
 from restreamer.m4f.segment import SegmentBuilder, SegmentOpening
 from restreamer.media.frame import Frame
-from restreamer.seams import OpenRequest
+from restreamer.seams import Account, OpenRequest
 from restreamer.viewers import waiting
 from restreamer.viewers.gate import PasswordGate
 from restreamer.viewers.points import IngestMaker, Playing, Publishing
 from restreamer.viewers.waiting import MAX_STARTING, WaitingRoom
 from test.live.rig import AV, NODE, D, Now, av
 from test.live.test_registry import RUN, RegistryCase, Supplied
+from test.viewers.viewing import FakeViewing
 
 
 def is_running(stream: Stream) -> bool:
@@ -307,6 +308,25 @@ class PublishingTests(WaitingCase):
         ingest.end("left")
         self.assertEqual((self.publishing.publishers(), self.registry.claimed("a")), ((), False))
         self.successResultOf(self.publish())
+
+    def test_the_session_of_a_publisher(self) -> None:
+        """It is attached while the publisher has the name, and ends the publisher."""
+        viewing = FakeViewing()
+        wanted = evolve(request("a", "publish", ""), account=Account(viewing))
+        publish = self.publishing.publish
+        first = self.successResultOf(Deferred.fromCoroutine(publish(wanted, self.kicked.append)))
+        first.configure(AV)
+        first.push(av(1))
+        self.assertGreater(viewing.sent, 0)
+        self.clock.pump([1.0] * 6)
+        second = self.successResultOf(Deferred.fromCoroutine(publish(wanted, self.kicked.append)))
+        self.assertEqual((len(viewing.links), viewing.detached), (1, 1))
+        first.end("its connection is lost at last")
+        self.assertEqual(viewing.detached, 1)
+        viewing.kick("denied")
+        self.assertEqual(self.kicked, ["another publisher takes over", "denied"])
+        second.end("left")
+        self.assertEqual((viewing.links, viewing.detached), ([], 2))
 
     def test_an_encoder_that_comes_back_all_the_time(self) -> None:
         """Each publish takes a number: when they are far ahead of time it has to wait, or the stream would

@@ -1,0 +1,1 @@
+"""Viewers and publishers: who they are, who may, what they got."""
