@@ -1,0 +1,1 @@
+"""The journal: closed sessions and traffic by the minute, in a database."""
