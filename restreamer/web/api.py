@@ -1,4 +1,4 @@
-"""The read-only HTTP API as values: names and queries in, JSON-ready mappings and errors out (pure).
+"""What the HTTP API tells, as values: names and queries in, JSON-ready mappings and errors out (pure).
 
 The shapes are those that monitoring tools for such servers expect: collections in an envelope with opaque
 cursors, errors as a list of objects, times ending in C{_at} in UTC milliseconds.
@@ -6,27 +6,16 @@ cursors, errors as a list of objects, times ending in C{_at} in UTC milliseconds
 
 from __future__ import annotations
 
-import base64
-import binascii
-import json
-import re
-from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, Protocol, TypedDict
+from typing import Any, Protocol, TypedDict
 
 from attrs import define, field
 
 from restreamer.media.names import valid_stream_name
+from restreamer.web.api_error import ApiError
 from restreamer.web.dvr_info import DvrStats, StreamDvrInfo
 from restreamer.web.neighbour_info import BalancerInfo, PeerInfo, PusherInfo, PushInfo
-
-DEFAULT_LIMIT: Final = 100
-MAX_LIMIT: Final = 1000
-#: Characters of C{cursor}, C{q} and C{select}.
-MAX_PARAMETER: Final = 2048
-
-_UNSIGNED: Final = re.compile(r"[0-9]{1,6}")
-_FIELD_PATH: Final = re.compile(r"[a-z0-9_]{1,64}(?:\.[a-z0-9_]{1,64}){0,3}")
+from restreamer.web.v3.listing import Listing
 
 
 class StreamStats(TypedDict, total=False):
@@ -190,31 +179,6 @@ class NodeDirectory(Protocol):
         ...
 
 
-class ApiError(Exception):
-    """A request the API does not answer with what was asked for.
-
-    @ivar status: HTTP status; @ivar code: a word for programs; @ivar title: a sentence for people.
-    @ivar allow: for 405, the methods there are.
-    """
-
-    def __init__(self, status: int, code: str, title: str, allow: str = "") -> None:
-        super().__init__(title)
-        self.status = status
-        self.code = code
-        self.title = title
-        self.allow = allow
-
-    def body(self) -> dict[str, Any]:
-        """The JSON shape of the error."""
-        return {"errors": [{"status": str(self.status), "code": self.code, "title": self.title}]}
-
-
-def to_json(value: Mapping[str, Any]) -> bytes:
-    """C{value} as compact JSON in UTF-8, with nothing in it that HTML could take for a tag."""
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-    return text.replace("<", "\\u003c").encode("utf-8", "backslashreplace")
-
-
 @define
 class ServerFacts:
     """What a monitoring probe is told.
@@ -250,29 +214,20 @@ class StreamApi:
     seconds: Callable[[], float] = field(repr=False)
 
     def list(self, query: Mapping[str, str]) -> dict[str, Any]:
-        """One page of streams by name.
+        """One page of streams.
 
-        @param query: C{limit}, C{cursor}, C{q} (part of a name), C{select} (C{a,b.c}); others are ignored.
+        @param query: as L{restreamer.web.v3.listing} reads it.
         @raise ApiError: 400 for a parameter that cannot be used.
         """
-        began = self.seconds()
-        limit = _limit(query.get("limit", ""))
-        fields = _fields(query.get("select", ""))
-        wanted = query.get("q", "").casefold()
-        names = sorted(name for name in self.directory.names() if wanted in name.casefold())
-        first, last = _page(names, query.get("cursor", ""), limit)
-        shown = []
-        for name in names[first:last]:
-            info = self.directory.info(name)
-            if info is not None:
-                shown.append(_selected(info, fields))
-        return {
-            "streams": shown,
-            "estimated_count": len(names),
-            "next": _cursor("after", names[last - 1]) if 0 < last < len(names) else None,
-            "prev": _cursor("before", names[first]) if 0 < first < len(names) else None,
-            "timing": {"total": round((self.seconds() - began) * 1000)},
-        }
+        listing = Listing(
+            "streams",
+            StreamInfo,
+            self.directory.names,
+            self.directory.info,
+            self.seconds,
+            searched=("title",),
+        )
+        return listing.page(query)
 
     def item(self, name: str) -> StreamInfo:
         """One stream.
@@ -345,64 +300,3 @@ class NodeApi:
         )
         told.update(self.directory.server())
         return told
-
-
-def _limit(text: str) -> int:
-    if not text:
-        return DEFAULT_LIMIT
-    if _UNSIGNED.fullmatch(text) is None or int(text) == 0:
-        raise ApiError(400, "bad_limit", f"limit is a number from 1 to {MAX_LIMIT}")
-    return min(int(text), MAX_LIMIT)
-
-
-def _fields(text: str) -> list[list[str]]:
-    if not text:
-        return []
-    paths = text[:MAX_PARAMETER].split(",")
-    if any(_FIELD_PATH.fullmatch(path) is None for path in paths):
-        raise ApiError(400, "bad_select", "select is a list of field names such as name,stats.bitrate")
-    return [path.split(".") for path in paths]
-
-
-def _selected(info: Mapping[str, Any], fields: Sequence[Sequence[str]]) -> Mapping[str, Any]:
-    """Only C{fields} of C{info}, and its name; all of it without fields."""
-    if not fields:
-        return info
-    chosen: dict[str, Any] = {"name": info.get("name")}
-    for path in fields:
-        value: Any = info
-        for key in path:
-            value = value.get(key) if isinstance(value, Mapping) else None
-        if value is None:
-            continue
-        place = chosen
-        for key in path[:-1]:
-            deeper = place.get(key)
-            if not isinstance(deeper, dict):
-                deeper = place[key] = {}
-            place = deeper
-        place[path[-1]] = value
-    return chosen
-
-
-def _cursor(side: str, name: str) -> str:
-    return base64.urlsafe_b64encode(json.dumps([side, name]).encode()).decode("ascii")
-
-
-def _page(names: Sequence[str], cursor: str, limit: int) -> tuple[int, int]:
-    """First and last+1 index of the page that C{cursor} asks for, in sorted C{names}."""
-    if not cursor:
-        return 0, min(limit, len(names))
-    try:
-        if len(cursor) > MAX_PARAMETER:
-            raise ValueError
-        side, name = json.loads(base64.b64decode(cursor.encode("ascii"), b"-_", validate=True))
-        if side not in ("after", "before") or not isinstance(name, str):
-            raise ValueError
-    except (ValueError, TypeError, RecursionError, binascii.Error):
-        raise ApiError(400, "bad_cursor", "cursor is not one this server gave") from None
-    if side == "after":
-        first = bisect_right(names, name)
-        return first, min(first + limit, len(names))
-    last = bisect_left(names, name)
-    return max(0, last - limit), last

@@ -49,7 +49,7 @@ class FrontConnection(Protocol):
         self._limits = front.limits
         self._clock = front.clock
         self._seconds = front.clock.seconds
-        self._parser = HeadParser(peer=peer)
+        self._parser = HeadParser(peer=peer, proxies=front.proxies)
         self._state = READING
         self._wire: Any = None
         self._socket: socket.socket | None = None
@@ -148,6 +148,7 @@ class FrontConnection(Protocol):
         if delivery is not None:
             delivery.forget()
         if chunks is not None:
+            self._count(chunks.size)
             stop = chunks.give_up()
         if waiting is not None:
             waiting.cancel()
@@ -244,6 +245,12 @@ class FrontConnection(Protocol):
 
     def _sent(self) -> None:
         raise NotImplementedError
+
+    def _count(self, size: int) -> None:
+        """So many bytes of an answer were for the session of the request in work."""
+        viewing = self._head.request.account.viewing if self._head is not None else None
+        if viewing is not None:
+            viewing.count(size)
 
     # Ending.
 

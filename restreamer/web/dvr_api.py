@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Protocol
 
@@ -13,11 +12,9 @@ from restreamer.dvr.seams import Holdings
 from restreamer.errors import Reason, Refused
 from restreamer.media.names import valid_stream_name
 from restreamer.media.timebase import ticks_to_ms
-from restreamer.web.api import ApiError
+from restreamer.web.api_error import ApiError
 from restreamer.web.dvr_info import CacheInfo, CopyInfo, ReadInfo, VolumeInfo
 
-#: What locked ranges can be asked with.
-METHODS: Final = ("GET", "HEAD", "POST", "PUT", "DELETE")
 _STATUSES: Final = {
     Reason.NOT_FOUND: (404, "not_found"),
     Reason.BAD_NAME: (400, "bad_request"),
@@ -89,7 +86,9 @@ class DvrApi:
         spans = [(ticks_to_ms(span.start), ticks_to_ms(span.end)) for span in held.spans]
         return {**_collection("ranges", _shown(spans)), "bytes": held.size, "complete": held.complete}
 
-    async def locks(self, name: str, method: str, query: Mapping[str, str], body: bytes) -> dict[str, Any]:
+    async def locks(
+        self, name: str, method: str, query: Mapping[str, str], body: Mapping[str, Any]
+    ) -> dict[str, Any]:
         """What is locked of a stream, after a change when C{method} asks for one: POST and PUT lock, DELETE
         unlocks.
 
@@ -128,17 +127,10 @@ def _collection(name: str, found: Sequence[Any]) -> dict[str, Any]:
     return {name: list(found), "estimated_count": len(found), "next": None, "prev": None}
 
 
-def _range(query: Mapping[str, str], body: bytes) -> tuple[int, int]:
+def _range(query: Mapping[str, str], body: Mapping[str, Any]) -> tuple[int, int]:
     """The range of a request, in milliseconds."""
     given: dict[str, Any] = {key: query[key] for key in query.keys() & _KEYS}
-    if body.strip():
-        try:
-            told = json.loads(body)
-        except (ValueError, RecursionError):
-            told = None
-        if not isinstance(told, dict):
-            raise ApiError(400, "bad_body", "the body is not a JSON object")
-        given.update({key: told[key] for key in told.keys() & _KEYS})
+    given.update({key: body[key] for key in body.keys() & _KEYS})
     if "opened_at" in given or "closed_at" in given:
         start, end = _whole(given, "opened_at"), _whole(given, "closed_at")
     else:

@@ -194,6 +194,9 @@ class FrontProtocol(FrontConnection):
         counters = front.counters
         counters.requests += 1
         counters.bytes_sent += len(front_part) + len(body)
+        viewing = head.request.account.viewing
+        if viewing is not None and (reply.status < 300 or reply.status == 304):
+            viewing.count(len(body))
         if reply.status >= 500:
             counters.errors += 1
         if front.access_log is not None:
@@ -274,6 +277,7 @@ class FrontProtocol(FrontConnection):
     def _chunks_done(self, chunks: ChunkSending) -> None:
         self._chunks = None
         self._front.counters.bytes_sent += chunks.size
+        self._count(chunks.size)
         assert self._head is not None
         self._log_access(self._head, self._body_status, chunks.size)
         self._state = READING

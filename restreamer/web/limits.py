@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from attrs import define, frozen
 
 from restreamer.buckets import AddressLines
+from restreamer.http1.forwarded import TrustedProxies
 from restreamer.http1.reply import Route
 
 #: Told (peer, method, path, status, body bytes) for each answer of the front; never a query.
@@ -89,7 +90,7 @@ class Front(Protocol):
     """The factory as its connections see it (L{restreamer.web.service.FrontFactory}).
 
     @ivar clock: the reactor's time. @ivar site: takes connections whose request no route wants; None: 404.
-    @ivar lines: what of an address the log is told.
+    @ivar lines: what of an address the log is told. @ivar proxies: of whom C{X-Forwarded-For} is believed.
     @ivar draining: no more requests are taken. @ivar busy_answer: what is said when there is no room.
     """
 
@@ -97,6 +98,7 @@ class Front(Protocol):
     routes: tuple[Route, ...]
     site: Any
     limits: FrontLimits
+    proxies: TrustedProxies
     access_log: AccessLog | None
     counters: FrontCounters
     lines: AddressLines

@@ -16,6 +16,7 @@ from typing_extensions import override
 
 from restreamer.addresses import is_loopback
 from restreamer.buckets import AddressLines
+from restreamer.http1.forwarded import TrustedProxies
 from restreamer.http1.head import CLOSE, render_full
 from restreamer.http1.reply import FullReply, HttpRequest, Route
 from restreamer.web.connection import FrontConnection
@@ -88,8 +89,10 @@ class FrontFactory(ServerFactory):
         site: Site | None = None,
         limits: FrontLimits | None = None,
         access_log: AccessLog | None = None,
+        proxies: TrustedProxies | None = None,
     ) -> None:
         self.clock = clock
+        self.proxies = proxies if proxies is not None else TrustedProxies()
         self.routes = tuple(routes)
         self.site = site
         self.limits = limits if limits is not None else FrontLimits()
@@ -116,7 +119,7 @@ class FrontFactory(ServerFactory):
         host = peer_host(addr)
         limits = self.limits
         mine = self._per_address.get(host, 0)
-        crowded = limits.per_address and mine >= limits.per_address and not is_loopback(host)
+        crowded = limits.per_address and mine >= limits.per_address and not self._speaks_for_many(host)
         if len(self._open) >= limits.connections or crowded:
             self.counters.refused += 1
             return RefusingProtocol(self.clock)
@@ -125,6 +128,9 @@ class FrontFactory(ServerFactory):
         protocol = FrontProtocol(self, host)
         self._open[protocol] = host
         return protocol
+
+    def _speaks_for_many(self, host: str) -> bool:
+        return is_loopback(host) or self.proxies.trusts(host)
 
     def has_room(self, descriptor: int) -> bool:
         """Whether a new connection with that file descriptor may stay.

@@ -7,11 +7,11 @@ here logs a query string or a referer, and no answer shows a traceback.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
-from typing import Any, Final
-from urllib.parse import parse_qsl, unquote_to_bytes
+from typing import Final
+from urllib.parse import unquote_to_bytes
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.web import http
@@ -20,10 +20,11 @@ from twisted.web.server import Request, Site
 from typing_extensions import override
 
 from restreamer.media.names import valid_stream_name
-from restreamer.web.api import ApiError, NodeApi, ServerFacts, StreamApi, to_json
-from restreamer.web.archive_resource import ArchiveRequest, archive_path
-from restreamer.web.dvr_api import DvrApi
 from restreamer.web.limits import AccessLog
+from restreamer.web.v3.authority import Authority
+from restreamer.web.v3.endpoint import Endpoint, Routes
+from restreamer.web.v3.openapi import openapi_endpoint
+from restreamer.web.v3.resource import ApiResource
 
 #: Bytes a request body may have. The front checks first; this is for what it cannot know.
 MAX_BODY: Final = 64 * 1024
@@ -46,9 +47,11 @@ _LIBRARIES: Final = (
     "dash.mediaplayer.min.js",
     "dash.LICENSE.txt",
 )
+#: What the page of operators loads.
+_ADMIN: Final = tuple(sorted(file.name for file in _PAGES.glob("admin*") if file.suffix in (".js", ".css")))
 _POLICY: Final = (
     b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'%b; "
-    b"media-src 'self' blob:%b; worker-src 'self' blob:; base-uri 'none'; form-action 'none'; "
+    b"media-src 'self' blob:%b; worker-src 'self' blob:; frame-src %b; base-uri 'none'; form-action 'none'; "
     b"frame-ancestors %b"
 )
 #: Where the player may fetch media beside the page's own host: a peer it is redirected to, or the host of an
@@ -167,8 +170,10 @@ class NotFound(Leaf):
 class Page(Leaf):
     """A file of the package, read once."""
 
-    def __init__(self, name: str, player: bool = False, max_age: int = 0) -> None:
-        """@param player: other sites may show it in a frame, and it plays media of other hosts."""
+    def __init__(self, name: str, player: bool = False, max_age: int = 0, frames: bool = False) -> None:
+        """@param player: other sites may show it in a frame, and it plays media of other hosts.
+        @param frames: it shows pages of this node in frames.
+        """
         super().__init__()
         file = _PAGES / name
         self._body = file.read_bytes()
@@ -176,7 +181,12 @@ class Page(Leaf):
         self._etag = b'"%s"' % hashlib.sha256(self._body).hexdigest()[:32].encode()
         self._cache = b"public, max-age=%d" % max_age if max_age else b"no-cache"
         media = _ANY_HOST if player else b""
-        self._policy = _POLICY % (media, media, b"*" if player else b"'none'")
+        self._policy = _POLICY % (
+            media,
+            media,
+            b"'self'" if frames else b"'none'",
+            b"*" if player else b"'none'",
+        )
 
     @override
     def answer(self, request: Request) -> bytes:
@@ -188,126 +198,36 @@ class Page(Leaf):
         return _answer(request, 200, self._type, self._body)
 
 
-class Api(Leaf):
-    """The JSON API below C{/streamer/api/v3}."""
-
-    def __init__(
-        self,
-        streams: StreamApi,
-        facts: ServerFacts,
-        node: NodeApi | None = None,
-        dvr: DvrApi | None = None,
-    ) -> None:
-        super().__init__()
-        self._streams = streams
-        self._facts = facts
-        self._node = node
-        self._dvr = dvr
-
-    @override
-    def render(self, request: Request) -> bytes | int:  # type: ignore[override]  # NOT_DONE_YET is an int
-        request.setHeader(b"Cache-Control", b"no-store")
-        if self._dvr is not None and (asked := archive_path(request.postpath or ())):
-            return ArchiveRequest(self._dvr, request).answer(*asked)
-        try:
-            if request.method not in (b"GET", b"HEAD"):
-                raise ApiError(405, "method_not_allowed", "this resource can only be read", "GET, HEAD")
-            status, value = self._find(request)
-        except ApiError as error:
-            status, value = error.status, error.body()
-            if error.allow:
-                request.setHeader(b"Allow", error.allow.encode("ascii"))
-        return _answer(request, status, b"application/json; charset=utf-8", to_json(value))
-
-    def _find(self, request: Request) -> tuple[int, Mapping[str, Any]]:
-        path = [part.decode("utf-8", "replace") for part in request.postpath or []]
-        if path == ["streams"] or path == ["streams", ""]:
-            return 200, self._streams.list(_query(request))
-        if path[:1] == ["streams"]:
-            return 200, self._streams.item("/".join(path[1:]))
-        if path[:1] == ["monitoring"] and len(path) == 2:
-            return probe(self._facts, path[1])
-        node = self._node
-        if node is not None:
-            if path[:1] == ["cluster"] and len(path) > 1:
-                if path[2:] in ([], [""]):
-                    return 200, node.collection(path[1])
-                return 200, node.item(path[1], "/".join(path[2:]))
-            if path == ["config", "stats"]:
-                return 200, node.stats(self._facts)
-        if self._dvr is not None and path in (["dvrs"], ["dvrs", ""]):
-            return 200, self._dvr.volumes()
-        raise ApiError(404, "not_found", "there is no such resource")
-
-
-class Monitoring(Api):
-    """The probes alone, at C{/monitoring}."""
-
-    @override
-    def _find(self, request: Request) -> tuple[int, Mapping[str, Any]]:
-        path = [part.decode("utf-8", "replace") for part in request.postpath or []]
-        return probe(self._facts, path[0] if len(path) == 1 else "")
-
-
-def probe(facts: ServerFacts, name: str) -> tuple[int, Mapping[str, Any]]:
-    """Status and body of the probe C{liveness} or C{readiness}.
-
-    @raise ApiError: 404 for another name.
-    """
-    if name == "liveness":
-        return 200, facts.health()
-    if name == "readiness":
-        return (200 if facts.ready() else 503), facts.health()
-    raise ApiError(404, "not_found", "there is no such probe")
-
-
-def _query(request: Request) -> dict[str, str]:
-    """The query's parameters; of a repeated one the first counts."""
-    raw = request.uri.partition(b"?")[2].decode("latin-1")
-    values: dict[str, str] = {}
-    try:
-        for key, value in parse_qsl(raw, keep_blank_values=True, max_num_fields=50):
-            values.setdefault(key, value)
-    except ValueError:
-        raise ApiError(400, "bad_query", "too many parameters") from None
-    return values
-
-
 class Root(Resource):
     """The whole site.
 
-    C{/} the status page, C{/NAME/embed.html} the player, C{/-/FILE} what they load (no stream's name begins
-    with C{-}), C{/streamer/api/v3/…} the API, C{/monitoring/…} the probes.
+    C{/} the status page, C{/admin} that of operators, C{/NAME/embed.html} the player, C{/-/FILE} what they
+    load (no stream's name begins with C{-}), C{/streamer/api/v3/…} the API, C{/monitoring/…} the probes.
     """
 
-    def __init__(
-        self,
-        streams: StreamApi,
-        facts: ServerFacts,
-        node: NodeApi | None = None,
-        dvr: DvrApi | None = None,
-    ) -> None:
+    def __init__(self, api: ApiResource) -> None:
         super().__init__()
         self._player = Page("embed.html", player=True)
         self._none = NotFound()
         self._status = Page("status.html")
+        self._admin = Page("admin.html", frames=True)
         files = Resource()
-        for name in ("status.js", "codecs.js", "players.js", "embed.js", "style.css"):
+        for name in ("status.js", "codecs.js", "players.js", "embed.js", "style.css", *_ADMIN):
             files.putChild(name.encode(), Page(name))
         for name in _LIBRARIES:
             files.putChild(name.encode(), Page(name, max_age=86400))
         self.putChild(b"-", _Folder(files))
-        version, api = Resource(), Resource()
-        version.putChild(b"v3", Api(streams, facts, node, dvr))
-        api.putChild(b"api", _Folder(version))
-        self.putChild(b"streamer", _Folder(api))
-        self.putChild(b"monitoring", Monitoring(streams, facts))
+        for word in (b"streamer", b"monitoring", b"metrics", b"flussonic"):
+            self.putChild(word, api)
 
     @override
     def getChild(self, path: bytes, request: Request) -> IResource:
         parts = [path, *(request.postpath or [])]
         if parts == [b""]:
             return self._status
+        if parts in ([b"admin"], [b"admin", b""]):
+            request.postpath = []
+            return self._admin
         # Stop the walk here: a stream's name may have several parts.
         request.postpath = []
         if parts[-1] == b"embed.html" and valid_stream_name(b"/".join(parts[:-1]).decode("latin-1")):
@@ -332,16 +252,15 @@ class _Folder(Resource):
 
 
 def make_site(
-    streams: StreamApi,
-    facts: ServerFacts,
+    endpoints: Sequence[Endpoint],
+    authority: Authority,
     clock: IReactorTime,
     access_log: AccessLog | None = None,
-    node: NodeApi | None = None,
-    dvr: DvrApi | None = None,
 ) -> FrontSite:
     """The site of a node.
 
-    @param node: tells of sources and of the node as a whole; without it those resources are not there.
-    @param dvr: likewise of archives.
+    @param endpoints: of the API. @param authority: says who may ask them.
     """
-    return FrontSite(Root(streams, facts, node, dvr), clock, access_log)
+    document = openapi_endpoint(endpoints)
+    api = ApiResource(Routes([*endpoints, document]), authority)
+    return FrontSite(Root(api), clock, access_log)

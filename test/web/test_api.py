@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from restreamer.web.api import ApiError, StreamApi, StreamInfo, to_json
+from restreamer.web.api import StreamApi, StreamInfo
+from restreamer.web.api_error import ApiError, to_json
 
 _SETTINGS = settings(deadline=None, max_examples=100, derandomize=True)
 

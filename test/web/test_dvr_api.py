@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Mapping, Sequence
-from io import BytesIO
 from typing import Any
 
 from attrs import define, field
-from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
-from twisted.web.test.requesthelper import DummyRequest
 from typing_extensions import override
 
 from restreamer.dvr.locks import Ranges, locked, unlocked
@@ -20,10 +17,11 @@ from restreamer.errors import Reason, Refused
 from restreamer.http1.reply import FullReply, HttpRequest
 from restreamer.media.timebase import TICKS_PER_SECOND
 from restreamer.seams import Grant, OpenRequest
-from restreamer.web.archive_resource import ArchiveRequest, archive_path
 from restreamer.web.dvr_api import DvrApi
 from restreamer.web.dvr_info import CacheInfo, CopyInfo, ReadInfo, VolumeInfo, dvr_stats, read_info
 from restreamer.web.recording_status import recording_status_route
+from restreamer.web.v3.reading import archive_endpoints
+from test.web.v3.calls import EDITOR, VIEWER, Asker
 
 _NOW = 5000
 
@@ -90,28 +88,12 @@ class Api(SynchronousTestCase):
         self.directory = FakeDirectory()
 
     def ask(
-        self, method: str, path: str, body: bytes = b"", peer: str = "127.0.0.1", **headers: str
+        self, method: str, path: str, body: bytes = b"", headers: dict[str, str] | None = None
     ) -> tuple[int, dict[str, Any]]:
-        way, _, query = path.partition("?")
-        request: Any = DummyRequest(way.encode().split(b"/"))
-        request.getClientAddress = lambda: IPv4Address("TCP", peer, 1)
-        request.method = method.encode()
-        request.uri = b"/x?" + query.encode()
-        request.content = BytesIO(body)
-        for name, value in headers.items():
-            request.requestHeaders.addRawHeader(name.replace("_", "-"), value)
-        asked = archive_path(request.postpath)
-        assert asked is not None, path
-        ArchiveRequest(DvrApi(self.directory), request).answer(*asked)
-        self.assertEqual(request.finished, 1)
-        return request.responseCode or 200, json.loads(b"".join(request.written) or b"null")
-
-    def test_paths(self) -> None:
-        """Names have several parts; other paths are not ours."""
-        self.assertEqual(archive_path([b"streams", b"a", b"dvr", b"ranges"]), ("a", "ranges"))
-        self.assertEqual(archive_path([b"streams", b"a", b"b", b"dvr", b"locks"]), ("a/b", "locks"))
-        for path in ([b"streams", b"a"], [b"streams", b"dvr", b"locks"], [b"x", b"a", b"dvr", b"locks"]):
-            self.assertIsNone(archive_path(path))
+        asker = Asker(archive_endpoints(DvrApi(self.directory)))
+        given = {"content-type": "application/json", **(EDITOR if headers is None else headers)}
+        told = asker.ask(method, "/" + path, body, headers=given)
+        return told.status, told.json
 
     def test_ranges(self) -> None:
         """In milliseconds, with the gap."""
@@ -158,12 +140,12 @@ class Api(SynchronousTestCase):
         self.assertEqual(self.directory.ranges, ((1_500_000, 1_600_000),))
 
     def test_who(self) -> None:
-        """Changes come from this machine, not through a proxy, not from a page."""
+        """Changes need the password, whatever address they come from."""
         path, body = "streams/live/a/dvr/locks", b'{"from": 1, "duration": 1}'
-        self.assertEqual(self.ask("POST", path, body, peer="192.0.2.1")[0], 403)
-        self.assertEqual(self.ask("POST", path, body, X_Forwarded_For="127.0.0.1")[0], 403)
-        self.assertEqual(self.ask("DELETE", path, body, Origin="http://127.0.0.1:8080")[0], 403)
-        self.assertEqual(self.ask("GET", path, peer="192.0.2.1")[0], 200)
+        self.assertEqual(self.ask("POST", path, body, {})[0], 401)
+        self.assertEqual(self.ask("POST", path, body, VIEWER)[0], 403)
+        self.assertEqual(self.ask("DELETE", path, body, VIEWER)[0], 403)
+        self.assertEqual(self.ask("GET", path, headers=VIEWER)[0], 200)
         self.assertEqual(self.directory.ranges, ((1_500_000, 1_600_000),))
 
     def test_reads(self) -> None:

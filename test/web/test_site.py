@@ -27,6 +27,8 @@ from restreamer.web.api import ServerFacts, StreamApi
 from restreamer.web.limits import FrontLimits
 from restreamer.web.service import FrontFactory
 from restreamer.web.site import make_site
+from restreamer.web.v3.authority import Authority
+from restreamer.web.v3.reading import probe_endpoints, stream_endpoints
 from test.web.test_api import Names
 
 reactor: Any = _reactor
@@ -87,9 +89,10 @@ class SiteCase(TestCase):
     def setUp(self) -> None:
         facts = ServerFacts(version="1.2", started_at=5, now=lambda: 7.5, ready=lambda: self.ready)
         self.logged: list[tuple[object, ...]] = []
+        streams = StreamApi(Names(["a", "b/c"]), lambda: 0.0)
         site = make_site(
-            StreamApi(Names(["a", "b/c"]), lambda: 0.0),
-            facts,
+            [*stream_endpoints(streams), *probe_endpoints(facts)],
+            Authority(reactor),
             reactor,
             lambda *line: self.logged.append(line),
         )

@@ -1,0 +1,1 @@
+"""Tests of L{restreamer.web.v3}."""
