@@ -14,7 +14,7 @@ run: $(VENV)/.installed
 	@exec $(VENV)/bin/python -m restreamer.run_demo $(DEMO)
 
 test: $(VENV)/.installed-dev
-	@sh .ci/packages --optional ffmpeg
+	@sh .ci/packages --optional ffmpeg postgresql
 	@exec $(VENV)/bin/python .ci/check.py
 
 $(VENV)/.installed: setup.cfg setup.py pyproject.toml .ci/venv

@@ -29,7 +29,9 @@ JUDGED = (
     *("other_encode", "restart", "slow_reader", "source_faults", "storms", "transport", "viewers"),
 )
 #: Modules of test/e2e that run behind the unit tests, so that both lanes take as long.
-BEHIND_UNITS = ("backup", "media", "ondemand", "options", "player", "vod")
+BEHIND_UNITS = (
+    *("auth", "backup", "media", "object_store", "ondemand", "options", "player", "replication", "vod"),
+)
 #: The fuzzer, beside the tests, when it is installed.
 FUZZ = ["nice", "-n", "19", sys.executable, "-m", "test.fuzz", "--seconds", "60", "--jobs", "1"]
 _SUMMARY = re.compile(r"^(?:PASSED|FAILED)(?: \((.*)\))?$")

@@ -9,14 +9,16 @@ from __future__ import annotations
 import os
 import random
 import time
+import uuid
 from collections import ChainMap
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.threads import deferToThreadPool
 
+from restreamer.authorities import Authorities
 from restreamer.cluster.catalogue import Catalogue
 from restreamer.cluster.connector import Node as LinkNode
 from restreamer.cluster.connector import Remote
@@ -25,14 +27,17 @@ from restreamer.cluster.origin import ControlServer, MediaServer
 from restreamer.cluster.relay import Relays
 from restreamer.cluster.remote_streams import RemoteStreams
 from restreamer.cluster.seams import LinkHandler
+from restreamer.cluster.session_reports import SessionReports
 from restreamer.cluster.traffic import LinkTraffic
-from restreamer.config.model import Configuration, PushConfig
+from restreamer.config.model import AuthConfig, Configuration, PushConfig
 from restreamer.config.resolve import resolve_stream
+from restreamer.config.resolve_auth import AuthRules
 from restreamer.dash.routes import dash_routes
 from restreamer.facts import InputFacts
 from restreamer.flv.http_play import flv_route
 from restreamer.flv.live_muxer import FlvFeedMuxer, several_tracks
 from restreamer.hls.routes import hls_routes
+from restreamer.http1.forwarded import TrustedProxies
 from restreamer.http1.reply import Route
 from restreamer.live.feed import FeedLimits
 from restreamer.live.playout import MuxerFactory, Playout
@@ -44,12 +49,14 @@ from restreamer.m4f.handshake import derive_key
 from restreamer.m4f.link import Authorised
 from restreamer.m4f.records import NodeLoad
 from restreamer.m4f.upgrade import Place
+from restreamer.media.timebase import TICKS_PER_SECOND
 from restreamer.mpegts.http_play import mpegts_route
 from restreamer.mpegts.live_muxer import MpegTsFeedMuxer
 from restreamer.mpegts.segment_muxer import mux_segment
 from restreamer.neighbours import Neighbours
 from restreamer.node_archive import NodeArchive
 from restreamer.node_files import NodeFiles
+from restreamer.node_viewers import NodeViewers
 from restreamer.plans import Plans
 from restreamer.pressure import Pressure
 from restreamer.pulls import pulls
@@ -57,6 +64,9 @@ from restreamer.pushes import OtherPush, push_target, pushings
 from restreamer.rtmp.play_muxer import RtmpMuxers
 from restreamer.rtsp.play_muxer import RtspFeedMuxer
 from restreamer.seams import PlayPoint
+from restreamer.sessions.answers import Backend
+from restreamer.sessions.session_gate import SessionGate
+from restreamer.sessions.table import SessionTable
 from restreamer.sources.configured_stream import ConfiguredStream
 from restreamer.sources.configured_streams import ConfiguredStreams
 from restreamer.sources.input_facts import with_publisher
@@ -89,7 +99,30 @@ class Core:
         self.utc = UtcClock(reactor.seconds, time.time)
         self.node_id = self.state.node_id
         self.registry = StreamRegistry(reactor, self.state.ledger, self._playout, _report)
-        self.gate = PasswordGate(self.publish_password)
+        self.sessions = SessionTable(
+            reactor,
+            lambda: self.utc.ticks() * 1000 // TICKS_PER_SECOND,
+            lambda: uuid.uuid4().hex,
+            node_id=self.node_id.hex(),
+            secret=self.state.secret,
+            country_of=lambda ip: self.authorities.country_of(ip),
+        )
+        self.proxies = TrustedProxies(configuration.forwarded_for)
+        self.authorities = Authorities(reactor, self.utc.seconds)
+        self._auth = AuthRules(configuration, self._fed_by)
+        self.gate = SessionGate(
+            self.sessions,
+            reactor,
+            self._auth_of,
+            self._backend_of,
+            self.state.secret,
+            PasswordGate(self.publish_password),
+        )
+        self.reports: Callable[[], Sequence[SessionReports]] = tuple
+        self.viewers = NodeViewers(reactor, self.node_id.hex(), lambda: self.reports())
+        self.sessions.others = self.viewers.claims
+        self.gate.upstream = self.viewers
+        self.viewers.serve(self.sessions)
         self.waiting = WaitingRoom(self.registry, reactor)
         self.pressure = Pressure(reactor, shed=self._shed)
         self.playing = Playing(
@@ -167,6 +200,8 @@ class Core:
             node_id=self.node_id,
             neighbours=self.neighbours,
             archives=self.archive,
+            clients_of=lambda name: self.sessions.clients(name),
+            clients=lambda: self.sessions.total(),
         )
         self.registry.listen(StreamLog(self.remote.source_of, reactor))
         self._keys: dict[str, bytes] = {}
@@ -230,7 +265,8 @@ class Core:
     def _link_handler(self, event: Authorised) -> LinkHandler:
         if event.purpose == "control":
             load = self.neighbours.gauge.load
-            return ControlServer(self.catalogue, self.utc.ticks, self.files.catalogue, load)
+            receipts = self.viewers.receipts()
+            return ControlServer(self.catalogue, self.utc.ticks, self.files.catalogue, load, receipts)
         if event.purpose == "push":
             return self.neighbours.push_server(self.publishing)
         if event.purpose == "file":
@@ -318,6 +354,31 @@ class Core:
         """The password publishers of C{name} need; empty: none."""
         stream = resolve_stream(self.configuration, name)
         return stream.password if stream is not None else ""
+
+    def use_auth(self) -> None:
+        """Go over to the rules in force; sessions that were under others are asked about."""
+        configuration = self.configuration
+        self._auth = AuthRules(configuration, self._fed_by)
+        self.proxies.use(configuration.forwarded_for)
+        changed = self.authorities.configure(configuration)
+        self.gate.reconfigured(
+            lambda old, new: old != new or not changed.isdisjoint((old.on_play, old.on_publish))
+        )
+
+    def _fed_by(self, name: str) -> str | None:
+        """The source that feeds C{name}; None: a publisher of this node does, or nothing."""
+        return None if self.registry.owned(name) else self.remote.source_of(name)
+
+    def _auth_of(self, name: str) -> AuthConfig | None:
+        """Who may play and publish C{name}; None: everybody."""
+        return self._auth.of(name)
+
+    def _backend_of(self, name: str, action: str) -> Backend | None:
+        """Whom to ask who may."""
+        auth = self._auth.of(name)
+        if auth is None:
+            return None
+        return self.authorities.backend_of(auth.on_play if action == "play" else auth.on_publish)
 
     def _made_by_publisher(self, name: str) -> ConfiguredStream | None:
         """What a name that a publisher made by a template needs beside its publisher."""

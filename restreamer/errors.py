@@ -67,13 +67,19 @@ class Redirected(Refused):
 
     @ivar http: scheme, host and port of its HTTP side, with no C{/} at the end.
     @ivar rtmp, rtsp: the same of its RTMP and RTSP sides; empty when viewers do not find that there.
+    @ivar url: the whole address where the viewer is to go, and the other fields say nothing; empty: they do.
+        May be secret.
     """
 
-    def __init__(self, http: str, rtmp: str = "", rtsp: str = "") -> None:
-        super().__init__(Reason.NOT_FOUND, "another node has this stream")
+    def __init__(self, http: str = "", rtmp: str = "", rtsp: str = "", url: str = "") -> None:
+        if url:
+            super().__init__(Reason.DENIED, "this viewer is sent elsewhere")
+        else:
+            super().__init__(Reason.NOT_FOUND, "another node has this stream")
         self.http = http
         self.rtmp = rtmp
         self.rtsp = rtsp
+        self.url = url
 
 
 class ConfigError(RestreamerError):

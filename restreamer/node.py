@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import socket
 from typing import Any
 
 from twisted.application.service import MultiService
@@ -25,12 +26,13 @@ from restreamer.facts import SourceFacts
 from restreamer.listeners import BoundSocket, ListenError, bind
 from restreamer.logs import GATE, Logger
 from restreamer.neighbours import read_tls
+from restreamer.node_api import NodeEndpoints
+from restreamer.node_events import NodeEvents
+from restreamer.node_journal import NodeJournal
 from restreamer.rtmp.service import RtmpFactory
 from restreamer.rtsp.service import RtspFactory
-from restreamer.web.api import NodeApi, ServerFacts, StreamApi
-from restreamer.web.dvr_api import DvrApi
+from restreamer.web.api import ServerFacts
 from restreamer.web.service import FrontFactory
-from restreamer.web.site import FrontSite, make_site
 
 _log = Logger()
 
@@ -78,7 +80,54 @@ class Node(MultiService):
         self._saving: Any = None
         self._writing = False
         self._saved: Deferred[None] | None = None
-        self._started_at = int(self.core.utc.seconds() * 1000)
+        self._add_api(reactor, configuration)
+
+    def _add_api(self, reactor: Any, configuration: Configuration) -> None:
+        """What tells of the node: events, journal, API."""
+        core = self.core
+
+        def utc_ms() -> int:
+            return int(core.utc.seconds() * 1000)
+
+        self.events = NodeEvents(
+            reactor,
+            utc_ms,
+            socket.gethostname(),
+            core.in_thread,
+            self._alarms,
+            self._pushed,
+        )
+        core.registry.listen(self.events)
+        core.sessions.listen(self.events)
+        self.journal = NodeJournal(
+            reactor, core.sessions, core.node_id.hex(), utc_ms, configuration.state_dir
+        )
+        facts = ServerFacts(
+            version=__version__,
+            started_at=utc_ms(),
+            now=core.utc.seconds,
+            ready=lambda: bool(self.running),
+        )
+        self.api = NodeEndpoints(core, facts, self.events, self.journal, self._stop_by_name)
+        core.reports = lambda: [
+            source.reports for source in self._sources.values() if source.reports is not None
+        ]
+
+    def _pushed(self) -> list[tuple[str, str]]:
+        """Pushes that are taken now."""
+        facts = self.core.neighbours.push_facts()
+        return [(each.stream, each.url) for each in facts if each.connected]
+
+    def _alarms(self) -> list[str]:
+        """What is wrong with archives now."""
+        told = self.core.stats.server().get("dvr")
+        return list(told["alarms"]) if told is not None else []
+
+    def _tell(self, configuration: Configuration) -> None:
+        """Tell where C{configuration} says."""
+        self.events.configure(configuration.event_sinks)
+        self.journal.configure(configuration.session_log)
+        self.api.configure(configuration)
 
     @override
     def startService(self) -> None:
@@ -86,6 +135,8 @@ class Node(MultiService):
         super().startService()
         configuration = self.core.configuration
         GATE.set(configuration.loglevel)
+        self._tell(configuration)
+        self.core.use_auth()
         self._reserve(configuration)
         self.core.archive.configure()
         for stream in configuration.streams.values():
@@ -100,6 +151,7 @@ class Node(MultiService):
         self.core.stats.tell_sources(self._source_facts)
         self.core.stats.start(self.core.reactor)
         self._save_later()
+        self.events.start()
         _log.info(
             "node {node} is up: {listeners}",
             node=self.core.node_id.hex()[:8],
@@ -128,6 +180,11 @@ class Node(MultiService):
         for front in self.fronts.values():
             waits.append(front.drain(DRAIN_SECONDS))
         self.core.pressure.stop()
+        self.core.sessions.stop()
+        waits.append(self.core.authorities.close())
+        self.core.viewers.remote.close()
+        self.api.readers.close()
+        waits += [self.journal.close(), self.events.close()]
         self.core.stats.stop()
         if self._saving is not None and self._saving.active():
             self._saving.cancel()
@@ -159,6 +216,8 @@ class Node(MultiService):
                 bound.close()
             raise
         core.configuration = configuration
+        core.use_auth()
+        self._tell(configuration)
         core.neighbours.use_tls(tls)
         core.files.configure(configuration.vods)
         GATE.set(configuration.loglevel)
@@ -170,6 +229,7 @@ class Node(MultiService):
         self._apply_sources(difference)
         core.archive.configure()
         core.neighbours.apply(configuration, difference)
+        self.events.bus.emit("config_changed")
         if "state_dir" in difference.globals:
             _log.warn("state_dir changes at the next start")
         return difference
@@ -197,31 +257,26 @@ class Node(MultiService):
         reactor = self.core.reactor
         factory: Any
         if kind in _HTTP:
-            factory = self.fronts[listen.key] = FrontFactory(reactor, self._routes, self._site(listen))
+            factory = self.fronts[listen.key] = FrontFactory(
+                reactor, self._routes, self.api.site(listen), proxies=self.core.proxies
+            )
         else:
             factory = self.rtmp if kind in _RTMP else self.rtsp
         if kind in TLS_LISTENERS:
             factory = self.core.neighbours.certificate.wrap(factory, reactor)
         self._sockets[kind, *listen.key].serve(reactor, factory)
 
-    def _site(self, listen: Listen) -> FrontSite | None:
-        """Pages and API of a listener; None where they are switched off."""
-        if not listen.api:
-            return None
+    def _stop_by_name(self, name: str) -> bool:
+        """Send the publisher of C{name} away, begin its inputs anew; whether there was anything to stop."""
         core = self.core
-        facts = ServerFacts(
-            version=__version__,
-            started_at=self._started_at,
-            now=core.utc.seconds,
-            ready=lambda: bool(self.running),
-        )
-        return make_site(
-            StreamApi(core.stats, core.reactor.seconds),
-            facts,
-            core.reactor,
-            node=NodeApi(core.stats, core.reactor.seconds),
-            dvr=DvrApi(core.archive),
-        )
+        published = name in core.publishing.publishers()
+        core.publishing.kick(name, "stopped over the API")
+        config = core.configuration.streams.get(name)
+        if config is not None and core.streams.get(name) is not None:
+            self._stop_stream(name)
+            self._start_stream(config)
+            return True
+        return published or config is not None
 
     def _apply_listeners(
         self, difference: Difference, fresh: dict[tuple[str, str, int], BoundSocket]
@@ -236,7 +291,7 @@ class Node(MultiService):
             if (kind, *listen.key) in fresh:
                 self._serve(kind, listen)
             elif kind in _HTTP and listen.key in difference.listeners[kind].changed:
-                self.fronts[listen.key].site = self._site(listen)
+                self.fronts[listen.key].site = self.api.site(listen)
 
     # Streams.
 
@@ -329,6 +384,8 @@ class Node(MultiService):
             scheme="m4fs" if config.tls else "m4f",
             backup=core.plans.backup_offer(config),
             files=core.files.remote,
+            book=core.viewers,
+            told=self.events.source,
         )
         source.setServiceParent(self)
 

@@ -34,6 +34,7 @@ from restreamer.dvr.store import Store
 from restreamer.dvr.timeline import ArchiveHours
 from restreamer.errors import Reason, Refused
 from restreamer.hls.archive_routes import archive_hls_routes
+from restreamer.hls.auth_route import auth_route
 from restreamer.http1.reply import Route
 from restreamer.live.playout import MuxerFactory
 from restreamer.live.protocols import allowed
@@ -184,7 +185,7 @@ class NodeArchive:
         status = recording_status_route(
             self.archive.holdings, self.locks, self.archive.takes, self._gate, self._utc
         )
-        return [status, *self._body_routes(), dash.route, hls.route]
+        return [auth_route(self._gate, hls.span), status, *self._body_routes(), dash.route, hls.route]
 
     def _body_routes(self) -> list[Route]:
         """What answers with one long body: MPEG-TS and MP4."""

@@ -96,6 +96,8 @@ class NodeStats:
     @param utc: UTC ticks now. @param inputs_of: the inputs of a name, the preferred first.
     @param switches_of: how often a name went from one input to another.
     @param neighbours: peers, balancers and pushes. @param archives: what is recorded.
+    @param clients_of: viewers of a stream on this node, @param clients: all viewers; None: those are counted
+        that have a connection of their own.
     @param sent: bytes that went out other than to the viewers of feeds (HTTP answers, links), so far.
     """
 
@@ -112,6 +114,8 @@ class NodeStats:
         node_id: bytes = b"",
         neighbours: NeighbourFacts = _NO_NEIGHBOURS,
         archives: ArchiveFacts | None = None,
+        clients_of: Callable[[str], int] | None = None,
+        clients: Callable[[], int] | None = None,
     ) -> None:
         self._registry = registry
         self._remote = remote
@@ -124,6 +128,8 @@ class NodeStats:
         self._node_id = node_id
         self._neighbours = neighbours
         self._archives = archives
+        self._clients_of = clients_of
+        self._clients = clients
         self._taken, self._given = Meter(), Meter()
         self._of_sources: dict[str, tuple[Meter, Meter]] = {}
         self._clock: Clock | None = None
@@ -168,7 +174,11 @@ class NodeStats:
         entries = list(self._registry)
         told = ServerStats(
             id=self._node_id.hex(),
-            total_clients=sum(entry.playout.viewers for entry in entries),
+            total_clients=(
+                self._clients()
+                if self._clients is not None
+                else sum(entry.playout.viewers for entry in entries)
+            ),
             total_streams=len(self._names()),
             online_streams=sum(entry.stream.running for entry in entries),
             bytes_in=self._taken.total,
@@ -293,7 +303,9 @@ class NodeStats:
             alive=stream.running,
             bytes_in=stream.traffic.bytes_in,
             bytes_out=entry.playout.bytes_out,
-            online_clients=entry.playout.viewers,
+            online_clients=(
+                self._clients_of(stream.name) if self._clients_of is not None else entry.playout.viewers
+            ),
             segments=stream.traffic.segments,
             backup_running=stream.backup,
             play={name: _feed(counters, entry.playout.feeds_of(name)) for name, counters in counted},

@@ -30,6 +30,20 @@ class StateFileTests(SynchronousTestCase):
         self.assertEqual(second.node_id, b"\x07" * 16)
         self.assertEqual(second.ledger.last("live/cam"), (897_678_030, 3))
 
+    def test_secret(self) -> None:
+        """The secret is kept, a state of before gets one, and nobody else can read it."""
+        first = StateFile(self.folder, os.urandom)
+        self.assertEqual(len(first.secret), 32)
+        self.assertEqual(StateFile(self.folder, os.urandom).secret, first.secret)
+        path = Path(self.folder, FILE_NAME)
+        self.assertEqual(path.stat().st_mode & 0o777, 0o600)
+        for bad in ({}, {"secret": 5}, {"secret": "zz"}, {"secret": "00"}):
+            path.write_text(json.dumps({"node_id": first.node_id.hex(), "streams": {"a": [5, 1]}, **bad}))
+            state = StateFile(self.folder, os.urandom)
+            self.assertEqual((state.node_id, state.ledger.last("a")), (first.node_id, (5, 1)))
+            self.assertEqual(len(state.secret), 32)
+            self.assertEqual(StateFile(self.folder, os.urandom).secret, state.secret)
+
     def test_id_is_kept_at_once(self) -> None:
         """A node that is killed before its first stream keeps its id."""
         StateFile(self.folder, _id)

@@ -12,7 +12,8 @@ from typing_extensions import override
 from restreamer.facts import BalancerFacts, InputFacts, PeerFacts, PusherFacts, PushFacts, SourceFacts
 from restreamer.media.timebase import TICKS_PER_MS
 from restreamer.stats import SAMPLE_SECONDS, NodeStats
-from restreamer.web.api import ApiError, NodeApi, ServerFacts
+from restreamer.web.api import NodeApi, ServerFacts
+from restreamer.web.api_error import ApiError
 from test.live.rig import NODE, D, Now
 from test.live.test_registry import RegistryCase
 

@@ -6,14 +6,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from attrs import field, frozen
 
+from restreamer.config.auth_model import NO_RULES, AuthConfig
 from restreamer.config.grammar import Argument, Statement, fault
 from restreamer.config.model import ConfigWarning, DvrStoreConfig, Place, VodConfig
 from restreamer.config.secrecy import shown_url
 from restreamer.config.words import (
+    AUTH_BACKEND,
     BALANCER,
     BLOCK_TITLES,
+    EVENT_SINK,
     FILE,
-    HELD_OPTIONS,
     KNOWN,
     LIVE,
     SERVED,
@@ -31,9 +33,12 @@ Warn = Callable[[Place, str, str], None]
 _REPEATED = {
     FILE: frozenset(
         [
+            "auth_backend",
             "balancer",
             "dvr",
+            "event_sink",
             "file",
+            "forwarded_for",
             "http",
             "https",
             "live",
@@ -55,6 +60,8 @@ _REPEATED = {
     VOD: frozenset(["path", "paths", "storage"]),
     SOURCE: frozenset(["except", "only", "push"]),
     BALANCER: frozenset(["peer"]),
+    EVENT_SINK: frozenset(["except", "only"]),
+    AUTH_BACKEND: frozenset(["allow", "backend", "deny"]),
 }
 
 
@@ -64,12 +71,16 @@ class Surroundings:
 
     @ivar cluster_key: the global one, or empty. @ivar vods: the locations a file may lie in.
     @ivar dvrs: named places for archives. @ivar spool: absolute folder of C{dvr s3://…}; empty = none.
+    @ivar auth_backends: names that C{auth://} may lead to. @ivar auth: who may play and publish what says
+        nothing of it.
     """
 
     cluster_key: str = field(repr=False)
     vods: Mapping[str, VodConfig]
     warn: Warn
     dvrs: Mapping[str, DvrStoreConfig] = field(factory=dict)
+    auth_backends: frozenset[str] = frozenset()
+    auth: AuthConfig = NO_RULES
     spool: str = ""
 
 
@@ -115,8 +126,6 @@ def served(statements: Sequence[Statement], block: str, warn: Warn) -> Iterator[
             _forgotten_semicolon(statement, block)
             if word not in repeated:
                 once.add(word, statement.place, word)
-            if word in HELD_OPTIONS:
-                warn(statement.place, word, why_skipped(block, word))
             yield statement
         elif word in KNOWN[block]:
             _forgotten_semicolon(statement, block)

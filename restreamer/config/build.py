@@ -6,9 +6,14 @@ import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
+from typing import Any, TypeVar
+
+from attrs import evolve
 
 from restreamer.config import values
 from restreamer.config.address import parse_listen, same_socket
+from restreamer.config.auth_model import AuthConfig
+from restreamer.config.auth_options import AUTH_WORDS, read_auth, read_auth_backends, read_forwarded_for
 from restreamer.config.blocks import Once, Surroundings, Warn, collect, served
 from restreamer.config.cluster_options import read_balancers, read_cluster_key, read_peers, read_sources
 from restreamer.config.dvr_options import SPOOL, check_apart, read_stores
@@ -17,6 +22,7 @@ from restreamer.config.model import (
     BalancerConfig,
     Configuration,
     ConfigWarning,
+    JournalConfig,
     Listen,
     SourceConfig,
     StreamConfig,
@@ -24,6 +30,7 @@ from restreamer.config.model import (
     VodConfig,
 )
 from restreamer.config.stream_options import read_stream, read_template
+from restreamer.config.viewing_options import read_event_sinks, read_journal, read_login
 from restreamer.config.words import (
     CERTIFICATES,
     FILE,
@@ -35,6 +42,7 @@ from restreamer.config.words import (
     VOD,
 )
 
+_T = TypeVar("_T")
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
 
 
@@ -58,11 +66,20 @@ def build(statements: Sequence[Statement]) -> tuple[Configuration, tuple[ConfigW
     certificate, certificate_key, ca = (_first(by_word, word, pem_file) or "" for word in CERTIFICATES)
     _certified(each(*TLS_LISTENERS), certificate, by_word.get("ssl_certificate_key", ()))
     cluster_key = _first(by_word, "cluster_key", lambda found: read_cluster_key(found, warn)) or ""
-    vods = _vods(each("vod", "file"), warn)
+    geoip = _first(by_word, "geoip", pem_file) or ""
+    backends = read_auth_backends(each("auth_backend"), bool(geoip), warn)
+    around = Surroundings(
+        cluster_key=cluster_key,
+        vods={},
+        warn=warn,
+        auth_backends=frozenset(backends),
+        auth=AuthConfig(auto_token=not _first(by_word, "no_auto_token", values.flag)),
+    )
+    vods = _vods(each("vod", "file"), around)
     dvrs = read_stores(each("dvr"), warn)
     state_dir = _first(by_word, "state_dir", _folder) or ""
     spool = _first(by_word, "dvr_spool", _folder) or (os.path.join(state_dir, SPOOL) if state_dir else "")
-    around = Surroundings(cluster_key=cluster_key, vods=vods, warn=warn, dvrs=dvrs, spool=spool)
+    around = evolve(around, vods=vods, dvrs=dvrs, spool=spool)
     templates: dict[str, TemplateConfig] = {}
     streams: dict[str, StreamConfig] = {}
     names, prefixes = Once("template"), Once("prefix")
@@ -96,6 +113,13 @@ def build(statements: Sequence[Statement]) -> tuple[Configuration, tuple[ConfigW
         peers=peers,
         balancers=MappingProxyType(balancers),
         dvrs=MappingProxyType(dict(dvrs)),
+        view_auth=_first(by_word, "view_auth", read_login),
+        edit_auth=_first(by_word, "edit_auth", read_login),
+        session_log=_first(by_word, "session_log", read_journal) or JournalConfig(),
+        event_sinks=read_event_sinks(each("event_sink"), warn),
+        auth_backends=MappingProxyType(backends),
+        geoip=geoip,
+        forwarded_for=read_forwarded_for(each("forwarded_for"), warn),
     )
     blocks: list[StreamConfig | SourceConfig] = [
         *streams.values(),
@@ -107,7 +131,7 @@ def build(statements: Sequence[Statement]) -> tuple[Configuration, tuple[ConfigW
     return configuration, tuple(warnings)
 
 
-def _first(by_word: dict[str, list[Statement]], word: str, read: Callable[[Statement], str]) -> str | None:
+def _first(by_word: dict[str, list[Statement]], word: str, read: Callable[[Statement], _T]) -> _T | None:
     found = by_word.get(word)
     return read(found[0]) if found else None
 
@@ -132,7 +156,7 @@ def _apart(balancers: Mapping[str, BalancerConfig], names: Sequence[str]) -> Non
 
 
 def pem_file(statement: Statement) -> str:
-    """The absolute path of C{ssl_certificate FILE;} and the like."""
+    """The absolute path of C{ssl_certificate FILE;} and the like, and of C{geoip FILE;}."""
     return values.path(statement, values.one(statement, f"{statement.word} FILE;"), "file")
 
 
@@ -179,15 +203,21 @@ def _listen(statement: Statement, warn: Warn) -> Listen:
     return Listen(address=parsed[0], port=parsed[1], api=api, place=statement.place)
 
 
-def _vods(statements: Sequence[Statement], warn: Warn) -> dict[str, VodConfig]:
+def _vods(statements: Sequence[Statement], around: Surroundings) -> dict[str, VodConfig]:
     vods: dict[str, VodConfig] = {}
     once = Once("vod")
+    warn = around.warn
     for statement in statements:
         argument = values.arguments(statement, 1, 1, f"{statement.word} NAME {{ storage PATH; }}")[0]
         name = values.name(statement, argument)
         once.add(name, argument.place, name)
         storages: list[str] = []
+        auth: dict[str, Any] = {}
         for each in served(statement.block or (), VOD, warn):
+            if each.word in AUTH_WORDS:
+                field, value = read_auth(each, around.auth_backends, warn)
+                auth[field] = value
+                continue
             values.no_block(each)
             for path in values.arguments(each, 1, 100, f"{each.word} PATH;"):
                 remote = _URL.fullmatch(path.text)
@@ -197,5 +227,7 @@ def _vods(statements: Sequence[Statement], warn: Warn) -> dict[str, VodConfig]:
                     storages.append(values.path(each, path, "folder"))
         if not storages:
             warn(statement.place, statement.word, "it has no storage that is served")
-        vods[name] = VodConfig(name=name, storages=tuple(storages), place=statement.place)
+        vods[name] = VodConfig(
+            name=name, storages=tuple(storages), auth=evolve(around.auth, **auth), place=statement.place
+        )
     return vods

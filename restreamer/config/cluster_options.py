@@ -14,6 +14,7 @@ from restreamer.config.urls import read_node, read_public
 from restreamer.config.words import (
     BALANCER,
     BALANCER_MODES,
+    EVERYBODY_KNOWS,
     EXAMPLE_KEYS,
     MEMBER,
     PEER,
@@ -34,7 +35,7 @@ def read_cluster_key(statement: Statement, warn: Warn) -> str:
     if len(key) < SHORT_KEY:
         warn(statement.place, statement.word, f"it is shorter than {SHORT_KEY} characters and can be guessed")
     if key in EXAMPLE_KEYS:
-        warn(statement.place, statement.word, "it is the one of the examples, which everybody knows")
+        warn(statement.place, statement.word, EVERYBODY_KNOWS)
     return key
 
 
@@ -98,6 +99,7 @@ def _source(statement: Statement, around: Surroundings) -> SourceConfig | None:
         only=None if only is None else tuple(dict.fromkeys(each.text for each in only)),
         except_=tuple(dict.fromkeys(each.text for each in hidden)),
         place=statement.place,
+        auth=shared.auth(around.auth),
         **found,  # type: ignore[arg-type]
         **shared.finish(around.cluster_key or own_key),
     )

@@ -10,14 +10,29 @@ import attrs
 from attrs import field, frozen
 
 from restreamer.config.model import Configuration, Listen, SourceConfig, StreamConfig
-from restreamer.config.words import HELD_OPTIONS, LISTENERS
+from restreamer.config.words import LISTENERS
 
 _Key = TypeVar("_Key", bound=Hashable)
 
-GLOBALS = ("cluster_key", "loglevel", "state_dir", "ssl_certificate", "ssl_certificate_key", "ssl_ca")
+GLOBALS = (
+    "cluster_key",
+    "loglevel",
+    "state_dir",
+    "ssl_certificate",
+    "ssl_certificate_key",
+    "ssl_ca",
+    "view_auth",
+    "edit_auth",
+    "session_log",
+    "event_sinks",
+    "auth_backends",
+    "geoip",
+    "forwarded_for",
+)
 
-STREAM_SETTINGS = HELD_OPTIONS | frozenset(
+STREAM_SETTINGS = frozenset(
     [
+        "auth",
         "cache",
         "dvr",
         "title",
@@ -33,8 +48,9 @@ STREAM_SETTINGS = HELD_OPTIONS | frozenset(
 )
 """Fields of a stream that can change while its inputs go on undisturbed."""
 
-SOURCE_SETTINGS = HELD_OPTIONS | frozenset(
+SOURCE_SETTINGS = frozenset(
     [
+        "auth",
         "cache",
         "dvr",
         "only",

@@ -7,6 +7,7 @@ file takes seconds: a running node loads it in a thread.
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Iterator, Sequence
 
@@ -19,6 +20,7 @@ from restreamer.config.model import NAME_PLACEHOLDER, Configuration, ConfigWarni
 from restreamer.config.words import CERTIFICATES, EXAMPLE_KEYS, LISTENERS, SECRET_WORDS
 
 NEAR = os.path.join("conf", "restreamer.conf")
+_KEY_OF = re.compile(r"^securetoken://|\?.*")
 FAR = "/etc/restreamer/restreamer.conf"
 
 
@@ -93,8 +95,8 @@ def _open_secrets(statements: Sequence[Statement]) -> list[ConfigWarning]:
     """One warning for each file with a secret in it that everybody on the machine can read."""
     first: dict[str, Statement] = {}
     for statement in _with_blocks(statements):
-        known = any(argument.text in EXAMPLE_KEYS for argument in statement.arguments)
-        if statement.word in SECRET_WORDS and not known:
+        known = any(_KEY_OF.sub("", each.text) in EXAMPLE_KEYS for each in statement.arguments)
+        if _is_secret(statement) and not known:
             first.setdefault(statement.place.path, statement)
     warnings: list[ConfigWarning] = []
     for path, statement in first.items():
@@ -105,6 +107,16 @@ def _open_secrets(statements: Sequence[Statement]) -> list[ConfigWarning]:
             )
             warnings.append(_warning(statement.place, statement.word, text))
     return warnings
+
+
+def _is_secret(statement: Statement) -> bool:
+    """Whether a statement of a file that is right holds what lets somebody in."""
+    texts = [each.text for each in statement.arguments]
+    if statement.word == "allow":
+        return texts[:1] == ["token"]
+    if statement.word in ("on_play", "session_log"):
+        return any(text.startswith("securetoken://") or "@" in text for text in texts)
+    return statement.word in SECRET_WORDS
 
 
 def _with_blocks(statements: Sequence[Statement]) -> Iterator[Statement]:

@@ -13,6 +13,9 @@ from typing import TypeVar
 from attrs import evolve, field, frozen
 from typing_extensions import override
 
+from restreamer.config.auth_model import NO_RULES, Network
+from restreamer.config.auth_model import AuthBackendConfig as AuthBackendConfig
+from restreamer.config.auth_model import AuthConfig as AuthConfig
 from restreamer.media.timebase import TICKS_PER_MS, TICKS_PER_SECOND
 
 DEFAULT_HTTP_PORT = 80
@@ -318,7 +321,7 @@ class StreamConfig:
     @ivar url_prefix: stands before the URIs in playlists; no C{/} at its end; may be empty.
     @ivar backup: what is shown while no input delivers.
     @ivar push: servers it is sent to.
-    @ivar on_play: as written, kept for a version that serves it; may be secret.
+    @ivar auth: who may play and publish it.
     @ivar dvr: where it is recorded; None = not. @ivar cache: where segments of the past of sources are kept.
     @ivar template: name of the template it took options from, or empty.
     """
@@ -341,7 +344,7 @@ class StreamConfig:
     url_prefix: str = ""
     backup: BackupConfig | None = None
     push: tuple[PushConfig, ...] = ()
-    on_play: str = field(default="", repr=False)
+    auth: AuthConfig = NO_RULES
     dvr: DvrConfig | None = None
     cache: CacheConfig | None = None
     template: str = ""
@@ -400,11 +403,12 @@ class TemplateConfig:
 class VodConfig:
     """A location of media files: C{file://NAME/PATH} is PATH under the first storage that has it.
 
-    @ivar name: a checked name. @ivar storages: absolute folders, in order.
+    @ivar name: a checked name. @ivar storages: absolute folders, in order. @ivar auth: who may play them.
     """
 
     name: str
     storages: tuple[str, ...]
+    auth: AuthConfig = NO_RULES
     place: Place = field(default=NOWHERE, eq=False, repr=False)
 
 
@@ -420,7 +424,7 @@ class SourceConfig:
     @ivar prefix: only its streams C{prefix/NAME} are taken, as NAME; empty = all, under their own names.
     @ivar priority: as in L{InputConfig}.
     @ivar segment_count, source_timeout, clients_timeout, retry_limit, prepush, protocols, url_prefix, backup,
-        push, on_play, dvr, cache: as in L{StreamConfig}, for every stream taken.
+        push, auth, dvr, cache: as in L{StreamConfig}, for every stream taken.
     """
 
     host: str
@@ -440,7 +444,7 @@ class SourceConfig:
     url_prefix: str = ""
     backup: BackupConfig | None = None
     push: tuple[PushConfig, ...] = ()
-    on_play: str = field(default="", repr=False)
+    auth: AuthConfig = NO_RULES
     dvr: DvrConfig | None = None
     cache: CacheConfig | None = None
     place: Place = field(default=NOWHERE, eq=False, repr=False)
@@ -510,6 +514,48 @@ class BalancerConfig:
 
 
 @frozen(kw_only=True)
+class LoginConfig:
+    """Who may ask the API."""
+
+    user: str
+    password: str = field(repr=False)
+
+
+@frozen(kw_only=True)
+class JournalConfig:
+    """Where closed sessions are written. @ivar url: of a database, may be secret; empty: a file in the
+    C{state_dir}. @ivar depth: seconds that rows are kept. @ivar off: nowhere.
+    """
+
+    url: str = field(default="", repr=False)
+    depth: int = 30 * 86400
+    off: bool = False
+
+
+@frozen(kw_only=True)
+class EventCondition:
+    """C{key=value,value*}: see L{restreamer.events.filters.Condition}."""
+
+    key: str
+    values: tuple[str, ...]
+
+
+@frozen(kw_only=True)
+class EventSinkConfig:
+    """Where events are sent: see L{restreamer.events.sinks.SinkLimits}. @ivar url: may be secret."""
+
+    name: str
+    url: str = field(repr=False)
+    only: tuple[EventCondition, ...] = ()
+    except_: tuple[EventCondition, ...] = ()
+    max_depth: int = 10_000
+    max_size: int = 1 << 20
+    resend_limit: int = 0
+    resend_timeout: float = 1.0
+    throttle_delay: float = 0.2
+
+
+@frozen(kw_only=True)
 class Configuration:
     """A whole file with everything it includes.
 
@@ -522,6 +568,10 @@ class Configuration:
     @ivar state_dir: absolute folder for what outlives a restart; empty = nothing is kept.
     @ivar streams, templates, vods: by name, in file order. @ivar sources: in order of preference.
     @ivar peers: in file order. @ivar balancers: by name, in file order. @ivar dvrs: places for archives.
+    @ivar view_auth, edit_auth: who may ask the API; None = nobody is known. @ivar session_log: the journal.
+    @ivar event_sinks: in file order. @ivar auth_backends: by name, in file order.
+    @ivar geoip: absolute path of a database of countries; empty = none.
+    @ivar forwarded_for: networks of proxies whose C{X-Forwarded-For} is believed.
     """
 
     http: tuple[Listen, ...] = ()
@@ -543,3 +593,10 @@ class Configuration:
     peers: tuple[PeerConfig, ...] = ()
     balancers: Mapping[str, BalancerConfig] = field(factory=dict)
     dvrs: Mapping[str, DvrStoreConfig] = field(factory=dict)
+    view_auth: LoginConfig | None = None
+    edit_auth: LoginConfig | None = None
+    session_log: JournalConfig = JournalConfig()
+    event_sinks: tuple[EventSinkConfig, ...] = ()
+    auth_backends: Mapping[str, AuthBackendConfig] = field(factory=dict)
+    geoip: str = ""
+    forwarded_for: tuple[Network, ...] = ()

@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from attrs import evolve
+
 from restreamer.config import values
+from restreamer.config.auth_model import AuthConfig
+from restreamer.config.auth_options import AUTH_WORDS, read_auth
 from restreamer.config.blocks import Once, Surroundings, options
 from restreamer.config.dvr_options import read_cache, read_dvr
 from restreamer.config.grammar import Statement
@@ -31,12 +35,6 @@ MAX_PREPUSH = 60
 def segment_count(statement: Statement) -> int:
     """C{segment_count N;}."""
     return values.whole(statement, MIN_SEGMENT_COUNT, MAX_SEGMENT_COUNT)
-
-
-def held(statement: Statement) -> str:
-    """The arguments of an option that is kept for later, joined by a space; a block is dropped."""
-    given = values.arguments(statement, 1, 100, f"{statement.word} with a value")
-    return " ".join(each.text for each in given)
 
 
 def prepush(statement: Statement) -> float:
@@ -121,16 +119,24 @@ class SharedOptions:
         self._around = around
         self._placeholder = placeholder
         self._pushes: list[Statement] = []
+        self._auth: dict[str, Any] = {}
 
     def take(self, statement: Statement) -> None:
         """Read one of L{restreamer.config.words.SHARED_OPTIONS}; a push is kept for L{finish}."""
         word = statement.word
-        if word == "push":
+        if word in AUTH_WORDS:
+            name, value = read_auth(statement, self._around.auth_backends, self._around.warn)
+            self._auth[name] = value
+        elif word == "push":
             self._pushes.append(statement)
         elif word in _SURROUNDED:
             self.found[word] = _SURROUNDED[word](statement, self._around)
         else:
             self.found[word] = _READERS[word](statement)
+
+    def auth(self, base: AuthConfig) -> AuthConfig:
+        """Who may: what was found here, else what C{base} says."""
+        return evolve(base, **self._auth)
 
     def finish(self, cluster_key: str) -> dict[str, Any]:
         """All that was found.
@@ -170,7 +176,6 @@ class SharedOptions:
 
 
 _READERS: Mapping[str, Callable[[Statement], object]] = {
-    "on_play": held,
     "prepush": prepush,
     "retry_limit": retry_limit,
     "url_prefix": url_prefix,

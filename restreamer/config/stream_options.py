@@ -60,6 +60,7 @@ class _Given:
     """The options that were written in one block: model field to value; secrets may be among them."""
 
     values: dict[str, Any] = field(repr=False)
+    shared: SharedOptions
     template: Argument | None
     prefix: str
     template_statement: Statement | None
@@ -131,7 +132,7 @@ def _read(statement: Statement, block: str, around: Surroundings, url: Sequence[
         if each.word in ("input", "url"):
             values.no_block(each)
             inputs.add(each, values.arguments(each, 1, 1000, f"{each.word} URL;"))
-        elif each.word in SHARED_OPTIONS:
+        elif each.word in SHARED_OPTIONS or each.word == "on_publish":
             shared.take(each)
         elif each.word == "template":
             template, template_statement = values.one(each, "template NAME;"), each
@@ -143,7 +144,7 @@ def _read(statement: Statement, block: str, around: Surroundings, url: Sequence[
     if inputs.written:
         found["inputs"] = in_preference(inputs.inputs)
     found.update(shared.finish(around.cluster_key))
-    return _Given(found, template, prefix, template_statement)
+    return _Given(found, shared, template, prefix, template_statement)
 
 
 def read_template(statement: Statement, around: Surroundings) -> TemplateConfig:
@@ -152,7 +153,8 @@ def read_template(statement: Statement, around: Surroundings) -> TemplateConfig:
     argument = values.arguments(statement, 1, 1, f"{statement.word} NAME {{ … }}")[0]
     name = values.name(statement, argument)
     given = _read(statement, LIVE if live else TEMPLATE, around, ())
-    stream = StreamConfig(name=name, place=statement.place, **given.values)
+    auth = given.shared.auth(around.auth)
+    stream = StreamConfig(name=name, place=statement.place, auth=auth, **given.values)
     if live and not stream.takes_publisher:
         publish = InputConfig(url="publish://", scheme="publish", place=statement.place)
         stream = evolve(stream, inputs=(publish, *stream.inputs))
@@ -175,7 +177,7 @@ def read_stream(
     )
     name = values.name(statement, arguments[0])
     given = _read(statement, STREAM, around, arguments[1:])
-    base = StreamConfig(name=name, static=statement.word != "ondemand")
+    base = StreamConfig(name=name, static=statement.word != "ondemand", auth=around.auth)
     if given.template is not None and given.template_statement is not None:
         template = templates.get(given.template.text)
         if template is None:
@@ -184,7 +186,7 @@ def read_stream(
         base = template.make(name)
         if statement.word == "ondemand":
             base = evolve(base, static=False)
-    stream = evolve(base, place=statement.place, **given.values)
+    stream = evolve(base, place=statement.place, auth=given.shared.auth(base.auth), **given.values)
     if not stream.inputs and stream.backup is None and not stream.disabled:
         around.warn(statement.place, statement.word, "it has no input that is served, so nothing can play")
     return stream

@@ -20,6 +20,8 @@ FILE, HTTP, STREAM, TEMPLATE, LIVE, VOD, SOURCE = (
 )
 PEER, BALANCER = "peer", "balancer"
 DVR_STORE, DVR_OPTIONS, CACHE_OPTIONS = "dvr", "dvr option", "cache option"
+EVENT_SINK = "event_sink"
+AUTH_BACKEND = "auth_backend"
 INPUT, BACKUP, PUSH, MEMBER = "input", "backup", "push", "member"
 
 
@@ -42,15 +44,17 @@ BLOCK_TITLES: Mapping[str, str] = {
     PUSH: "the options of a push",
     MEMBER: "the options of a peer of a balancer",
     DVR_STORE: "a dvr block",
+    EVENT_SINK: "an event_sink block",
+    AUTH_BACKEND: "an auth_backend block",
     DVR_OPTIONS: "the options of a dvr",
     CACHE_OPTIONS: "the options of a cache",
 }
 """How a message names the inside of each block."""
 
-HELD_OPTIONS = frozenset(["on_play"])
-"""Options that are read and kept for a version that serves them; they warn like known words."""
+VIEWING_OPTIONS = _words("auth_grace domains max_sessions no_auto_token on_play session_keys soft_limitation")
+"""Options that say who may play; of streams, templates, sources and VODs."""
 
-SHARED_OPTIONS = HELD_OPTIONS | _words("backup cache dvr prepush protocols push retry_limit url_prefix")
+SHARED_OPTIONS = VIEWING_OPTIONS | _words("backup cache dvr prepush protocols push retry_limit url_prefix")
 """Options that a stream and a source have alike."""
 
 _STREAM_OPTIONS = (
@@ -59,6 +63,7 @@ _STREAM_OPTIONS = (
     "comment",
     "disabled",
     "input",
+    "on_publish",
     "password",
     "segment_count",
     "segment_duration",
@@ -71,14 +76,15 @@ _STREAM_OPTIONS = (
 
 SERVED: Mapping[str, frozenset[str]] = {
     FILE: _words("""
-        balancer cluster_key dvr dvr_spool file http https include live loglevel ondemand peer rtmp rtmps
-        rtsp rtsps source ssl_ca ssl_certificate ssl_certificate_key state_dir stream template vod
+        auth_backend balancer cluster_key dvr dvr_spool edit_auth event_sink file forwarded_for geoip http
+        https include live loglevel no_auto_token ondemand peer rtmp rtmps rtsp rtsps session_log
+        source ssl_ca ssl_certificate ssl_certificate_key state_dir stream template view_auth vod
         """),
     HTTP: frozenset(["api", "include"]),
     STREAM: frozenset([*_STREAM_OPTIONS, "include", "template"]),
     TEMPLATE: frozenset([*_STREAM_OPTIONS, "include", "prefix"]),
     LIVE: frozenset([*_STREAM_OPTIONS, "include"]),
-    VOD: frozenset(["include", "path", "paths", "storage"]),
+    VOD: VIEWING_OPTIONS | _words("include path paths storage"),
     SOURCE: SHARED_OPTIONS
     | _words("""
         clients_timeout cluster_key except include only prefix priority segment_count source_timeout
@@ -90,6 +96,10 @@ SERVED: Mapping[str, frozenset[str]] = {
     PUSH: _words("bitrate fourcc loop multicast_loop pids pnr provider service ttl"),
     MEMBER: frozenset(["max_bitrate"]),
     DVR_STORE: frozenset(["copy", "fsync_interval", "include", "root"]),
+    EVENT_SINK: _words(
+        "except include max_depth max_size only resend_limit resend_timeout throttle_delay url"
+    ),
+    AUTH_BACKEND: _words("allow backend deny include"),
     DVR_OPTIONS: frozenset(["copy", "copy_depth", "replicate", "replication_port"]),
     CACHE_OPTIONS: frozenset(["misses"]),
 }
@@ -98,19 +108,19 @@ SERVED: Mapping[str, frozenset[str]] = {
 _KNOWN_STREAM = _words(
     """
         add_audio_only allowed_countries audio_timeout auth cluster_ingest cmaf
-        disallowed_countries domains drm dvbocr epg_enabled frames_timeout hls_scte35
-        jpeg_snapshot_sign_key labels max_retry_timeout max_sessions meta mpegts_ac3 mpegts_pids on_publish
+        disallowed_countries drm dvbocr epg_enabled frames_timeout hls_scte35
+        jpeg_snapshot_sign_key labels max_retry_timeout meta mpegts_ac3 mpegts_pids
         playback_headers position provider publish_enabled recheck_secondary_inputs_interval
-        segment_headers session_keys soft_limitation thumbnails transcoder video_timeout webrtc_abr
+        segment_headers thumbnails transcoder video_timeout webrtc_abr
         """
 )
 
 KNOWN: Mapping[str, frozenset[str]] = {
     FILE: _words(
         """
-        auth_backend auth_token cache config_external dvb_card edit_auth event_sink
-        iptv logrequests mysql no_auto_token notify pulsedb rewrite rproxy
-        segment_cache session_log sip snmp srt transcoder transponder turn view_auth vision vsaas
+        auth_token cache config_external dvb_card
+        iptv logrequests mysql notify pulsedb rewrite rproxy
+        segment_cache sip snmp srt transcoder transponder turn vision vsaas
         web_script workers
         """
     ),
@@ -120,14 +130,14 @@ KNOWN: Mapping[str, frozenset[str]] = {
     LIVE: _KNOWN_STREAM,
     VOD: _words(
         """
-        allowed_countries auth cache comment disabled disallowed_countries domains download max_sessions
-        on_play playback_headers protocols read_queue session_keys soft_limitation thumbnails url_prefix
+        allowed_countries auth cache comment disabled disallowed_countries download
+        playback_headers protocols read_queue thumbnails url_prefix
         """
     ),
     SOURCE: _words(
         """
         add_audio_only audio_timeout auth chunk_duration cluster_ingest drm group_config labels
-        max_sessions mpegts_pids on_publish playback_headers segment_duration session_keys thumbnails
+        mpegts_pids on_publish playback_headers segment_duration thumbnails
         transcoder video_timeout
         """
     ),
@@ -149,6 +159,8 @@ KNOWN: Mapping[str, frozenset[str]] = {
     PUSH: frozenset(["comment", "connect_timeout", "disabled", "retry_limit", "retry_timeout", "timeout"]),
     MEMBER: frozenset(),
     DVR_STORE: _words("active disk disks index raid schedule"),
+    EVENT_SINK: _words("level verbose"),
+    AUTH_BACKEND: frozenset(),
     DVR_OPTIONS: _words("episodes_expiration episodes_url index keep_locks no_index schedule"),
     CACHE_OPTIONS: frozenset(),
 }
@@ -198,16 +210,22 @@ BALANCER_MODES = ("clients", "bitrate", "usage", "streams")
 SECRET_WORDS = frozenset(["cluster_key", "edit_auth", "password", "view_auth"])
 """Words whose arguments are never shown."""
 
-HIDDEN_WORDS = SECRET_WORDS | {"auth", "on_play", "on_publish"}
+HIDDEN_WORDS = SECRET_WORDS | {"allow", "auth", "backend", "deny", "on_play", "on_publish"}
 """Those, and words whose arguments often hold a token."""
 
-EXAMPLE_KEYS = frozenset(["restreamer-demo-key", "replace-this-by-a-long-random-key"])
-"""Cluster keys of the shipped files: no secrets."""
+EXAMPLE_KEYS = _words(
+    """
+        choose-a-long-random-key choose-a-long-random-token replace-this-by-a-long-random-key
+        restreamer-demo-key
+    """
+)
+"""Keys of the shipped files: no secrets."""
+
+EVERYBODY_KNOWS = "it is the one of the examples, which everybody knows"
 
 GUARDS = _words(
     """
-        allowed_countries auth auth_backend disallowed_countries domains drm edit_auth max_sessions
-        no_auto_token on_play on_publish protocols session_keys view_auth
+        allowed_countries auth disallowed_countries drm on_publish protocols
         """
 )
 """Known words that keep somebody out: without them the door is open, so the warning says so."""

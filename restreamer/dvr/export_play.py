@@ -15,10 +15,11 @@ from restreamer.dvr.export import Export, ExportBuilder, ExportPieces, carried
 from restreamer.dvr.export_fragments import FragmentPieces
 from restreamer.dvr.export_room import ROOM
 from restreamer.dvr.export_shelf import ExportShelf
-from restreamer.dvr.forms import ArchiveAsk, Container, Kind, asked_name, parse_archive_path
+from restreamer.dvr.forms import ArchiveAsk, Container, Kind, asked_name, parse_archive_path, span_of
 from restreamer.dvr.playback import Playback, PlaybackCounters
 from restreamer.dvr.timeline import ArchiveHours
 from restreamer.errors import Reason, Refused
+from restreamer.http1.attended import attended
 from restreamer.http1.conditional import RangeOutcome, none_match_hit, wanted_range
 from restreamer.http1.play_request import play_request, query_value
 from restreamer.http1.refusal import refusal_reply
@@ -67,7 +68,9 @@ def archive_mp4_route(
             return None
         if request.method not in ("GET", "HEAD"):
             return NOT_ALLOWED
-        return answer(ask, request, play_request(ask.name, "mp4", request))
+        return answer(
+            ask, request, play_request(ask.name, "mp4", request, span=span_of(ask, utc() // TICKS_PER_SECOND))
+        )
 
     async def answer(ask: ArchiveAsk, request: HttpRequest, wanted: OpenRequest) -> Reply:
         peer = request.peer
@@ -112,7 +115,7 @@ def archive_mp4_route(
         if not any(map(carried, chosen)):
             raise Refused(Reason.UNSUPPORTED, "MP4 carries nothing of this")
         pieces = FragmentPieces(playback, in_thread, ask.selection)
-        return EndlessReply(headers=_headers(ask), start=sender(request.peer, lambda: pieces))
+        return EndlessReply(headers=_headers(ask), start=sender(request, lambda: pieces))
 
     def reply(ask: ArchiveAsk, request: HttpRequest, export: Export) -> Reply:
         etag = f'"{export.tag}"'
@@ -132,9 +135,18 @@ def archive_mp4_route(
             playback = Playback.of(ask, hours, clock, utc, counted)
             return ExportPieces(export, playback, in_thread, first, last)
 
-        return EndlessReply(status=status, headers=headers, start=sender(request.peer, pieces))
+        return EndlessReply(status=status, headers=headers, start=sender(request, pieces))
 
-    def sender(peer: str, pieces: Callable[[], Pieces]) -> EndlessBody:
+    def sender(request: HttpRequest, pieces: Callable[[], Pieces]) -> EndlessBody:
+        peer = request.peer
+
+        def begin(transport: ViewerTransport, ended: Callable[[str], None]) -> PacedBody:
+            sending = PacedBody(pieces(), clock, transport, ended, math.inf)
+            sending.start()
+            return sending
+
+        body = attended(request.account, begin)
+
         def start(transport: ViewerTransport, ended: Callable[[str], None]) -> Callable[[], None]:
             gone = False
             peers[peer] += 1
@@ -149,11 +161,10 @@ def archive_mp4_route(
                 leave()
                 ended(reason)
 
-            sending = PacedBody(pieces(), clock, transport, over, math.inf)
-            sending.start()
+            end = body(transport, over)
 
             def stop() -> None:
-                sending.leave()
+                end()
                 leave()
 
             return stop

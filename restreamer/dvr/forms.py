@@ -27,6 +27,7 @@ from restreamer.errors import Reason, Refused
 from restreamer.http1.play_request import FILTER_TRACKS, query_value
 from restreamer.media.names import check_stream_name, valid_stream_name
 from restreamer.media.selection import TrackSelection
+from restreamer.media.timebase import TICKS_PER_SECOND
 
 #: Seconds a playlist or a manifest reaches at most.
 MAX_PLAYLIST: Final = 7 * 86_400
@@ -201,6 +202,16 @@ def range_of(ask: ArchiveAsk, now: int, longest: int = MAX_PLAYLIST) -> Range:
     if found.end - found.start > longest + 1:
         raise _refused(f"{found.end - found.start} seconds are more than {longest} at a time: ask for parts")
     return found
+
+
+def span_of(ask: ArchiveAsk, now: int) -> tuple[int, int]:
+    """All that C{ask} can give when it is asked at C{now}, in UTC ticks, for the gate."""
+    if ask.kind is Kind.FIXED:
+        start, end = ask.start, ask.start + (ask.duration or 0)
+    else:
+        start = now - ask.start if ask.kind in (Kind.REWIND, Kind.RELATIVE) else ask.start
+        end = max(now, start)
+    return start * TICKS_PER_SECOND, end * TICKS_PER_SECOND
 
 
 def delayed(ask: ArchiveAsk, now: int) -> ArchiveAsk:

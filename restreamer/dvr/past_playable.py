@@ -15,7 +15,7 @@ from attrs import evolve
 from typing_extensions import override
 
 from restreamer.dvr.beginning import beginning
-from restreamer.dvr.forms import ArchiveAsk, ask_from_query
+from restreamer.dvr.forms import ArchiveAsk, ask_from_query, span_of
 from restreamer.dvr.playback import MAX_DAMAGED, Found, Playback, PlaybackCounters
 from restreamer.dvr.timeline import ArchiveHours
 from restreamer.errors import Reason, Refused
@@ -84,7 +84,7 @@ class PastPlaying(PlayPoint):
             return await self._live.play(request)
         if self._crowded():
             raise Refused(Reason.OVERLOADED, "this node is short of memory: try another one, or later")
-        await self._gate.open(request)
+        await self._gate.open(evolve(request, span=span_of(ask, self._utc() // TICKS_PER_SECOND)))
         if not self._hours.archives.takes(ask.name):
             raise Refused(Reason.NOT_FOUND, "nothing of this stream is recorded")
         begin = await self._walk(ask).begin()

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from restreamer.config.auth_model import AuthConfig
 from restreamer.config.excerpt import describe
 from restreamer.config.include import decode
 from restreamer.config.load import Loaded, parse
@@ -110,7 +111,16 @@ _SHARED: dict[str, st.SearchStrategy[Any]] = {
     "url_prefix": st.sampled_from(["", "/a", "https://cdn.example.net/x"]),
     "backup": _BACKUP,
     "push": _PUSHES,
-    "on_play": st.just("") | _SECRET,
+    "auth": st.builds(
+        AuthConfig,
+        on_play=st.sampled_from(["", "http://a.example/x?k=1", "securetoken://0123456789abcdef"]),
+        domains=st.sampled_from([(), ("a.example",), ("a.example", "*.b.example")]),
+        max_sessions=st.integers(0, 1_000_000),
+        soft_limitation=st.booleans(),
+        auto_token=st.booleans(),
+        session_keys=st.sampled_from([AuthConfig().session_keys, ("name", "ip", "proto", "user_agent")]),
+        grace=st.none() | st.sampled_from([0.0, 0.5, 60.0]),
+    ),
     "dvr": st.none()
     | st.builds(
         DvrConfig,
@@ -225,9 +235,9 @@ def render_shared(config: StreamConfig | SourceConfig) -> list[str]:
     for name in ("retry_limit", "prepush"):
         if getattr(config, name) is not None:
             lines.append(f"  {name} {getattr(config, name)};")
-    for name in ("url_prefix", "on_play"):
-        if getattr(config, name):
-            lines.append(f"  {name} {quoted(getattr(config, name))};")
+    if config.url_prefix:
+        lines.append(f"  url_prefix {quoted(config.url_prefix)};")
+    lines += render_auth(config.auth)
     if config.dvr is not None:
         dvr = config.dvr
         limits = render_limits(dvr.depth, dvr.size, dvr.percent)
@@ -236,6 +246,18 @@ def render_shared(config: StreamConfig | SourceConfig) -> list[str]:
     if config.cache is not None:
         cache = config.cache
         lines.append(f"  cache {cache.root}{render_limits(cache.age, cache.size)} misses={cache.misses};")
+    return lines
+
+
+def render_auth(auth: AuthConfig) -> list[str]:
+    lines = [f"  session_keys {' '.join(reversed(auth.session_keys))};"]
+    lines.append(f"  max_sessions {auth.max_sessions};")
+    lines.append(f"  soft_limitation {str(auth.soft_limitation).lower()};")
+    lines.append(f"  no_auto_token {str(not auth.auto_token).lower()};")
+    lines.append(f"  on_play {quoted(auth.on_play or 'false')};")
+    lines.append(f"  domains {' '.join(auth.domains) or 'false'};")
+    if auth.grace is not None:
+        lines.append(f"  auth_grace {auth.grace or 'false'};")
     return lines
 
 

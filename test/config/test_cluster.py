@@ -128,7 +128,7 @@ WRONG: list[tuple[str, int, str, str]] = [
     ("source h { push m4f://o/a; push m4f://o/a; }", 32, "m4f://", "each push of a stream once"),
     ("source h { push m4f://o/a qqq=1; }", 26, "qqq", "a word of the options of a push: bitrate"),
     ("source h { push rtmp://o/secret; }", 16, "rtmp://o/***", "HOST[:PORT]/APPLICATION/KEY"),
-    ("source h { on_play; }", 11, "on_play", "on_play with a value"),
+    ("source h { on_play; }", 11, "on_play", "on_play URL;"),
     ("source h; source http://h;", 17, "h:80", "each source once; the first is in line 1"),
     ("stream s { push m4f://o/%s; }", 16, "m4f://o/%s", "m4f://HOST"),
     ("stream s publish:// priority=x;", 20, "priority=x", "from 1 to 1000"),
@@ -358,7 +358,7 @@ class TlsTests(SynchronousTestCase):
 
 class HeldTests(SynchronousTestCase):
     def test_kept_with_a_warning(self) -> None:
-        body = '\n on_play "http://a/?t=hunter2" x;\n dvr /d 7d 90%;\n cache /c 2d;\n}'
+        body = '\n on_play "http://a/?t=hunter2";\n drm hunter2;\n dvr /d 7d 90%;\n cache /c 2d;\n}'
         for head in ("stream s { input publish://;", "template s {", "live s {", "source s {"):
             found = parse(HEAD + head + body)
             config = found.configuration
@@ -369,12 +369,12 @@ class HeldTests(SynchronousTestCase):
                 *templates,
             ]
             (held,) = blocks
-            self.assertEqual(held.on_play, "http://a/?t=hunter2 x")
+            self.assertEqual(held.auth.on_play, "http://a/?t=hunter2")
             self.assertEqual(held.dvr, DvrConfig(root="/d", depth=7 * 86400, percent=90))
             self.assertEqual(held.cache, CacheConfig(root="/c", age=2 * 86400))
             self.assertEqual(
                 [(each.line, each.column, each.word) for each in found.warnings],
-                [(2, 2, "on_play")],
+                [(3, 2, "drm")],
             )
             self.assertIn("nobody is kept out", found.warnings[0].text)
             self.assertNotIn("hunter2", repr(found))

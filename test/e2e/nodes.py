@@ -301,6 +301,11 @@ class Node:
             raise AssertionError(f"{self.name}: streams answered {answer.status} {answer.body[:200]!r}")
         return {stream["name"]: stream for stream in answer.json()["streams"]}
 
+    def connected(self, stream: str) -> int:
+        """Viewers of C{stream} that have a connection of their own now."""
+        play = self.streams()[stream]["stats"].get("play", {})
+        return sum(each["online_clients"] for each in play.values())
+
     def alive(self, stream: str) -> bool:
         """Whether C{stream} plays on this node now."""
         found = self.streams().get(stream)

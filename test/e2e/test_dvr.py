@@ -14,6 +14,7 @@ from test.e2e.publishers import Publisher
 from test.e2e.shared import Stage, StageCase
 
 STREAM = "live/kept"
+PASSWORD = "change-the-locks"
 LOCKS = f"/streamer/api/v3/streams/{STREAM}/dvr/locks"
 
 
@@ -21,7 +22,8 @@ def send(port: int, method: str, path: str, body: object) -> Answer:
     """One request with a JSON body."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5.0)
     try:
-        connection.request(method, path, json.dumps(body), {"Content-Type": "application/json"})
+        headers = {"Content-Type": "application/json", "Authorization": f"Bearer {PASSWORD}"}
+        connection.request(method, path, json.dumps(body), headers)
         reply = connection.getresponse()
         return Answer(reply.status, {}, reply.read())
     finally:
@@ -50,7 +52,7 @@ class Recording(StageCase):
     def build(cls, stage: Stage) -> None:
         root = stage.folder / "archive"
         body = f"template live {{ prefix live; input publish://; segment_duration 1; dvr {root} 1d 99%; }}"
-        cls.origin = stage.node("origin", body)
+        cls.origin = stage.node("origin", f"edit_auth admin {PASSWORD};\n{body}")
         cls.edge = stage.edge("edge", cls.origin)
         cls.publisher = stage.publish(cls.origin, STREAM)
 

@@ -336,9 +336,7 @@ class Leaks(StageCase):
         wait_until(lambda: self.node.descriptors() <= descriptors + 3, 20.0, "the descriptors are free again")
         kept = self.node.rss() - rss
         self.assertLess(kept, KEPT, f"{kept / 1e6:.1f} MB stayed behind")
-        wait_until(
-            lambda: self.node.streams()[STREAM]["stats"]["online_clients"] == 0, 10, "nobody is counted"
-        )
+        wait_until(lambda: self.node.connected(STREAM) == 0, 10, "nobody is counted")
 
     def settled(self) -> int:
         """Descriptors when those of ended connections are gone."""

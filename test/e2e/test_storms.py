@@ -83,9 +83,7 @@ class Storms(StageCase):
                     client.recv(100)
             wait_until(lambda: self.node.descriptors() < descriptors + 20, 30, "their connections are gone")
         self.assertLess(self.node.rss() - before, GROWTH)
-        wait_until(
-            lambda: self.node.streams()[STREAM]["stats"]["online_clients"] == 0, 10, "nobody is counted"
-        )
+        wait_until(lambda: self.node.connected(STREAM) == 0, 10, "nobody is counted")
 
     def test_pipelined_requests(self) -> None:
         """Clients that send thousands of requests without reading an answer (H05)."""
