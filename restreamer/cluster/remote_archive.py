@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Protocol
 
-from attrs import define, field
+from attrs import define, evolve, field
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.python.failure import Failure
 
@@ -354,7 +354,8 @@ class RemoteArchive:
             raise Refused(Reason.NOT_READY, "no source can be asked for its archive now")
         if not indexes and not any(self._has(source, name, kin) for source in sources):
             raise Refused(Reason.NOT_FOUND, "no source has an archive of this stream")
-        return self._unions.unite((name, kin), hour, indexes)
+        united = self._unions.unite((name, kin), hour, indexes)
+        return evolve(united, complete=False) if lost else united
 
     def _fresh(self, hour: int) -> tuple[bool, float]:
         """Whether an hour is over, and the seconds for which it is not asked for again."""
@@ -365,6 +366,7 @@ class RemoteArchive:
     async def _one_hour(self, name: str, hour: int, path: _Path, kin: _Kin, source: FileSource) -> bool:
         key = (source.address, name, hour, kin)
         index: HourIndex | None = None
+        asked = self._clock.seconds()
         try:
             answer = await self._ask(
                 source,
@@ -372,7 +374,9 @@ class RemoteArchive:
                 partial(_hour_ask, source.remote_name(name), hour, (*path, self._node_id)),
             )
         except Refused:
-            pass
+            if self._claims(source, name, hour, kin):
+                # It says that it has the hour and does not give it: that is not taken for long for an answer.
+                asked -= self._fresh(hour)[1] - OPEN_SECONDS
         except SourceLostError:
             return False
         else:
@@ -384,8 +388,17 @@ class RemoteArchive:
             held = self._hours.get(key)
             if held is not None and held.index is not None and _same(held.index, index):
                 index = held.index
-        self._hours.put(key, _HeldHour(index, self._clock.seconds()))
+        self._hours.put(key, _HeldHour(index, asked))
         return bool(index)
+
+    def _claims(self, source: FileSource, name: str, hour: int, kin: _Kin) -> bool:
+        """Whether a source said that it has something of an hour."""
+        held = self._held.get((source.address, name, kin))
+        if held is None or held.holdings is None:
+            return False
+        hours = held.holdings.hours
+        place = bisect_left(hours, hour)
+        return place < len(hours) and hours[place] == hour
 
     def _lacks(self, source: FileSource, name: str, hour: int, kin: _Kin) -> bool:
         """Whether a source is known to have nothing of an hour."""

@@ -78,6 +78,7 @@ class _KeptHour:
     print: int
     runs: tuple[Run, ...]
     run_start: int
+    complete: bool
 
 
 @frozen
@@ -112,6 +113,7 @@ class ArchiveManifests:
             _MANIFEST_BYTES, _MANIFESTS, lambda held: len(held[1].body) + len(held[1].zipped)
         )
         self._writing: SingleFlight[tuple[ArchiveAsk, str], Manifest] = SingleFlight()
+        self._packing: SingleFlight[tuple[str, int], _KeptHour | None] = SingleFlight()
         self._names: Kept[ArchiveAsk, tuple[_Known, ...]] = Kept(_NAMED, _NAMED, lambda _: 1)
 
     async def manifest(self, ask: ArchiveAsk, url_prefix: str = "") -> Manifest:
@@ -150,10 +152,12 @@ class ArchiveManifests:
             if start <= hour * HOUR_TICKS and (hour + 1) * HOUR_TICKS <= end and hour != hours[-1]:
                 kept = await self._whole(ask.name, hour)
                 if kept is not None:
+                    complete = complete and kept.complete
                     runs += kept.runs
                     run_start = kept.run_start if run_start is None else run_start
                 continue
             index = await self._hours.hour(ask.name, hour)
+            complete = complete and index.complete
             rows = rows_of(index)
             first, last = within(rows, start, end)
             if first < last:
@@ -190,15 +194,20 @@ class ArchiveManifests:
         kept = self._texts.get((name, hour))
         if kept is not None and self._seconds() - kept.at < self._hours.fresh_for(hour):
             return kept
+        # Manifests of other ranges hold the same hour: it is written for all of them at once.
+        return await self._packing.run((name, hour), lambda: self._pack(name, hour, kept))
+
+    async def _pack(self, name: str, hour: int, kept: _KeptHour | None) -> _KeptHour | None:
         index = await self._hours.hour(name, hour)
         if not len(index):
             return None
         known = fingerprint(index)
         if kept is not None and kept.print == known:
-            kept = evolve(kept, at=self._seconds())
+            kept = evolve(kept, at=self._seconds(), complete=index.complete)
         else:
             runs: tuple[Run, ...] = await self._in_thread(_hour_of_runs, index)
-            kept = _KeptHour(self._seconds(), known, runs, index.runs[index[0].run].run_start)
+            began = index.runs[index[0].run].run_start
+            kept = _KeptHour(self._seconds(), known, runs, began, index.complete)
         self._texts.put((name, hour), kept)
         return kept
 

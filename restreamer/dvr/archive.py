@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
-from attrs import define
+from attrs import define, evolve
 
 from restreamer.dvr.heads import header_of
 from restreamer.dvr.read_counters import ReadCounters
@@ -33,6 +33,10 @@ SEGMENT_PIECES = 4000
 #: Segments that are read at a time, and those of one stream: one whose source hangs takes no more.
 MAX_READING = 2048
 MAX_OF_STREAM = 128
+#: Seconds for which holdings say that not everybody was asked after an hour of which that is true; streams of
+#: which it is remembered.
+DOUBTFUL_SECONDS = 10.0
+MAX_DOUBTFUL = 1000
 
 _Path = tuple[bytes, ...]
 
@@ -165,6 +169,8 @@ class Archive:
             MAX_READING, MAX_READING * 4, lambda flight: flight[0], MAX_OF_STREAM
         )
         self._unions = Unions()
+        self._doubtful: Kept[str, float] = Kept(MAX_DOUBTFUL, MAX_DOUBTFUL, lambda until: 1)
+        self._seconds = seconds
 
     def takes(self, name: str) -> bool:
         """See L{restreamer.dvr.seams.Archives.takes}."""
@@ -190,7 +196,7 @@ class Archive:
                 found.append(await self._remote.asked_by(path, bool(found)).holdings(name))
         if not found:
             raise asked.nothing()
-        held = unite_holdings(found, not asked.away)
+        held = unite_holdings(found, not asked.away and not self._in_doubt(name))
         if not window:
             return held
         hours = held.hours
@@ -218,7 +224,13 @@ class Archive:
                 indexes.append(await self._remote.asked_by(path, hurry).hour(name, hour))
         if not live and (not indexes or (asked.away and not any(map(len, indexes)))):
             raise asked.nothing()
+        complete = not asked.away and all(index.complete for index in indexes)
         united = self._unions.unite((name, self._remote.kin(path)), hour, indexes)
+        if united.complete != complete:
+            united = evolve(united, complete=complete)
+        if not complete:
+            # An hour does not say so to other nodes: holdings do.
+            self._doubtful.put(name, self._seconds() + DOUBTFUL_SECONDS)
         missing = [entry for entry in live if united.find(entry.number) is None]
         if not missing:
             return united
@@ -230,7 +242,7 @@ class Archive:
                 together.add(row, entry.segment.tracks, run, spans)
         except LocalProtocolError as error:
             _log.warn("an hour of {name!r} is shown in part: {error}", name=name, error=error)
-        return together.build()
+        return evolve(together.build(), complete=complete)
 
     async def segment(self, name: str, row: Row, path: _Path = ()) -> Segment:
         """See L{restreamer.dvr.seams.ArchiveReader.segment}."""
@@ -299,6 +311,11 @@ class Archive:
         if refusal is not None:
             raise refusal
         return None
+
+    def _in_doubt(self, name: str) -> bool:
+        """Whether not everybody told of an hour lately."""
+        until = self._doubtful.get(name)
+        return until is not None and self._seconds() < until
 
     def forget(self) -> None:
         """Give the memory of segments and unions back."""

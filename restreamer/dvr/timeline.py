@@ -32,6 +32,9 @@ _SPARE: Final = 8
 #: More missing numbers than this are not listed: lists begin anew behind them, as live ones do.
 MAX_MISSING: Final = 1000
 
+#: Another recording goes on where no more than this part of a segment of the one before overlaps.
+_TOLERANCE: Final = 10
+
 #: Bytes of hour indexes kept, and how many.
 _KEPT_BYTES: Final = 32 * 1024 * 1024
 _KEPT_HOURS: Final = 2000
@@ -121,18 +124,39 @@ def sequence_of(rows: Sequence[RowTuple], place: int) -> int:
 
 
 def rows_of(index: HourIndex) -> list[RowTuple]:
-    """The rows of an hour in the order of time.
+    """The rows of an hour in the order of time, one recording at any moment.
 
-    That is the order of their numbers, unless the stream changed its grid within the hour.
+    That is the order of their numbers, unless the stream changed its grid within the hour. Where a clock was
+    set back, or two nodes recorded with other numbers, there are two recordings of one time: the one that is
+    shown is shown until it ends.
     """
     rows = list(index.tuples())
     last = -(1 << 63)
+    doubled = False
     for row in rows:
-        if row[START] < last:
-            rows.sort(key=_start)
+        start = row[START]
+        if start < last:
+            doubled = True
             break
-        last = row[START]
+        last = start + (row[DURATION] >> 1)
+    if doubled:
+        rows.sort(key=_start)
+        rows = _one_at_a_time(rows)
     return rows
+
+
+def _one_at_a_time(rows: Sequence[RowTuple]) -> list[RowTuple]:
+    """C{rows}, in the order of time, without those of another run that begin before the one shown is over."""
+    shown: list[RowTuple] = []
+    for row in rows:
+        if shown:
+            before = shown[-1]
+            # Less than half: two recordings whose segments begin half a segment apart never take turns.
+            over = before[START] + before[DURATION] - before[DURATION] // _TOLERANCE
+            if row[RUN] != before[RUN] and row[START] < over:
+                continue
+        shown.append(row)
+    return shown
 
 
 def within(rows: Sequence[RowTuple], start: int, end: int) -> tuple[int, int]:

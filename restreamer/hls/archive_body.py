@@ -32,9 +32,9 @@ class Packed:
     crc: int
 
     @classmethod
-    def of(cls, text: bytes) -> Packed:
+    def of(cls, text: bytes, level: int = _LEVEL) -> Packed:
         """Compress C{text}."""
-        packer = zlib.compressobj(_LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS)
+        packer = zlib.compressobj(level, zlib.DEFLATED, -zlib.MAX_WBITS)
         deflated = packer.compress(text) + packer.flush(zlib.Z_FULL_FLUSH)
         return cls(deflated, len(text), zlib.crc32(text))
 
@@ -81,16 +81,15 @@ def gzipped(pieces: Pieces) -> bytes:
     return b"".join(parts)
 
 
-def gzipped_texts(parts: Iterable[bytes]) -> Iterator[bytes]:
-    """Texts, compressed one by one into one gzip member."""
-    packer = zlib.compressobj(_LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS)
+def gzipped_pieces(pieces: Iterable[Packed]) -> Iterator[bytes]:
+    """Pieces as one gzip member, one by one."""
     crc = size = 0
     yield _HEAD
-    for part in parts:
-        crc = zlib.crc32(part, crc)
-        size += len(part)
-        yield packer.compress(part) + packer.flush(zlib.Z_SYNC_FLUSH)
-    yield packer.flush() + struct.pack("<II", crc, size & 0xFFFFFFFF)
+    for piece in pieces:
+        crc = crc32_combine(crc, piece.crc, piece.size)
+        size += piece.size
+        yield piece.deflated
+    yield _LAST_BLOCK + struct.pack("<II", crc, size & 0xFFFFFFFF)
 
 
 def _packed(pieces: Pieces) -> Iterator[Packed]:

@@ -76,12 +76,15 @@ class Listing:
 
 @frozen(eq=False)
 class _KeptHour:
-    """The text of an hour. @ivar at: when it was compared with the archive. @ivar print: of its index."""
+    """The text of an hour. @ivar at: when it was compared with the archive. @ivar print: of its index.
+    @ivar complete: as of the index.
+    """
 
     at: float
     print: int
     facts: HourText
     body: Packed
+    complete: bool
 
 
 @frozen(eq=False)
@@ -126,6 +129,7 @@ class ArchivePlaylists:
             _LIST_BYTES, _LISTS, lambda held: _cost(held[1].pieces)
         )
         self._writing: SingleFlight[tuple[ArchiveAsk, str], Listing] = SingleFlight()
+        self._packing: SingleFlight[tuple[str, int, Form], _KeptHour | None] = SingleFlight()
 
     async def listing(self, ask: ArchiveAsk, url_prefix: str = "") -> Listing:
         """The playlist that C{ask} means now.
@@ -200,6 +204,7 @@ class ArchivePlaylists:
             tables = (await self._hours.hour(name, hours[0])).tables
         for hour in reversed(hours[-3:]):
             index = await self._hours.hour(name, hour)
+            complete = complete and index.complete
             rows = rows_of(index)
             first, last = within(rows, start, end)
             if first < last:
@@ -217,9 +222,11 @@ class ArchivePlaylists:
             if start <= hour * HOUR_TICKS and (hour + 1) * HOUR_TICKS <= end and hour != hours[-1]:
                 kept = await self._whole(ask.name, hour, form)
                 if kept is not None:
+                    complete = complete and kept.complete
                     builder.add(kept.facts, kept.body, kept.facts.first[SEQUENCE])
                 continue
             index = await self._hours.hour(ask.name, hour)
+            complete = complete and index.complete
             rows = rows_of(index)
             first, last = within(rows, start, end)
             if first < last:
@@ -255,16 +262,20 @@ class ArchivePlaylists:
         kept = self._texts.get(key)
         if kept is not None and self._seconds() - kept.at < self._hours.fresh_for(hour):
             return kept
+        # Lists of other ranges hold the same hour: it is written for all of them at once.
+        return await self._packing.run(key, lambda: self._pack(name, hour, form, kept))
+
+    async def _pack(self, name: str, hour: int, form: Form, kept: _KeptHour | None) -> _KeptHour | None:
         index = await self._hours.hour(name, hour)
         if not len(index):
             return None
         known = fingerprint(index)
         if kept is not None and kept.print == known:
-            kept = evolve(kept, at=self._seconds())
+            kept = evolve(kept, at=self._seconds(), complete=index.complete)
         else:
             facts, body = await self._in_thread(_packed_hour, index, form)
-            kept = _KeptHour(self._seconds(), known, facts, body)
-        self._texts.put(key, kept)
+            kept = _KeptHour(self._seconds(), known, facts, body, index.complete)
+        self._texts.put((name, hour, form), kept)
         return kept
 
     async def _delayed(
@@ -277,8 +288,10 @@ class ArchivePlaylists:
         hours: list[tuple[HourIndex, list[RowTuple]]] = []
         after: RowTuple | None = None
         last: RowTuple | None = None
+        complete = held.complete
         for hour in held.hours[max(0, place - 2) : place + 1]:
             index = await self._hours.hour(name, hour)
+            complete = complete and index.complete
             rows = rows_of(index)
             over = [row for row in rows if row[START] + row[DURATION] <= moment]
             if over:
@@ -288,11 +301,11 @@ class ArchivePlaylists:
                 after = rows[len(over)]
                 break
         if last is None:
-            raise nothing_there(held.complete)
+            raise nothing_there(complete)
         followed = after is not None and not unrelated(last, after)
         if not followed and last[START] + last[DURATION] < moment - DELAYED_WINDOW:
             # An outage so long that nothing of it is listed.
-            raise nothing_there(held.complete)
+            raise nothing_there(complete)
         builder = ListBuilder(form)
         for index, rows in hours:
             first, _ = within(rows, min(moment - DELAYED_WINDOW, last[START]), moment)

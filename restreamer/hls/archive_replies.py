@@ -2,7 +2,7 @@
 
 What is compressed is put together from pieces that were compressed before. A token is one viewer's, so with
 it a long playlist is written for that viewer alone, a piece in each turn of the reactor and no faster than it
-is taken.
+is taken; its pieces are kept for a while, so that loading a list that grows again costs what is new.
 """
 
 from __future__ import annotations
@@ -11,7 +11,15 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from restreamer.hls.answers import CORS, PLAYLIST_TYPE, with_token
-from restreamer.hls.archive_body import WORTH, crc_of, gzipped, gzipped_texts, size_of, texts
+from restreamer.hls.archive_body import (
+    WORTH,
+    Packed,
+    crc_of,
+    gzipped,
+    gzipped_pieces,
+    size_of,
+    texts,
+)
 from restreamer.hls.archive_playlists import Listing
 from restreamer.http1.coding import takes_gzip
 from restreamer.http1.reply import ChunkedReply, ChunkWriter, FullReply, HttpRequest, Reply
@@ -26,6 +34,11 @@ AGAIN: Final = 0.02
 #: Bytes of compressed answers kept, and how many.
 _KEPT_BYTES: Final = 16 * 1024 * 1024
 _KEPT: Final = 1000
+#: The same of pieces with the token of a viewer: a week of 2 s segments has 168 of them and 2 MB.
+_OWN_BYTES: Final = 64 * 1024 * 1024
+_OWN: Final = 20_000
+#: What is one viewer's is compressed fast rather than well.
+OWN_LEVEL: Final = 1
 _GZIP: Final = b"Content-Encoding: gzip\r\n"
 _VARY: Final = b"Vary: Accept-Encoding\r\n"
 
@@ -37,6 +50,9 @@ class ListReplies:
         self._clock = clock
         self._zipped: Kept[int, tuple[Listing, FullReply]] = Kept(
             _KEPT_BYTES, _KEPT, lambda held: len(held[1].body)
+        )
+        self._packed: Kept[tuple[int, str], tuple[Packed, Packed]] = Kept(
+            _OWN_BYTES, _OWN, lambda held: len(held[1].deflated) + 200
         )
 
     def reply(self, listing: Listing, request: HttpRequest, token: str) -> Reply:
@@ -56,10 +72,9 @@ class ListReplies:
             return FullReply(status=200, headers=headers, body=body, etag=_etag(listing, size))
 
         def parts() -> Iterator[bytes]:
-            lines = texts(listing.pieces)
-            if token:
-                lines = (with_token(text, token) for text in lines)
-            return gzipped_texts(lines) if wants_gzip else lines
+            if wants_gzip:
+                return gzipped_pieces(self._own(piece, token) for piece in listing.pieces)
+            return (with_token(text, token) if token else text for text in texts(listing.pieces))
 
         return ChunkedReply(
             headers=headers, start=lambda writer, ended: _Sending(parts(), writer, ended, self._clock).begin()
@@ -68,6 +83,18 @@ class ListReplies:
     def forget(self) -> None:
         """Give the memory back."""
         self._zipped.clear()
+        self._packed.clear()
+
+    def _own(self, piece: Packed | bytes, token: str) -> Packed:
+        """A piece with one viewer's token, compressed: kept for when he loads the list again."""
+        if isinstance(piece, bytes):
+            return Packed.of(with_token(piece, token), OWN_LEVEL)
+        key = (id(piece), token)
+        held = self._packed.get(key)
+        if held is None or held[0] is not piece:
+            held = (piece, Packed.of(with_token(piece.text(), token), OWN_LEVEL))
+            self._packed.put(key, held)
+        return held[1]
 
     def _shared(self, listing: Listing) -> FullReply:
         """The compressed answer for all viewers without a token."""

@@ -104,6 +104,7 @@ class HourIndex:
 
     @ivar hour: hours since the epoch. @ivar tables: the track tables that occur; @ivar runs: the runs.
     @ivar packed: the rows, and @ivar packed_spans: their tracks, as L{layout} says.
+    @ivar complete: whether all who may have something of the hour have told what. It is not told on.
     """
 
     hour: int
@@ -111,6 +112,7 @@ class HourIndex:
     runs: tuple[ArchivedRun, ...] = ()
     packed: bytes = field(default=b"", repr=False)
     packed_spans: bytes = field(default=b"", repr=False)
+    complete: bool = True
 
     def __len__(self) -> int:
         return len(self.packed) // ROW_STRUCT.size

@@ -323,8 +323,10 @@ class LostTests(ArchiveCase):
         edge = self.edge("edge", "origin")
         self.wait(edge.hour())
         self.origin.crash()
+        self.assertTrue(self.wait(edge.hour()).complete)
         self.rig.run(HOUR_LAST_WORD / 2)
-        self.assertEqual(len(self.wait(edge.hour())), 10)
+        index = self.wait(edge.hour())
+        self.assertEqual((len(index), index.complete), (10, False))
         self.rig.run(HOUR_LAST_WORD / 2)
         self.refused(edge.hour(), Reason.NOT_READY)
 

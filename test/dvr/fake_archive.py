@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
 from restreamer.dash.spans import spans as spans_of
 from restreamer.dvr.heads import header_of
@@ -28,13 +28,14 @@ class FakeArchive:
     """An L{restreamer.dvr.seams.Archives}.
 
     @ivar asked: hours and segments that were asked for. @ivar refusal: what everything is refused with.
-    @ivar damaged: numbers nobody can give.
+    @ivar damaged: numbers nobody can give. @ivar doubtful: hours of which not everybody has told.
     """
 
     name: str = "x"
     complete: bool = True
     refusal: Refused | None = None
     damaged: set[int] = field(factory=set)
+    doubtful: set[int] = field(factory=set)
     asked: list[object] = field(factory=list)
     builders: dict[int, HourBuilder] = field(factory=dict)
     indexes: dict[int, HourIndex] = field(factory=dict)
@@ -84,7 +85,8 @@ class FakeArchive:
     async def hour(self, name: str, hour: int) -> HourIndex:
         self._check(name)
         self.asked.append(hour)
-        return self._index(hour)
+        index = self._index(hour)
+        return evolve(index, complete=False) if hour in self.doubtful else index
 
     async def segment(self, name: str, row: Row) -> Segment:
         self._check(name)

@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
 
-from restreamer.dvr.archive import Archive, SegmentCache
+from restreamer.dvr.archive import DOUBTFUL_SECONDS, Archive, SegmentCache
 from restreamer.dvr.recorded import describe
 from restreamer.dvr.seams import ArchiveReader, Holdings, Span
 from restreamer.dvr.union import Unions, unite_holdings, unite_hours
@@ -82,6 +82,7 @@ class ArchiveCase(SynchronousTestCase):
         self.window: list[WindowSegment] = []
         self.cache = Cache()
         self.crowded = False
+        self.seconds = 0.0
         self.archive = Archive(
             lambda name: self.window if name == "cam" else (),
             describe,
@@ -89,6 +90,7 @@ class ArchiveCase(SynchronousTestCase):
             self.remote,
             self.cache_of,
             lambda: self.crowded,
+            seconds=lambda: self.seconds,
         )
 
     def cache_of(self, name: str) -> SegmentCache | None:
@@ -155,6 +157,19 @@ class PlacesTests(ArchiveCase):
         self.refused(self.archive.segment("cam", row(segment(FIRST + 1))), Reason.NOT_FOUND)
         self.remote.away = True
         self.refused(self.archive.segment("cam", row(segment(FIRST + 1))), Reason.NOT_READY)
+
+    def test_an_hour_in_doubt(self) -> None:
+        """One who did not tell of an hour is back: for a while nobody is told that this is all there is."""
+        self.remote.keep(range(FIRST, FIRST + 3))
+        self.local.keep(range(FIRST, FIRST + 2))
+        self.assertTrue(self.of(self.archive.hour("cam", HOUR)).complete)
+        self.remote.away = True
+        index = self.of(self.archive.hour("cam", HOUR))
+        self.assertEqual((len(index), index.complete), (2, False))
+        self.remote.away = False
+        self.assertFalse(self.of(self.archive.holdings("cam")).complete)
+        self.seconds += DOUBTFUL_SECONDS
+        self.assertTrue(self.of(self.archive.holdings("cam")).complete)
 
     def test_a_disk_that_fails(self) -> None:
         """What cannot be read here comes from a source: lists, and segments (D05)."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable
+from itertools import pairwise
 from typing import Any
 
 from hypothesis import given, settings
@@ -12,8 +13,10 @@ from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
 
 from restreamer.dvr.timeline import (
+    DURATION,
     MAX_MISSING,
     NUMBER,
+    RUN,
     START,
     ArchiveHours,
     Joint,
@@ -26,8 +29,9 @@ from restreamer.dvr.timeline import (
     within,
 )
 from restreamer.errors import Reason, Refused
-from restreamer.m4f.hour_index import HourIndex
+from restreamer.m4f.hour_index import ArchivedRun, HourBuilder, HourIndex, Row, TrackSpan
 from restreamer.media.timebase import TICKS_PER_SECOND
+from restreamer.testing.media import aac_track
 from test.dvr.fake_archive import D, FakeArchive, Made, filled
 
 BASE = 1_700_006_400 - 100
@@ -126,6 +130,43 @@ class Places(SynchronousTestCase):
         starts = [each[START] for each in rows_of(index)]
         self.assertEqual(starts, sorted(starts))
         self.assertNotEqual([each[NUMBER] for each in rows_of(index)], sorted(each.number for each in index))
+
+    @settings(deadline=None, max_examples=200, derandomize=True)
+    @given(
+        st.lists(
+            st.tuples(st.integers(0, 600), st.integers(1, 60), st.sampled_from([1, 2, 5])),
+            min_size=1,
+            max_size=5,
+        )
+    )
+    def test_one_recording_at_a_time(self, runs: list[tuple[int, int, int]]) -> None:
+        """Recordings of one time are shown one after the other, not by turns, and nothing is left out that
+        no other shows.
+        """
+        hour, second = BASE // 3600 + 1, TICKS_PER_SECOND
+        builder = HourBuilder(hour)
+        rows: list[tuple[int, int, int]] = []
+        for place, (start, count, seconds) in enumerate(runs):
+            for at in range(count):
+                begin = hour * 3600 * second + start * second + at * seconds * second + place * second // 7
+                rows.append((begin, seconds * second, place))
+        rows.sort(key=lambda each: each[2])
+        for number, (begin, length, place) in enumerate(rows):
+            made = Row(number, begin, length, 2, 0, number, 1000, 0, 0, 0, 0)
+            run = ArchivedRun(place + 1, 0, 0, bytes(16))
+            builder.add(made, (aac_track(1, 100_000),), run, [TrackSpan(1, 1, 0, length, 6)])
+        shown = rows_of(builder.build())
+        starts = [each[START] for each in shown]
+        self.assertEqual(starts, sorted(starts))
+        turns = sum(one[RUN] != other[RUN] for one, other in pairwise(shown))
+        self.assertLessEqual(turns, 2 * len(runs))
+        for begin, length, _ in rows:
+            middle = begin + length // 2
+            near = [each for each in shown if each[START] - 5 * second <= middle < each[START] + 10 * second]
+            self.assertTrue(near, "nothing is shown of a time that was recorded")
+        for one, other in pairwise(shown):
+            if one[RUN] != other[RUN]:
+                self.assertGreaterEqual(other[START], one[START] + one[DURATION] * 9 // 10)
 
     def test_grid(self) -> None:
         self.assertEqual(grid_of(packed(row(0), row(1))), D)

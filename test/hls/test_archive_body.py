@@ -14,7 +14,7 @@ from restreamer.hls.archive_body import (
     crc32_combine,
     crc_of,
     gzipped,
-    gzipped_texts,
+    gzipped_pieces,
     size_of,
     texts,
 )
@@ -34,7 +34,10 @@ class Bodies(SynchronousTestCase):
         self.assertEqual(b"".join(texts(pieces)), whole)
         self.assertEqual(size_of(pieces), len(whole))
         self.assertEqual(crc_of(pieces), zlib.crc32(whole))
-        for zipped in (gzipped(pieces), b"".join(gzipped_texts(texts(pieces)))):
+        for zipped in (
+            gzipped(pieces),
+            b"".join(gzipped_pieces(Packed.of(text, 1) for text in texts(pieces))),
+        ):
             self.assertEqual(gzip.decompress(zipped), whole)
             reader = zlib.decompressobj(31)
             self.assertEqual(reader.decompress(zipped), whole)

@@ -11,12 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
+from typing_extensions import override
 
 from restreamer.dvr.forms import parse_archive_path
 from restreamer.dvr.timeline import ArchiveHours
 from restreamer.errors import Reason, Refused
 from restreamer.hls.archive_body import texts
-from restreamer.hls.archive_playlists import ArchivePlaylists
+from restreamer.hls.archive_playlists import ArchivePlaylists, Listing
 from restreamer.m4f.hour_index import HourIndex
 from restreamer.media.timebase import TICKS_PER_SECOND
 from restreamer.media.track import AAC, HEVC, Track, TrackKind, Tracks
@@ -448,3 +449,76 @@ class Random(SynchronousTestCase):
                 self.assertTrue(found.segments)
                 if file.startswith("archive") and name.startswith("video"):
                     self.assertEqual(len(found.segments), len(rows))
+
+
+class Doubts(SynchronousTestCase):
+    """Hours of which not all who may have them have told."""
+
+    @override
+    def setUp(self) -> None:
+        self.archive = filled(
+            Made(N + k, (BASE + 5 * k) * TICKS_PER_SECOND, D, False, 0) for k in range(3000)
+        )
+        self.lists = Lists(self.archive, BASE + 100_000)
+
+    def listing(self, file: str) -> Listing:
+        ask = parse_archive_path(f"/x/{file}", "", int(self.lists.now))
+        assert ask is not None
+        return outcome(self.lists.playlists.listing(ask, ""))
+
+    def test_not_kept_for_long(self) -> None:
+        """Caches may keep a closed list that is whole, and hardly one that may not be."""
+        file = f"video-{BASE}-9000.m3u8"
+        self.assertEqual(self.listing(file).seconds, 3600)
+        for hour in list(self.archive.builders):
+            self.setUp()
+            self.archive.doubtful.add(hour)
+            whole = hour * 3600 < BASE + 9000
+            self.assertEqual(self.listing(file).seconds, 5 if whole else 3600, hour)
+
+    def test_nothing_there(self) -> None:
+        """Nothing is said not to be there by who does not know."""
+        self.archive = self.lists.archive = filled(
+            [
+                Made(N, BASE * TICKS_PER_SECOND, D, False, 0),
+                Made(N + 300, (BASE + 1500) * TICKS_PER_SECOND, D, False, 0),
+            ]
+        )
+        self.lists = Lists(self.archive, BASE + 100_000)
+        with self.assertRaises(Refused) as refused:
+            self.listing(f"video-{BASE + 500}-200.m3u8")
+        self.assertIs(refused.exception.reason, Reason.NOT_FOUND)
+        self.archive.doubtful.update(self.archive.builders)
+        self.lists = Lists(self.archive, BASE + 100_000)
+        with self.assertRaises(Refused) as refused:
+            self.listing(f"video-{BASE + 500}-200.m3u8")
+        self.assertIs(refused.exception.reason, Reason.NOT_READY)
+
+
+class Together(SynchronousTestCase):
+    """Lists of different ranges that are asked for at once."""
+
+    def test_an_hour_is_written_once(self) -> None:
+        archive = filled(Made(N + k, (BASE + 5 * k) * TICKS_PER_SECOND, D, False, 0) for k in range(6000))
+        written: list[tuple[object, Deferred[Any]]] = []
+
+        def in_thread(call: Callable[..., Any], *args: Any) -> Deferred[Any]:
+            waiting: Deferred[Any] = Deferred()
+            written.append((args[0], waiting))
+            return waiting.addCallback(lambda _: call(*args))
+
+        now = BASE + 100_000
+        hours = ArchiveHours(archive, lambda: now * TICKS_PER_SECOND, lambda: 0.0)
+        playlists = ArchivePlaylists(hours, in_thread, lambda: now * TICKS_PER_SECOND, lambda: 0.0)
+        found: list[Listing] = []
+        for each in range(20):
+            ask = parse_archive_path(f"/x/video-{BASE + each}-{29_000 - each}.m3u8", "", now)
+            assert ask is not None
+            _ = Deferred.fromCoroutine(playlists.listing(ask, "")).addCallback(found.append)
+        at = 0
+        while at < len(written):
+            written[at][1].callback(None)
+            at += 1
+        self.assertEqual(len(found), 20)
+        whole = [index for index, _ in written]
+        self.assertEqual(len(whole), len(set(map(id, whole))))
