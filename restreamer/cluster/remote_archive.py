@@ -28,6 +28,7 @@ from restreamer.dvr.union import Unions, unite_holdings
 from restreamer.errors import Reason, Refused, RemoteProtocolError
 from restreamer.logs import Logger
 from restreamer.m4f.hour_index import HourIndex, Row, decode_hour, hour_of
+from restreamer.m4f.hour_layout import HOUR_TICKS
 from restreamer.m4f.record_layout import MAX_HOURS
 from restreamer.m4f.records import (
     ArchiveAsk,
@@ -577,6 +578,10 @@ def _hour_of_answer(answer: Answer, hour: int) -> HourIndex:
     index = decode_hour(answer.encoded)
     if index.hour != hour:
         raise RemoteProtocolError("archive", f"it is hour {index.hour}, not {hour}")
+    begin, end = hour * HOUR_TICKS, (hour + 1) * HOUR_TICKS
+    for row in index.tuples():
+        if not begin <= row[1] < end:
+            raise RemoteProtocolError("archive", f"segment {row[0]} begins at {row[1]}, not within the hour")
     return index
 
 
@@ -586,4 +591,6 @@ def _segment_of(answer: Answer, row: Row) -> Segment:
     segment = Segment.parse(answer.encoded)
     if (segment.number, segment.checksum) != (row.number, row.checksum):
         raise RemoteProtocolError("archive", "it gave another segment")
+    if (segment.start, segment.duration) != (row.start, row.duration):
+        raise RemoteProtocolError("archive", "its list was not true of the segment")
     return segment

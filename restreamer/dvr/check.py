@@ -8,18 +8,23 @@ from typing import TextIO
 from attrs import define, field, frozen
 
 from restreamer.dvr.filesystem import TEMPORARY, Filesystem, RealFilesystem, remove_quietly
-from restreamer.dvr.hour_file import HourListing, data_name, list_day, parse_day
+from restreamer.dvr.hour_file import HourListing, data_name, day_folder, list_day, parse_day
+from restreamer.dvr.locks import LOCKS, decode_locks
 from restreamer.dvr.open_hour import FILE_BYTES, OpenHour
 from restreamer.dvr.recovery import RecoveredHour, recover_hour
 from restreamer.dvr.store import MARKER, Store, describe_error
 from restreamer.dvr.summary import SUMMARY, HourFacts, decode_summary, facts_of
-from restreamer.errors import RemoteProtocolError
+from restreamer.errors import RemoteProtocolError, RestreamerError
 
 #: Exit statuses: all is right (now); something is wrong; it could not be checked.
 RIGHT, WRONG, IMPOSSIBLE = 0, 1, 2
 #: Most lines about what is wrong.
 MAX_LINES = 1000
 _MIB = 1024 * 1024
+
+
+class NoArchivesError(RestreamerError):
+    """A folder that is no volume of archives."""
 
 
 @frozen
@@ -53,11 +58,14 @@ class CheckReport:
 
 @define(eq=False)
 class _Check:
-    """One run. @ivar progress: told of bytes done, of bytes in all, and of the stream."""
+    """One run. @ivar live: another process records there. @ivar progress: told of bytes done, of bytes in
+    all, and of the stream.
+    """
 
     store: Store
     files: Filesystem
     repair: bool
+    live: bool
     progress: Callable[[int, int, str], None]
     report: CheckReport = field(factory=CheckReport)
     _done: int = 0
@@ -66,31 +74,50 @@ class _Check:
     def run(self) -> None:
         """Check every stream."""
         names = self.store.names()
-        self._all = sum([self._size(name) for name in names])
+        self._all = sum(map(self._size, names))
         for name in names:
             self.report.streams += 1
             self._stream(name)
         self.progress(self._all, self._all, "")
 
-    def _hours(self, name: str) -> Iterator[tuple[str, int, HourListing]]:
+    def _hours(self, name: str, tell: bool = False) -> Iterator[tuple[str, int, HourListing]]:
+        """All hours. @param tell: say of days that cannot be looked at."""
         folder = f"{self.store.root}/{name}"
         days = {day: first for day in self.files.names(folder) if (first := parse_day(day)) is not None}
         for day in sorted(days):
-            listed = list_day(self.files.names(f"{folder}/{day}"), days[day])
+            try:
+                inside = self.files.names(f"{folder}/{day}")
+            except NotADirectoryError:
+                if tell:
+                    self.report.notes.append(Problem(f"{folder}/{day}", "is no folder", False))
+                continue
+            except FileNotFoundError:
+                if tell and self.files.is_link(f"{folder}/{day}"):
+                    self.report.notes.append(Problem(f"{folder}/{day}", "is a link to nowhere", False))
+                continue
+            except OSError as error:
+                if tell:
+                    self._problem(f"{folder}/{day}", describe_error(error), False)
+                continue
+            listed = list_day(inside, days[day])
             for hour in sorted(listed):
                 yield f"{folder}/{day}", hour, listed[hour]
 
     def _size(self, name: str) -> int:
-        return sum(
-            self.files.size(f"{folder}/{data_name(hour, number)}")
-            for folder, hour, listing in self._hours(name)
-            for number in listing.data
-        )
+        size = 0
+        for folder, hour, listing in self._hours(name):
+            for number in listing.data:
+                try:
+                    size += self.files.size(f"{folder}/{data_name(hour, number)}")
+                except OSError:
+                    continue
+        return size
 
     def _stream(self, name: str) -> None:
         summary = self._summary(name)
         false = False
-        for folder, hour, listing in list(self._hours(name)):
+        self._locks(name)
+        for folder, hour, listing in list(self._hours(name, tell=True)):
             self.report.hours += 1
             known = summary.get(hour)
             try:
@@ -98,7 +125,9 @@ class _Check:
                     self.files, folder, hour, listing, whole=True, progress=lambda n: self._read(n, name)
                 )
             except OSError as error:
-                self._problem(f"{folder}/{hour % 24:02}", describe_error(error), False)
+                if not (self.live and isinstance(error, FileNotFoundError)):
+                    self._problem(f"{folder}/{hour % 24:02}", describe_error(error), False)
+                # A node that records here has deleted it meanwhile, or is done with writing it.
                 continue
             wrong = self._hour(folder, hour, listing, recovered)
             believed = not wrong and listing.index and not listing.rows
@@ -123,29 +152,67 @@ class _Check:
         self.report.segments += len(recovered.builder)
         self.report.bytes += sum(recovered.sizes.values())
         place = f"{folder}/{hour % 24:02}"
-        wrong = []
+        # Whoever writes it knows where it ends.
+        written = listing.rows and self.live
+        wrong, ends = [], []
         if recovered.bad_index:
             wrong.append("has no index" if not listing.index else "its index is damaged")
         if recovered.bad_log:
-            wrong.append("the end of its log is torn")
+            ends.append("the end of its log is torn")
         if recovered.lost:
             wrong.append(f"{_counted(recovered.lost, 'row')} without a whole segment")
         if recovered.found:
-            wrong.append(f"{_counted(recovered.found, 'segment')} without a row")
+            ends.append(f"{_counted(recovered.found, 'segment')} without a row")
         for each in recovered.damage:
             size = each.damage.end - each.damage.begin
             path = f"{folder}/{data_name(hour, each.number)}"
             if each.number in recovered.tails and each.damage.end > recovered.sizes[each.number]:
-                wrong.append(f"{data_name(hour, each.number)} has a torn tail of {size} bytes")
+                ends.append(f"{data_name(hour, each.number)} has a torn tail of {size} bytes")
             else:
                 text = f"{size} bytes at {each.damage.begin} are no segment: {each.damage.text}"
                 self.report.notes.append(Problem(path, text, False))
+        if written:
+            self.report.notes += [Problem(place, f"{text}: it is being written", False) for text in ends]
+        else:
+            wrong += ends
+        self._strays(folder, hour, recovered)
+        if recovered.strays and not len(recovered.builder):
+            # Nothing of its own is there: what there is has to be moved, not repaired.
+            return True
         repaired = False
-        if wrong and self.repair:
+        if wrong and self.repair and self.files.is_link(folder):
+            self._problem(folder, "is a link: repair what it leads to", False)
+        elif wrong and self.repair:
             repaired = self._repair(folder, hour, listing, recovered)
         for text in wrong:
             self._problem(place, text, repaired)
         return bool(wrong)
+
+    def _strays(self, folder: str, hour: int, recovered: RecoveredHour) -> None:
+        """Tell of data that no row names, and whose it is."""
+        for number, hours in sorted(recovered.strays.items()):
+            first = min(hours)
+            there = f"{day_folder(first)}/{data_name(first, number)}"
+            text = f"{_counted(len(hours), 'segment')} of another hour: the place of the file is {there}"
+            self._problem(f"{folder}/{data_name(hour, number)}", text, False)
+        named = {row.file for row in recovered.builder.build()}
+        damaged = {each.number for each in recovered.damage}
+        for number, size in sorted(recovered.sizes.items()):
+            if size and number not in named and number not in recovered.strays and number not in damaged:
+                text = f"{size} bytes that other files have too: it may be deleted"
+                self.report.notes.append(Problem(f"{folder}/{data_name(hour, number)}", text, False))
+
+    def _locks(self, name: str) -> None:
+        path = f"{self.store.root}/{name}/{LOCKS}"
+        try:
+            decode_locks(self.files.read(path))
+        except FileNotFoundError:
+            return
+        except ValueError:
+            text = "is damaged: all of the stream counts as locked, and nothing of it is deleted"
+            self._problem(path, text, False)
+        except OSError as error:
+            self._problem(path, describe_error(error), False)
 
     def _repair(self, folder: str, hour: int, listing: HourListing, recovered: RecoveredHour) -> bool:
         try:
@@ -168,7 +235,11 @@ class _Check:
         folder = f"{self.store.root}/{name}"
         days = [day for day in self.files.names(folder) if parse_day(day) is not None]
         for place in [folder, *[f"{folder}/{day}" for day in days]]:
-            for left in self.files.names(place):
+            try:
+                inside = self.files.names(place)
+            except OSError:
+                continue
+            for left in inside:
                 if left.endswith(TEMPORARY):
                     if self.repair:
                         remove_quietly(self.files, f"{place}/{left}")
@@ -198,14 +269,20 @@ def check_store(
 
     @param repair: make indexes anew, cut torn tails.
     @param progress: told of bytes done, bytes in all, and the stream that is being read.
-    @raise OSError: it is no volume of archives, cannot be read, or another process has it.
+    @raise NoArchivesError: it is no volume of archives.
+    @raise OSError: it cannot be read; or a repair is asked for, and another process has it.
     """
     files = files or RealFilesystem()
-    files.size(f"{root.rstrip('/')}/{MARKER}")
-    store = Store(root, files)
-    store.open()
     try:
-        check = _Check(store, files, repair, progress)
+        files.size(f"{root.rstrip('/')}/{MARKER}")
+    except FileNotFoundError:
+        raise NoArchivesError(f"no archives: there is no {MARKER}") from None
+    store = Store(root, files)
+    if repair:
+        store.open()
+    live = not repair and store.in_use()
+    try:
+        check = _Check(store, files, repair, live, progress)
         check.run()
         return check.report
     finally:
@@ -217,8 +294,8 @@ def run(root: str, repair: bool, out: TextIO, err: TextIO) -> int:
     bar = _Bar(err)
     try:
         report = check_store(root, repair, bar.show)
-    except FileNotFoundError:
-        print(f"{root}: no archives: there is no {MARKER}", file=err)
+    except NoArchivesError as error:
+        print(f"{root}: {error}", file=err)
         return IMPOSSIBLE
     except OSError as error:
         print(f"{root}: {describe_error(error)}", file=err)

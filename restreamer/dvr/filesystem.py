@@ -67,6 +67,10 @@ class Filesystem(Protocol):
         """Open a file to write in it; it is made when it is not there."""
         ...
 
+    def is_link(self, path: str) -> bool:
+        """Whether C{path} is a symbolic link."""
+        ...
+
     def size(self, path: str) -> int:
         """Length of a file."""
         ...
@@ -185,6 +189,10 @@ class RealFilesystem(Filesystem):
     @override
     def open(self, path: str) -> OpenFile:
         return _RealFile(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, FILE_MODE))
+
+    @override
+    def is_link(self, path: str) -> bool:
+        return os.path.islink(path)
 
     @override
     def size(self, path: str) -> int:

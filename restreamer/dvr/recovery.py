@@ -67,6 +67,7 @@ class RecoveredHour:
     @ivar found: segments without a row. @ivar lost: rows without a segment. @ivar damage: what else is wrong.
     @ivar bad_index, bad_log: whether the index or the end of the log could not be read.
     @ivar log_size: bytes of the log that are right.
+    @ivar strays: whole segments of other hours, and those hours, by data file; known when all is read.
     """
 
     builder: HourBuilder
@@ -78,6 +79,7 @@ class RecoveredHour:
     bad_index: bool = False
     bad_log: bool = False
     log_size: int = 0
+    strays: dict[int, list[int]] = field(factory=dict)
 
     @property
     def tails(self) -> list[int]:
@@ -175,6 +177,8 @@ def _scan_files(
                     recovered.sizes[number] = each.begin
             elif hour_of(each.segment.start) == hour and each.segment.duration:
                 found.append(FoundSegment.of_record(number, each))
+            elif hour_of(each.segment.start) != hour:
+                recovered.strays.setdefault(number, []).append(hour_of(each.segment.start))
     return found
 
 

@@ -38,6 +38,7 @@ _FREE_PART = 100
 _FREE_MOST = 1_000_000_000
 _NAME = re.compile(r"[0-9a-f]{32}-[0-9a-f]{1,16}-[0-9a-f]{6}([0-9a-f]{2})")
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_IN_THE_WAY = (errno.EISDIR, errno.ENOTDIR, errno.EEXIST)
 
 
 @define(eq=False)
@@ -105,7 +106,7 @@ class CacheFolder:
                 return None
         try:
             encoded = self._files.read(f"{self._root}/{path}", 0, row.size + 1)
-        except FileNotFoundError:
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
             encoded = b""
         try:
             segment = Segment.parse(encoded)
@@ -138,6 +139,9 @@ class CacheFolder:
                 self._remove(index, [(path, len(encoded))])
                 if error.errno in _FULL:
                     self._evict(index, index.oldest(_STEP))
+                if error.errno in _IN_THE_WAY:
+                    # Something that is not ours lies there; the others have their places.
+                    return False
                 raise
             index.finish(path)
             return True
@@ -192,9 +196,15 @@ class CacheFolder:
             # Somebody removed it.
             self._shut()
         self._make_root()
-        self._release = self._files.lock(f"{self._root}/{LOCK}")
+        try:
+            self._release = self._files.lock(f"{self._root}/{LOCK}")
+        except BlockingIOError:
+            raise OSError(errno.EBUSY, "another process uses this cache", self._root) from None
+        if os.path.isdir(path):
+            raise OSError(errno.EISDIR, "there is a folder in the place of the cache's index", path)
         index = self._index = CacheIndex(path)
         self._identity = _identity(path)
+        index.not_after(int(self._utc() * 1e6))
         self._last = index.last_used()
         there = any(len(name) == 2 for name in self._files.names(self._root))
         self._unknown = FOLDERS if index.new and there else 0
@@ -286,7 +296,8 @@ class CacheFolder:
             for path, size in doomed:
                 try:
                     self._files.remove(f"{self._root}/{path}")
-                except (FileNotFoundError, NotADirectoryError):
+                except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+                    # Gone; or there is something that is not ours.
                     pass
                 gone.append((path, size))
         finally:
@@ -297,7 +308,7 @@ class CacheFolder:
         known = index.folder(folder)
         try:
             names = self._files.names(f"{self._root}/{folder}")
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             names = []
         found: list[tuple[str, int]] = []
         for name in names:
@@ -308,6 +319,8 @@ class CacheFolder:
             try:
                 size = self._files.size(f"{self._root}/{path}")
             except FileNotFoundError:
+                continue
+            if os.path.isdir(f"{self._root}/{path}"):
                 continue
             if known.get(path) == size:
                 del known[path]

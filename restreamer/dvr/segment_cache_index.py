@@ -20,7 +20,7 @@ PRAGMA user_version = 1;
 #: Kilobytes of the index in memory.
 _MEMORY = 4096
 #: Seconds for which another process that reads it may hold it.
-_TIMEOUT = 1.0
+_TIMEOUT = 0.2
 
 
 class CacheIndex:
@@ -36,15 +36,26 @@ class CacheIndex:
             self._rows.execute("PRAGMA journal_mode = WAL")
             self._rows.execute("PRAGMA synchronous = NORMAL")
             self._rows.execute(f"PRAGMA cache_size = -{_MEMORY}")
-            self.new = self._rows.execute("PRAGMA user_version").fetchone()[0] != 1
+            version = self._rows.execute("PRAGMA user_version").fetchone()[0]
+            table = self._rows.execute("SELECT 1 FROM sqlite_master WHERE name = 'kept'").fetchone()
+            self.new = version != 1 or table is None
             if self.new:
                 self._rows.executescript("BEGIN; DROP TABLE IF EXISTS kept;" + _SCHEMA + "COMMIT;")
-            self.size, self.count = self._rows.execute(
-                "SELECT coalesce(sum(size), 0), count(*) FROM kept"
-            ).fetchone()
+            # What no file can have was written by nobody: such a file is found again.
+            self._rows.execute("DELETE FROM kept WHERE size < 0")
+            self._count()
         except BaseException:
             self._rows.close()
             raise
+
+    def _count(self) -> None:
+        self.size, self.count = self._rows.execute(
+            "SELECT coalesce(sum(size), 0), count(*) FROM kept"
+        ).fetchone()
+
+    def not_after(self, now: int) -> None:
+        """Nothing was used after C{now}: the clock that said so was wrong."""
+        self._rows.execute("UPDATE kept SET used = ? WHERE used > ?", (now, now))
 
     def find(self, path: str) -> int | None:
         """The size of a file that is there for certain."""
@@ -64,11 +75,11 @@ class CacheIndex:
         self._rows.execute("UPDATE kept SET unfinished = 0 WHERE path = ?", (path,))
 
     def add(self, files: Iterable[tuple[str, int]], used: int) -> None:
-        """Files that were found."""
+        """Files that were found; those that are about to go stay so."""
         rows = [(path, size, used) for path, size in files]
-        self._together("INSERT INTO kept VALUES (?, ?, ?, 0)", rows)
-        self.size += sum([row[1] for row in rows])
-        self.count += len(rows)
+        if rows:
+            self._together("INSERT OR IGNORE INTO kept VALUES (?, ?, ?, 0)", rows)
+            self._count()
 
     def doom(self, paths: Sequence[str]) -> None:
         """These files are about to go."""

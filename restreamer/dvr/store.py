@@ -92,6 +92,14 @@ class Store:
                 raise
             self._release = release
 
+    def in_use(self) -> bool:
+        """Whether another process has the volume now."""
+        try:
+            self.files.lock(f"{self.root}/{LOCK}")()
+        except BlockingIOError:
+            return True
+        return False
+
     def close(self) -> None:
         """Give the volume free."""
         with self._opening:

@@ -134,6 +134,10 @@ class SimulatedDisk:
         self.before("names", folder)
         return list(self._folder(folder))
 
+    def is_link(self, path: str) -> bool:
+        """See the seam: it has none."""
+        return False
+
     def make_folder(self, path: str) -> None:
         """See the seam."""
         self.before("make_folder", path)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 
 from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
 
 from restreamer.cli import main
-from restreamer.dvr.check import CheckReport, check_store
+from restreamer.dvr.check import CheckReport, NoArchivesError, check_store
 from restreamer.dvr.filesystem import RealFilesystem
 from restreamer.dvr.store import MARKER, Store
 from restreamer.dvr.summary import SUMMARY, decode_summary, encode_summary
@@ -165,7 +166,7 @@ class Checks(SynchronousTestCase):
     def test_no_archives(self) -> None:
         """A folder without the marker is left alone."""
         self.disk.make_folder("/e")
-        self.assertRaises(FileNotFoundError, check_store, "/e", True, files=self.disk)
+        self.assertRaises(NoArchivesError, check_store, "/e", True, files=self.disk)
         self.assertEqual(self.disk.names("/e"), [])
 
 
@@ -212,6 +213,65 @@ class Commands(SynchronousTestCase):
         self.assertEqual((status, out), (2, ""))
         self.assertEqual(err, f"{self.root}: another process writes to this archive\n")
         store.close()
+
+    def test_while_a_node_records(self) -> None:
+        """An archive is looked at while it is written, and what is not written to its end is no problem."""
+        store = Store(self.root)
+        store.open()
+        store.stream("cam").append(several(range(5, 7)))
+        with open(f"{self.root}/cam/@2023-11-14/22.m4f", "ab") as file:
+            file.write(b"\x23\0\0\0\2\0half")
+        status, out, err = self.run_command()
+        self.assertEqual((status, err), (0, ""), out)
+        self.assertIn("it is being written", out)
+        store.close()
+        self.assertEqual(self.run_command()[0], 1)
+
+    def test_another_hour(self) -> None:
+        """A file under the name of another hour is told of, and left for somebody to move it."""
+        folder = f"{self.root}/cam/@2023-11-14"
+        for kind in ("m4f", "rows"):
+            os.rename(f"{folder}/22.{kind}", f"{folder}/03.{kind}")
+        size = os.path.getsize(f"{folder}/03.m4f")
+        for more in ((), ("--repair",), ("--repair",), ()):
+            status, out, _ = self.run_command(*more)
+            self.assertEqual(status, 1, out)
+            self.assertIn(
+                "03.m4f: 5 segments of another hour: the place of the file is @2023-11-14/22.m4f", out
+            )
+            self.assertEqual(os.path.getsize(f"{folder}/03.m4f"), size)
+        os.rename(f"{folder}/03.m4f", f"{folder}/22.m4f")
+        self.assertEqual(self.run_command("--repair")[0], 0)
+        self.assertEqual(self.run_command()[1], f"{self.root}: right, 1 stream, 5 segments, 0.0 MiB\n")
+
+    def test_stray_things(self) -> None:
+        """What is none of ours does not keep the rest from being checked."""
+        os.symlink("/nowhere", f"{self.root}/link")
+        os.symlink("/nowhere", f"{self.root}/cam/@2023-11-15")
+        with open(f"{self.root}/cam/@2023-11-16", "w"):
+            pass
+        status, out, err = self.run_command()
+        self.assertEqual((status, err), (0, ""), out)
+        self.assertIn("@2023-11-15: is a link to nowhere", out)
+        self.assertIn("@2023-11-16: is no folder", out)
+        shutil.copy(f"{self.root}/cam/@2023-11-14/22.m4f", f"{self.root}/cam/@2023-11-14/22-1.m4f")
+        self.assertIn("22-1.m4f: ", self.run_command()[1])
+        with open(f"{self.root}/cam/@locks", "w") as file:
+            file.write("{")
+        status, out, _ = self.run_command()
+        self.assertEqual(status, 1)
+        self.assertIn("@locks: is damaged", out)
+
+    def test_a_linked_day(self) -> None:
+        """Its files are another day's, and stay."""
+        os.symlink(f"{self.root}/cam/@2023-11-14", f"{self.root}/cam/@2023-11-13")
+        before = sorted(os.listdir(f"{self.root}/cam/@2023-11-14"))
+        self.run_command("--repair")
+        after = sorted(os.listdir(f"{self.root}/cam/@2023-11-14"))
+        self.assertIn("22.m4f", after)
+        self.assertEqual(
+            [each for each in before if each.endswith("m4f")], [e for e in after if e.endswith("m4f")]
+        )
 
     def test_no_archive(self) -> None:
         """Nothing is made of another folder."""

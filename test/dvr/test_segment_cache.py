@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import random
+import shutil
 import sqlite3
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -151,6 +152,78 @@ class FolderCase(SynchronousTestCase):
 
     def exact(self, folder: CacheFolder) -> None:
         self.assertEqual((folder.size, folder.count), self.real())
+
+
+class InTheWay(FolderCase):
+    """Things that are not ours, an index that is not true, a clock that was wrong."""
+
+    def keep(self, folder: CacheFolder, *numbers: int) -> list[bool]:
+        return [folder.write("cam", row(seg(each)), seg(each).encoded) for each in numbers]
+
+    def path(self, number: int) -> str:
+        return f"{self.root}/{path_of('cam', row(seg(number)))}"
+
+    def round(self, folder: CacheFolder) -> None:
+        """Tend all of it."""
+        for _ in range(256):
+            folder.tend()
+
+    def test_folders_and_files(self) -> None:
+        """What lies in the place of a file or a folder costs that file, and nothing else."""
+        folder = self.folder()
+        self.assertEqual(self.keep(folder, 0, 1), [True, True])
+        os.remove(self.path(0))
+        os.mkdir(self.path(0))
+        self.assertIsNone(folder.read("cam", row(seg(0))))
+        self.assertEqual(self.keep(folder, 0), [False])
+        shutil.rmtree(os.path.dirname(self.path(2)), ignore_errors=True)
+        with open(os.path.dirname(self.path(2)), "w"):
+            pass
+        self.assertEqual(self.keep(folder, 2, 3), [False, True])
+        self.round(folder)
+        self.assertEqual((folder.count, folder.size), (2, 2 * SIZE))
+        self.assertIsNotNone(folder.read("cam", row(seg(1))))
+
+    def test_false_index(self) -> None:
+        """No table, no sense: it is made anew of what is there, or put right."""
+        folder = self.folder()
+        self.keep(folder, 0, 1, 2)
+        folder.close()
+        for statement in ("DROP TABLE kept", "UPDATE kept SET size = -5", "UPDATE kept SET unfinished = 1"):
+            rows = sqlite3.connect(f"{self.root}/.index", isolation_level=None)
+            rows.execute(statement)
+            rows.close()
+            folder = self.folder()
+            self.round(folder)
+            self.assertEqual(folder.size, folder.count * SIZE, statement)
+            self.keep(folder, 0, 1, 2)
+            folder.close()
+        os.rename(f"{self.root}/.index", f"{self.root}/old")
+        os.mkdir(f"{self.root}/.index")
+        with self.assertRaises(OSError) as refused:
+            self.keep(self.folder(), 5)
+        self.assertIn("a folder in the place", str(refused.exception))
+
+    def test_a_clock_that_was_ahead(self) -> None:
+        """Files that were used in the future grow old from now on."""
+        self.now += 10 * 86_400
+        folder = self.folder(age=60)
+        self.keep(folder, 0, 1)
+        folder.close()
+        self.now -= 10 * 86_400
+        folder = self.folder(age=60)
+        self.round(folder)
+        self.assertEqual(folder.count, 2)
+        self.now += 120
+        self.round(folder)
+        self.assertEqual(folder.count, 0)
+
+    def test_another_process(self) -> None:
+        """It is said what keeps the cache from being used."""
+        self.keep(self.folder(), 0)
+        with self.assertRaises(OSError) as refused:
+            self.keep(self.folder(), 1)
+        self.assertIn("another process", str(refused.exception))
 
 
 class FolderTests(FolderCase):
