@@ -32,6 +32,8 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	    || echo "no newer ffmpeg for this machine: the tests that need it are left out"
 	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check 'botocore >= 1.44' 'moto[server] >= 5' \
 	    || echo "no object store for this machine: its tests are left out"
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --only-binary :all: 'schemathesis >= 4.32' \
+	    || echo "no schemathesis for this Python: the API is not compared with its document"
 	@touch $@
 
 clean:

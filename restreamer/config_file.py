@@ -14,8 +14,11 @@ from typing import Any
 
 from attrs import frozen
 
+from restreamer.config import rewrite
 from restreamer.config.include import MAX_BYTES
 from restreamer.config.load import load
+from restreamer.config.model import Configuration, Place
+from restreamer.config.rewrite import Options
 from restreamer.errors import ConfigError
 
 
@@ -39,6 +42,10 @@ class CheckedText:
 
 class ChangedElsewhereError(Exception):
     """The file is not what the editor began with."""
+
+
+class BlockError(Exception):
+    """A block cannot be changed so; the text is a sentence for people."""
 
 
 class ConfigFile:
@@ -96,6 +103,64 @@ class ConfigFile:
         finally:
             self._busy = False
 
+    async def blocks(self, word: str) -> tuple[dict[str, dict[str, list[list[str]]]], str]:
+        """What the file itself says of its blocks C{word}: options by name; and its revision.
+
+        @raise OSError, UnicodeDecodeError: it cannot be read. @raise BlockError: it is not well formed.
+        """
+        told: tuple[dict[str, dict[str, list[list[str]]]], str] = await self._in_thread(self._blocks, word)
+        return told
+
+    async def change(self, word: str, name: str, options: Options | None, revision: str) -> CheckedText:
+        """Give a block these options, the others stay; make it if it is not there. None: take it away.
+
+        @param revision: of the file that was read before; empty: any.
+        @raise ChangedElsewhereError: the file is not of C{revision}. @raise KeyError: there is no such block.
+        @raise BlockError: it cannot be written so. @raise OSError: the file cannot be written.
+        """
+        text, now = await self.read()
+        if revision and revision != now:
+            raise ChangedElsewhereError("it was changed by somebody else")
+        made = await self._in_thread(self._changed, text, word, name, options)
+        return await self.write(made, now)
+
+    def _blocks(self, word: str) -> tuple[dict[str, dict[str, list[list[str]]]], str]:
+        text, revision = self._read()
+        try:
+            spans = rewrite.found(text, self._path.name)
+        except ConfigError as error:
+            raise BlockError(str(error)) from None
+        told = {
+            rewrite.name_of(each): rewrite.options_of(each)
+            for each in spans
+            if each.word == word and each.words
+        }
+        return told, revision
+
+    def _changed(self, text: str, word: str, name: str, options: Options | None) -> str:
+        try:
+            if rewrite.named(rewrite.found(text, self._path.name), word, name) is None:
+                self._included(word, name)
+            if options is None:
+                return rewrite.without(text, self._path.name, word, name)
+            return rewrite.changed(text, self._path.name, word, name, options)
+        except (ConfigError, rewrite.RewriteError) as error:
+            raise BlockError(str(error)) from None
+
+    def _included(self, word: str, name: str) -> None:
+        """Refuse a block that stands in an included file."""
+        configuration = load(str(self._path)).configuration
+        there: dict[str, Place] = {}
+        if word == "stream":
+            there = {key: each.place for key, each in configuration.streams.items()}
+        elif word == "template":
+            there = {key: each.place for key, each in configuration.templates.items()}
+        elif word == "source":
+            there = {str(each): each.place for each in configuration.sources}
+        place = there.get(name)
+        if place is not None and place.path != str(self._path):
+            raise BlockError(f"{word} {name} is in the included file {place.path}, line {place.line}")
+
     def _read(self) -> tuple[str, str]:
         data = self._path.read_bytes()
         return data.decode("utf-8"), _revision(data)
@@ -118,7 +183,7 @@ class ConfigFile:
         warnings = tuple(
             self._remark(each.path, name, each.line, each.column, each) for each in loaded.warnings
         )
-        return CheckedText(warnings=warnings)
+        return CheckedText(errors=_locked_out(loaded.configuration), warnings=warnings)
 
     def _remark(self, path: str, checked: str, line: int, column: int, told: object) -> Remark:
         text = str(told).replace(checked, self._path.name)
@@ -165,6 +230,18 @@ class ConfigFile:
         except BaseException:
             os.unlink(name)
             raise
+
+
+def _locked_out(configuration: Configuration) -> tuple[Remark, ...]:
+    """Why nobody could undo it over the API: with a file in force that says so, the API would be gone."""
+    found = []
+    if not any(listen.api for listen in (*configuration.http, *configuration.https)):
+        found.append("it leaves no http or https port with pages and API: that is changed in the file itself")
+    if configuration.edit_auth is None:
+        found.append(
+            "it has no edit_auth, so nobody could change it again: that is changed in the file itself"
+        )
+    return tuple(Remark(0, 0, text) for text in found)
 
 
 def _revision(data: bytes) -> str:

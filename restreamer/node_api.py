@@ -11,10 +11,10 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
-from restreamer import __version__
+from restreamer import __version__, configured
 from restreamer.assembly import Core
 from restreamer.config.model import Configuration, Listen, LoginConfig
-from restreamer.config_file import ChangedElsewhereError, ConfigFile
+from restreamer.config_file import BlockError, ChangedElsewhereError, ConfigFile
 from restreamer.media.names import valid_stream_name
 from restreamer.metrics import Metrics, MetricSources
 from restreamer.node_events import NodeEvents
@@ -26,6 +26,8 @@ from restreamer.web.dvr_api import DvrApi
 from restreamer.web.old_api import OldApi
 from restreamer.web.site import FrontSite, make_site
 from restreamer.web.v3.authority import Authority, Login
+from restreamer.web.v3.blocks import BlocksApi, block_endpoints
+from restreamer.web.v3.configured import configured_endpoints
 from restreamer.web.v3.configuring import configuring_endpoints
 from restreamer.web.v3.endpoint import Access, Answered, Call, Endpoint
 from restreamer.web.v3.event_stream import EventStreams
@@ -80,7 +82,13 @@ class NodeEndpoints:
         self._events = events
         self._journal = journal
         self._stop = stop
-        self._node = NodeApi(core.stats, core.reactor.seconds)
+        self._node = NodeApi(
+            core.stats,
+            core.reactor.seconds,
+            lambda: configured.listeners(core.configuration),
+            socket.gethostname(),
+            ProcessLoad(),
+        )
         self.readers = EventStreams(core.reactor, events.bus, lambda: self._node.stats(facts))
         self._metrics = Metrics(
             MetricSources(
@@ -108,31 +116,34 @@ class NodeEndpoints:
         """Pages and API of a listener; None where they are switched off."""
         if not listen.api:
             return None
-        return make_site(self.endpoints(), self.authority, self._core.reactor)
+        return make_site(self.endpoints(), self.authority, self._core.reactor, proxies=self._core.proxies)
 
     def endpoints(self) -> list[Endpoint]:
         """All of them."""
         core, facts = self._core, self._facts
+        streams = configured.ConfiguredStreams(core.stats, lambda: core.configuration)
         found = [
-            *stream_endpoints(StreamApi(core.stats, core.reactor.seconds)),
+            *stream_endpoints(StreamApi(streams, core.reactor.seconds)),
             self._stopping(),
             *node_endpoints(self._node, facts),
-            *archive_endpoints(DvrApi(core.archive)),
+            *archive_endpoints(DvrApi(core.archive, core.reactor.seconds)),
             *viewing_endpoints(self._viewing()),
+            *configured_endpoints(
+                lambda: configured.templates(core.configuration),
+                lambda: configured.vods(core.configuration),
+                lambda: configured.auth_backends(core.configuration),
+                core.reactor.seconds,
+            ),
             *probe_endpoints(facts),
             self._metrics.endpoint(),
-            *OldApi(
-                core.stats,
-                self._node,
-                facts,
-                socket.gethostname(),
-                lambda: core.sessions,
-                ProcessLoad(),
-            ).endpoints(),
+            *OldApi(streams, self._node, facts, lambda: core.sessions).endpoints(),
         ]
         if self.file is not None:
             found += configuring_endpoints(
                 self.file, ChangedElsewhereError, lambda user: self._changed("config/file", user)
+            )
+            found += block_endpoints(
+                BlocksApi(self.file, ChangedElsewhereError, BlockError, self._changed, core.reactor.seconds)
             )
         return found
 

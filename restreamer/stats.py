@@ -236,7 +236,9 @@ class NodeStats:
             ("input_kbit", "output_kbit"), self._of_sources.get(facts.address, ()), strict=False
         ):
             if meter.rate is not None:
-                stats[key] = _kbit(meter.rate)  # type: ignore[literal-required]  # mypy sees a str
+                # Of a lost one nothing comes, whatever came in the last seconds.
+                rate = _kbit(meter.rate) if facts.connected else 0
+                stats[key] = rate  # type: ignore[literal-required]  # mypy sees a str
         return SourceInfo(url=f"{facts.proto}://{facts.address}", position=facts.position, stats=stats)
 
     # Streams.
@@ -264,12 +266,13 @@ class NodeStats:
         waited = (entry is not None and entry.playout.viewers > 0) or name in self._remote.missing()
         if not running and not supplied and not waited and name not in configured:
             return None
-        stats = self._stats(entry) if entry is not None else StreamStats(status="waiting", alive=False)
+        stats = self._stats(entry) if entry is not None else _never_ran()
         source = self._remote.source_of(name)
         stats["remote"] = source is not None
         if source is not None:
             stats["source_id"] = source
         stats["publish_enabled"] = self._registry.published(name)
+        protocols = self._registry.protocols(name)
         title = entry.stream.title if entry is not None else configured.get(name, ("", True))[0]
         info = StreamInfo(
             name=name,
@@ -277,6 +280,8 @@ class NodeStats:
             static=configured[name][1] if name in configured else not supplied,
             stats=stats,
         )
+        if protocols is not None:
+            info["protocols"] = sorted(protocols)
         inputs = self._inputs_of(name)
         if inputs:
             info["inputs"] = [_input(facts) for facts in inputs]
@@ -325,8 +330,14 @@ class NodeStats:
             stats["alive"] = stream.running and delay <= ALIVE_MS
         rate = _bitrate(stream)
         if rate is not None:
-            stats["bitrate"] = stats["input_bitrate"] = rate
+            stats["bitrate"] = rate
+            stats["input_bitrate"] = rate if stream.running else 0
         return stats
+
+
+def _never_ran() -> StreamStats:
+    # Counters are there from the beginning: who adds them up asks for no more.
+    return StreamStats(status="waiting", alive=False, bytes_in=0, bytes_out=0, online_clients=0)
 
 
 def _bitrate(stream: Stream) -> int | None:

@@ -70,6 +70,8 @@ from restreamer.web.old_api import OldApi
 from restreamer.web.recording_status import recording_status_route
 from restreamer.web.site import NotFound, make_site
 from restreamer.web.v3.authority import Authority, Login
+from restreamer.web.v3.blocks import BlocksApi, block_endpoints
+from restreamer.web.v3.configured import configured_endpoints
 from restreamer.web.v3.configuring import configuring_endpoints
 from restreamer.web.v3.endpoint import Routes
 from restreamer.web.v3.listing import DEFAULT_LIMIT, MAX_LIMIT
@@ -227,7 +229,7 @@ class HttpPathTests(SynchronousTestCase):
         endpoints = [
             *stream_endpoints(StreamApi(OneStream(), clock.seconds)),
             *node_endpoints(node, facts),
-            *archive_endpoints(DvrApi(OneArchive())),
+            *archive_endpoints(DvrApi(OneArchive(), clock.seconds)),
             *probe_endpoints(facts),
         ]
         self.endpoints = endpoints
@@ -247,6 +249,7 @@ class HttpPathTests(SynchronousTestCase):
             ("NUMBER", "359071392"),
             ("FILE", "status.js"),
             ("HOST:PORT", "a:80"),
+            ("/KEY", "/a:80"),
             ("/ID", "/" + "0" * 32),
         ):
             path = path.replace(word, value)
@@ -286,7 +289,9 @@ class HttpPathTests(SynchronousTestCase):
             *self.endpoints,
             *viewing_endpoints(viewing),
             *configuring_endpoints(nothing, ValueError, nothing),
-            *OldApi(nothing, nothing, nothing, "", nothing, nothing).endpoints(),
+            *configured_endpoints(nothing, nothing, nothing, nothing),
+            *block_endpoints(BlocksApi(nothing, ValueError, ValueError, nothing, nothing)),
+            *OldApi(nothing, nothing, nothing, nothing).endpoints(),
         ]
         endpoints.append(openapi_endpoint(endpoints))
         routes = Routes(endpoints)

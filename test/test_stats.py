@@ -178,6 +178,7 @@ class StreamTests(StatsCase):
         self.inputs = (evolve(FIRST, state="trying", switches=0, lag=None),)
         told = self.told("conf")
         self.assertEqual(told["stats"]["num_sec_on_primary_input"], 61)
+        self.assertEqual((told["stats"]["bytes_in"], told["stats"]["online_clients"]), (0, 0))
         self.assertIs(self.stats.info("nobody"), None)
 
 
@@ -220,6 +221,9 @@ class SourceTests(StatsCase):
             self.clock.advance(SAMPLE_SECONDS)
         (told,) = self.stats.sources()
         self.assertEqual((told["stats"]["input_kbit"], told["stats"]["output_kbit"]), (4000, 4))
+        self.sources = [evolve(each, connected=False) for each in self.sources]
+        (told,) = self.stats.sources()
+        self.assertEqual((told["stats"]["input_kbit"], told["stats"]["output_kbit"]), (0, 0))
         self.sources = []
         self.clock.advance(SAMPLE_SECONDS)
         self.assertEqual(self.stats._of_sources, {})
@@ -227,13 +231,13 @@ class SourceTests(StatsCase):
     def test_collection(self) -> None:
         api = NodeApi(self.stats, lambda: 0.0)
         self.sources = [SOURCE]
-        page = api.collection("sources")
+        page = api.collection("sources", {"limit": "5"})
         self.assertEqual((page["estimated_count"], page["next"], page["prev"]), (1, None, None))
         for key in ("a:80", "m4f://a:80"):
             self.assertEqual(api.item("sources", key), page["sources"][0])
         for key in ("", "a", "m4fs://a:80", "m4f://a:80/"):
             self.assertEqual(self.assertRaises(ApiError, api.item, "sources", key).status, 404)
-        self.assertEqual(self.assertRaises(ApiError, api.collection, "nothing").status, 404)
+        self.assertEqual(self.assertRaises(ApiError, api.collection, "nothing", {}).status, 404)
 
 
 class NeighbourTests(StatsCase):
@@ -284,7 +288,7 @@ class NeighbourTests(StatsCase):
         self.assertNotIn("total_clients", second["stats"], "what it said once is not true for ever")
         self.assertEqual(third["stats"].keys() & {"opened_at", "closed_at", "last_error", "ping"}, set())
         api = NodeApi(self.stats, lambda: 0.0)
-        self.assertEqual(api.collection("peers")["peers"], [first, second, third])
+        self.assertEqual(api.collection("peers", {})["peers"], [first, second, third])
         self.assertEqual(api.item("peers", "q:80"), second)
 
     def test_balancers(self) -> None:
@@ -299,7 +303,7 @@ class NeighbourTests(StatsCase):
                 {"peer": "q:80", "connected": False},
             ],
         }
-        self.assertEqual(api.collection("balancers")["balancers"], [told])
+        self.assertEqual(api.collection("balancers", {})["balancers"], [told])
         self.assertEqual(api.item("balancers", "lb"), told)
 
     def test_pushes(self) -> None:
@@ -383,6 +387,7 @@ class ServerTests(StatsCase):
                 "bytes_out": 1_000_000,
                 "input_kbit": 0,
                 "output_kbit": 4000,
+                "listeners": (),
             },
         )
         writer.close(D)

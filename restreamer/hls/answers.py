@@ -13,6 +13,7 @@ PLAYLISTS: Final[dict[str, str]] = {
     "index.m3u8": "suitable",
     "playlist.m3u8": "suitable",
     "video.m3u8": "media",
+    "mono.m3u8": "media",
     "master.m3u8": "master",
     "index.ts.m3u8": "ts",
     "index.fmp4.m3u8": "cmaf",

@@ -33,6 +33,7 @@ STREAM_PLAYLISTS: Final[Mapping[str, Kind]] = {
     "playlist.m3u8": Kind.SUITABLE,
     "master.m3u8": Kind.MASTER,
     "video.m3u8": Kind.TS_MEDIA,
+    "mono.m3u8": Kind.TS_MEDIA,
     "index.ts.m3u8": Kind.TS,
     "index.fmp4.m3u8": Kind.CMAF,
     "index.ll.m3u8": Kind.LOW_LATENCY,

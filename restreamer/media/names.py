@@ -12,7 +12,9 @@ from restreamer.errors import Reason, Refused
 
 MAX_NAME = 255
 MAX_PARTS = 8
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(?:/[A-Za-z0-9_][A-Za-z0-9._-]*){0,7}")
+#: A regular expression (of Python and ECMA-262) of such a name, but for its length.
+NAME_PATTERN = r"[A-Za-z0-9_][A-Za-z0-9._-]*(?:/[A-Za-z0-9_][A-Za-z0-9._-]*){0,7}"
+_NAME = re.compile(NAME_PATTERN)
 
 
 def valid_stream_name(name: str) -> bool:

@@ -7,7 +7,7 @@ cursors, errors as a list of objects, times ending in C{_at} in UTC milliseconds
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol, TypedDict
+from typing import Any, Final, Protocol, TypedDict
 
 from attrs import define, field
 
@@ -85,12 +85,32 @@ class InputInfo(TypedDict):
     stats: InputStats
 
 
+class RecordingInfo(TypedDict, total=False):
+    """Where a stream is recorded, as configured; what is not limited is left out.
+
+    C{expiration}: seconds; C{disk_usage_limit}: percent of the disk; C{storage_limit}: bytes.
+    """
+
+    root: str
+    expiration: int
+    disk_usage_limit: int
+    storage_limit: int
+
+
 class StreamInfo(TypedDict, total=False):
-    """One stream of the list. C{name} and C{stats} are always there."""
+    """One stream of the list. C{name} and C{stats} are always there.
+
+    C{protocols}: words of those that it is played by; left out: all there are. C{template}: what it has its
+    options from.
+    """
 
     name: str
     title: str
+    comment: str
+    template: str
+    dvr: RecordingInfo
     static: bool
+    protocols: Sequence[str]
     inputs: Sequence[InputInfo]
     stats: StreamStats
 
@@ -123,13 +143,34 @@ class SourceInfo(TypedDict):
     stats: SourceStats
 
 
+class ListenerInfo(TypedDict):
+    """A port of the node. C{protocol}: C{http}, C{https}, C{rtmp}, C{rtmps}, C{rtsp} or C{rtsps}.
+
+    C{address}: empty: all. C{api}: pages and API are answered there.
+    """
+
+    protocol: str
+    address: str
+    port: int
+    tls: bool
+    api: bool
+
+
 class ServerStats(TypedDict, total=False):
-    """The whole node in figures. Rates are kbit/s; C{_at} and C{now} UTC milliseconds, C{uptime} seconds."""
+    """The whole node in figures. Rates are kbit/s; C{_at} and C{now} UTC milliseconds, C{uptime} seconds.
+
+    C{cpu_usage} and C{scheduler_load}: percent of one processor that the process takes; C{memory_usage}:
+    percent of the machine's memory.
+    """
 
     id: str
+    hostname: str
     now: int
     started_at: int
     uptime: int
+    cpu_usage: int
+    memory_usage: int
+    scheduler_load: int
     server_version: str
     build: int
     streamer_status: str
@@ -140,6 +181,7 @@ class ServerStats(TypedDict, total=False):
     output_kbit: int
     bytes_in: int
     bytes_out: int
+    listeners: Sequence[ListenerInfo]
     dvr: DvrStats
 
 
@@ -213,31 +255,50 @@ class StreamApi:
     directory: StreamDirectory
     seconds: Callable[[], float] = field(repr=False)
 
-    def list(self, query: Mapping[str, str]) -> dict[str, Any]:
+    def list(self, query: Mapping[str, str], user: str = "") -> dict[str, Any]:
         """One page of streams.
 
-        @param query: as L{restreamer.web.v3.listing} reads it.
+        @param query: as L{restreamer.web.v3.listing} reads it. @param user: who proved a password; empty:
+            nobody did, and what is meant for operators is left out.
         @raise ApiError: 400 for a parameter that cannot be used.
         """
         listing = Listing(
             "streams",
             StreamInfo,
             self.directory.names,
-            self.directory.info,
+            lambda name: told_to(user, self.directory.info(name)),
             self.seconds,
             searched=("title",),
         )
         return listing.page(query)
 
-    def item(self, name: str) -> StreamInfo:
-        """One stream.
+    def item(self, name: str, user: str = "") -> StreamInfo:
+        """One stream. @param user: as in L{list}.
 
         @raise ApiError: 404 when there is none of that name.
         """
-        info = self.directory.info(name) if valid_stream_name(name) else None
+        info = told_to(user, self.directory.info(name)) if valid_stream_name(name) else None
         if info is None:
             raise ApiError(404, "not_found", "there is no such stream")
         return info
+
+
+def told_to(user: str, info: StreamInfo | None) -> StreamInfo | None:
+    """C{info} as C{user} may know it: who proved no password is not told what operators note down."""
+    if info is None or user or not ("comment" in info or "dvr" in info):
+        return info
+    told = info.copy()
+    told.pop("comment", None)
+    told.pop("dvr", None)
+    return told
+
+
+_ENTRIES: Final[Mapping[str, tuple[Any, str]]] = {
+    "sources": (SourceInfo, "url"),
+    "peers": (PeerInfo, "url"),
+    "balancers": (BalancerInfo, "name"),
+    "pushes": (PushInfo, "name"),
+}
 
 
 @define
@@ -245,25 +306,29 @@ class NodeApi:
     """The C{cluster/…} collections, and the figures of the node itself.
 
     @ivar directory: where they are found; @ivar seconds: monotonic seconds, for C{timing}.
+    @ivar listeners: the ports there are. @ivar hostname: of the machine; empty: not told.
+    @ivar load: share of a processor and of the memory that is used, percent; None: not told.
     """
 
     directory: NodeDirectory
     seconds: Callable[[], float] = field(repr=False)
+    listeners: Callable[[], Sequence[ListenerInfo]] = field(default=tuple, repr=False)
+    hostname: str = ""
+    load: Callable[[], tuple[int, int]] | None = field(default=None, repr=False)
 
-    def collection(self, name: str) -> dict[str, Any]:
-        """All of C{name}, on one page. @param name: C{sources}, C{peers}, C{balancers} or C{pushes}.
+    def collection(self, name: str, query: Mapping[str, str]) -> dict[str, Any]:
+        """One page of C{name}: C{sources}, C{peers}, C{balancers} or C{pushes}.
 
-        @raise ApiError: 404 for another name.
+        @param query: as L{restreamer.web.v3.listing} reads it.
+        @raise ApiError: 400 for a parameter that cannot be used; 404 for another name.
         """
-        began = self.seconds()
-        found = list(self._all(name))
-        return {
-            name: found,
-            "estimated_count": len(found),
-            "next": None,
-            "prev": None,
-            "timing": {"total": round((self.seconds() - began) * 1000)},
+        entry, key = _ENTRIES.get(name, (None, ""))
+        # A stream may be pushed to several places, and a place may get several streams.
+        found = {
+            f"{each[key]} {each['url']}" if name == "pushes" else each[key]: each for each in self._all(name)
         }
+        listing = Listing(name, entry, lambda: found, found.get, self.seconds, key=key, ordered=True)
+        return listing.page(query)
 
     def item(self, name: str, key: str) -> Mapping[str, Any]:
         """One of C{name}, by its URL or by what follows the scheme there; a balancer by its name.
@@ -299,4 +364,10 @@ class NodeApi:
             streamer_status="running" if facts.ready() else "starting",
         )
         told.update(self.directory.server())
+        told["listeners"] = self.listeners()
+        if self.hostname:
+            told["hostname"] = self.hostname
+        if self.load is not None:
+            cpu, told["memory_usage"] = self.load()
+            told["cpu_usage"] = told["scheduler_load"] = cpu
         return told

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
-from attrs import define
+from attrs import define, field
 
 from restreamer.dvr.locks import MAX_MS, Ranges
 from restreamer.dvr.seams import Holdings
@@ -14,6 +14,7 @@ from restreamer.media.names import valid_stream_name
 from restreamer.media.timebase import ticks_to_ms
 from restreamer.web.api_error import ApiError
 from restreamer.web.dvr_info import CacheInfo, CopyInfo, ReadInfo, VolumeInfo
+from restreamer.web.v3.listing import Listing
 
 _STATUSES: Final = {
     Reason.NOT_FOUND: (404, "not_found"),
@@ -60,19 +61,37 @@ class DvrDirectory(Protocol):
 
 @define
 class DvrApi:
-    """The archives. @ivar directory: where they are found."""
+    """The archives.
+
+    @ivar directory: where they are found; @ivar seconds: monotonic seconds, for C{timing}.
+    """
 
     directory: DvrDirectory
+    seconds: Callable[[], float] = field(repr=False)
 
-    def volumes(self) -> dict[str, Any]:
-        """The C{dvrs} collection, with the caches, object stores and reads beside it."""
-        told = _collection("dvrs", self.directory.volumes())
+    def volumes(self, query: Mapping[str, str]) -> dict[str, Any]:
+        """One page of the C{dvrs} collection, with the caches, object stores and reads beside it.
+
+        @raise ApiError: 400.
+        """
+        found = {each["root"]: each for each in self.directory.volumes()}
+        listing = Listing("dvrs", VolumeInfo, lambda: found, found.get, self.seconds, key="root")
         return {
-            **told,
+            **listing.page(query),
             "caches": list(self.directory.cached()),
             "copies": list(self.directory.copied()),
             "reads": dict(self.directory.reads()),
         }
+
+    def volume(self, key: str) -> VolumeInfo:
+        """One volume, by its folder, with or without the C{/} at its begin.
+
+        @raise ApiError: 404.
+        """
+        for each in self.directory.volumes():
+            if each["root"].lstrip("/") == key.lstrip("/"):
+                return each
+        raise ApiError(404, "not_found", "nothing is recorded to such a folder")
 
     async def ranges(self, name: str) -> dict[str, Any]:
         """What can be played of a stream.

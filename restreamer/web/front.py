@@ -402,7 +402,7 @@ class FrontProtocol(FrontConnection):
     def _hand_over(self, head: RequestHead) -> None:
         """Let the site answer; the connection is its own from here on."""
         site = self._front.site
-        if site is None or head.chunked or head.content_length > self._limits.body:
+        if site is None or head.chunked or self._too_long(head):
             self._linger_after = self._close_after = True
             status = 404 if site is None else 411 if head.chunked else 413
             self._send_full(plain_reply(status))
@@ -411,6 +411,11 @@ class FrontProtocol(FrontConnection):
         self._arm(self._limits.site_timeout)
         channel = site.buildProtocol(self._wire.getPeer())
         self._pass_to(cast(IProtocol, channel), head.raw)
+
+    def _too_long(self, head: RequestHead) -> bool:
+        """Whether the body is longer than the site takes of this client for this path."""
+        size = head.content_length
+        return size > self._limits.body and size > self._front.site.most_body(head.request)
 
     def _pass_to(self, successor: IProtocol, first: bytes) -> None:
         data = first + self._parser.take_rest()

@@ -30,7 +30,7 @@ class FrontLimits:
     @ivar site_timeout: for a connection handed over to the site, as a whole.
     @ivar requests: answers per connection; @ivar requests_per_turn: pipelined requests in one turn.
     @ivar buffered: bytes of later requests read while one is in work.
-    @ivar body: bytes of a request body that may go to the site.
+    @ivar body: bytes of a request body that may go to the site; a longer one only if the site says so.
     @ivar reserve: file descriptors of the process kept from viewers, for publishers, links and files.
     """
 

@@ -13,7 +13,7 @@ from attrs import define
 
 from restreamer.media.names import valid_stream_name
 from restreamer.viewer_facts import SessionFacts
-from restreamer.web.api import NodeApi, ServerFacts, StreamDirectory, StreamInfo
+from restreamer.web.api import NodeApi, ServerFacts, StreamDirectory, StreamInfo, told_to
 from restreamer.web.api_error import ApiError
 from restreamer.web.v3.endpoint import Access, Answered, Call, Endpoint, Parameter
 
@@ -80,15 +80,13 @@ class OldMediaInfo(TypedDict, total=False):
 class OldApi:
     """Answers the old calls.
 
-    @ivar sessions: viewers now. @ivar load: share of a processor and of the memory that is used, percent.
+    @ivar sessions: viewers now.
     """
 
     streams: StreamDirectory
     node: NodeApi
     facts: ServerFacts
-    hostname: str
     sessions: Callable[[], Iterable[SessionFacts]]
-    load: Callable[[], tuple[int, int]]
 
     def endpoints(self) -> list[Endpoint]:
         """All of them."""
@@ -112,7 +110,7 @@ class OldApi:
             made(
                 "/media",
                 "Streams.",
-                lambda call: self.media(call.query),
+                lambda call: self.media(call.query, call.user),
                 list[OldMedia],
                 parameters=(_NAMES,),
             ),
@@ -137,36 +135,44 @@ class OldApi:
                 lambda call: self.health(call.path["name"]),
                 bool,
                 errors={424: "It cannot."},
+                error_results={424: bool},
             ),
         ]
 
     def server(self) -> OldServer:
         """The node in figures."""
         told = self.node.stats(self.facts)
-        cpu, memory = self.load()
         return OldServer(
             event="server.info",
             version=told.get("server_version", ""),
             build=told.get("build", 0),
-            hostname=self.hostname,
+            hostname=told.get("hostname", ""),
             uptime=told.get("uptime", 0),
             total_clients=told.get("total_clients", 0),
             total_streams=told.get("total_streams", 0),
             online_streams=told.get("online_streams", 0),
             input_kbit=told.get("input_kbit", 0),
             output_kbit=told.get("output_kbit", 0),
-            cpu_usage=cpu,
-            memory_usage=memory,
-            scheduler_load=cpu,
+            cpu_usage=told.get("cpu_usage", 0),
+            memory_usage=told.get("memory_usage", 0),
+            scheduler_load=told.get("scheduler_load", 0),
             partitions=[],
             transcoder_devices=[],
         )
 
-    def media(self, query: Mapping[str, str]) -> list[OldMedia]:
+    def media(self, query: Mapping[str, str], user: str) -> list[OldMedia]:
         """Streams as entries of a configuration."""
         told: list[OldMedia] = []
-        for info in self._infos(query):
-            options: dict[str, Any] = {"title": info.get("title", ""), "static": info.get("static", False)}
+        for known in self._infos(query):
+            info = told_to(user, known) or known
+            options: dict[str, Any] = {
+                "title": info.get("title", ""),
+                "comment": info.get("comment", ""),
+                "static": info.get("static", False),
+                "disabled": False,
+            }
+            if "dvr" in info:
+                options["dvr"] = info["dvr"]
             value = {
                 "name": info["name"],
                 "urls": [{"value": each["url"], "options": []} for each in info.get("inputs", ())],

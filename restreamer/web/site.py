@@ -7,7 +7,7 @@ here logs a query string or a referer, and no answer shows a traceback.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Final
@@ -19,15 +19,17 @@ from twisted.web.resource import IResource, Resource
 from twisted.web.server import Request, Site
 from typing_extensions import override
 
+from restreamer.http1.forwarded import TrustedProxies
+from restreamer.http1.reply import HttpRequest
 from restreamer.media.names import valid_stream_name
 from restreamer.web.limits import AccessLog
 from restreamer.web.v3.authority import Authority
-from restreamer.web.v3.endpoint import Endpoint, Routes
+from restreamer.web.v3.endpoint import MAX_BODY, Endpoint, Routes
 from restreamer.web.v3.openapi import openapi_endpoint
 from restreamer.web.v3.resource import ApiResource
 
-#: Bytes a request body may have. The front checks first; this is for what it cannot know.
-MAX_BODY: Final = 64 * 1024
+#: Bytes a request body may have at all. The front checks first, and closer; this is for what it cannot know.
+MAX_BODIES: Final = 4 * 1024 * 1024
 #: Seconds without a byte from the client.
 IDLE_TIMEOUT: Final = 30
 
@@ -78,14 +80,14 @@ class SiteRequest(Request):
     def handleContentChunk(self, data: bytes) -> None:
         assert self.content is not None
         self._body_size = max(self._body_size, self.content.tell() + len(data))
-        if self._body_size <= MAX_BODY:
+        if self._body_size <= MAX_BODIES:
             self.content.write(data)
 
     @override
     def process(self) -> None:
         self.responseHeaders.removeHeader(b"Server")
         path = unquote_to_bytes(self.path)
-        if self._body_size > MAX_BODY:
+        if self._body_size > MAX_BODIES:
             self._refuse(413, b"Content Too Large\n")
         elif b"\0" in path or b"\\" in path or not self.path.startswith(b"/"):
             self._refuse(400, b"Bad Request\n")
@@ -110,15 +112,25 @@ class SiteChannel(http.HTTPChannel):
 
 
 class FrontSite(Site):
-    """The site behind the front; its channels are made by the front, it is never listened with."""
+    """The site behind the front; its channels are made by the front, it is never listened with.
+
+    @ivar most_body: bytes of a body that may come with a request.
+    """
 
     protocol = SiteChannel  # type: ignore[assignment]  # Twisted types it as its private proxy
 
-    def __init__(self, root: IResource, clock: IReactorTime, access_log: AccessLog | None = None) -> None:
+    def __init__(
+        self,
+        root: IResource,
+        clock: IReactorTime,
+        access_log: AccessLog | None = None,
+        most_body: Callable[[HttpRequest], int] = lambda request: MAX_BODY,
+    ) -> None:
         super().__init__(
             root, SiteRequest, reactor=clock, timeout=IDLE_TIMEOUT, parsePOSTFormSubmission=False
         )
         self._access_log = access_log
+        self.most_body = most_body
 
     @override
     def log(self, request: http.Request) -> None:
@@ -256,11 +268,13 @@ def make_site(
     authority: Authority,
     clock: IReactorTime,
     access_log: AccessLog | None = None,
+    proxies: TrustedProxies | None = None,
 ) -> FrontSite:
     """The site of a node.
 
     @param endpoints: of the API. @param authority: says who may ask them.
+    @param proxies: of whom it is believed for whom they ask.
     """
     document = openapi_endpoint(endpoints)
-    api = ApiResource(Routes([*endpoints, document]), authority)
-    return FrontSite(Root(api), clock, access_log)
+    api = ApiResource(Routes([*endpoints, document]), authority, proxies)
+    return FrontSite(Root(api), clock, access_log, api.most_body)

@@ -53,7 +53,7 @@ def elementary_digests(
 def _is_ts(source: Path | str) -> bool:
     # The last part alone: a folder made for a test may have any letters in its name.
     name = str(source).split("?")[0].rsplit("/", 1)[-1]
-    return name.endswith((".ts", ".m3u8")) and "fmp4" not in name and ".ll." not in name or name == "mpegts"
+    return (name.endswith((".ts", ".m3u8")) and "fmp4" not in name and ".ll." not in name) or name == "mpegts"
 
 
 def is_run_of(part: list[str], whole: list[str]) -> bool:

@@ -136,7 +136,21 @@ class AdminPage(StageCase):
         """
         begin = wait_until(lambda: page.run(playing), 15.0, "the preview plays")
         wait_until(lambda: page.run(playing) > begin + 1, 10.0, "the preview goes on")
+        self._urls(page)
         page.picture("admin-stream")
+
+    def _urls(self, page: Admin) -> None:
+        """Only what can be opened is offered, with the port it is really at."""
+        told = page.run(
+            "return [...document.querySelectorAll('.urls label')].map((each) => each.firstChild.data)"
+        )
+        shown = page.run("return [...document.querySelectorAll('.urls input')].map((each) => each.value)")
+        urls = dict(zip(told, shown, strict=True))
+        self.assertEqual(urls["RTMP"], f"rtmp://127.0.0.1:{self.edge.rtmp}/{NAME}")
+        self.assertEqual(urls["HLS"], f"http://127.0.0.1:{self.edge.http}/{NAME}/index.m3u8")
+        self.assertEqual(urls.keys() & {"RTSP", "RTMPS", "RTSPS"}, set())
+        for kind in ("HLS", "LL-HLS", "DASH", "Page"):
+            self.assertEqual(self.edge.get(urls[kind].partition(str(self.edge.http))[2]).status, 200, kind)
 
     def _kick(self, page: Admin) -> None:
         hostile = "<img src=x onerror=complaints.push('run')>"
@@ -206,5 +220,5 @@ class AdminPage(StageCase):
         self.edge.up()
         wait_until(lambda: page.text() != begun and "server_started" in page.text(), 12.0, "it comes back")
         pulse = "return document.getElementById('pulse').textContent"
-        wait_until(lambda: "1 of 1 streams" in page.run(pulse), 10.0, "the pulse goes on")
+        wait_until(lambda: "1 of 1 stream ·" in page.run(pulse), 10.0, "the pulse goes on")
         self.assertNotIn("play_closed", page.text(), "events of the life before are gone")

@@ -113,7 +113,7 @@ class RouteTests(SynchronousTestCase):
             b"mpegurl\r\nCache-Control: max-age=5\r\nAccess-Control-Allow-Origin: *\r\n", index.headers
         )
         self.assertTrue(index.etag)
-        for same in ("playlist.m3u8", "video.m3u8"):
+        for same in ("playlist.m3u8", "video.m3u8", "mono.m3u8"):
             self.assertEqual(self.good(same).body, index.body)
         self.assertIn(b"EXT-X-STREAM-INF", self.good("master.m3u8").body)
         self.assertIs(self.good("index.m3u8"), index)

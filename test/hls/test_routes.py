@@ -95,7 +95,7 @@ class Routes(SynchronousTestCase):
 
     def test_media_playlist_under_its_names(self) -> None:
         playlist = self.body("/live/one/index.m3u8")
-        for file in ("playlist.m3u8", "video.m3u8"):
+        for file in ("playlist.m3u8", "video.m3u8", "mono.m3u8"):
             self.assertEqual(self.body(f"/live/one/{file}"), playlist)
         self.assertEqual(len(self.uris(playlist)), 5, "three target durations")
         self.assertIn("#EXT-X-TARGETDURATION:7\n", playlist)

@@ -103,6 +103,18 @@ class Lists(SynchronousTestCase):
 
     def test_item(self) -> None:
         self.assertEqual(api("a/b").item("a/b")["name"], "a/b")
+
+    def test_what_operators_note_down(self) -> None:
+        """It is not for who proved no password, neither shown nor to be found by filters."""
+        noted: Any = {"name": "a", "stats": {}, "comment": "owes us money", "dvr": {"root": "/d"}}
+        directory = Names(["a"])
+        self.patch(directory, "info", lambda name: noted)
+        told = StreamApi(directory, lambda: 0.0)
+        self.assertEqual(told.item("a"), {"name": "a", "stats": {}})
+        self.assertEqual(told.list({})["streams"], [{"name": "a", "stats": {}}])
+        self.assertEqual(told.list({"comment_like": "money"})["streams"], [])
+        self.assertEqual(told.list({"comment_like": "money"}, "view")["streams"], [noted])
+        self.assertEqual(told.item("a", "edit"), noted)
         for name in ["c", "", "..", "a/../b", "\ud800"]:
             with self.assertRaises(ApiError) as caught:
                 api("a/b").item(name)

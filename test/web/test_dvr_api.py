@@ -90,7 +90,7 @@ class Api(SynchronousTestCase):
     def ask(
         self, method: str, path: str, body: bytes = b"", headers: dict[str, str] | None = None
     ) -> tuple[int, dict[str, Any]]:
-        asker = Asker(archive_endpoints(DvrApi(self.directory)))
+        asker = Asker(archive_endpoints(DvrApi(self.directory, lambda: 0.0)))
         given = {"content-type": "application/json", **(EDITOR if headers is None else headers)}
         told = asker.ask(method, "/" + path, body, headers=given)
         return told.status, told.json
@@ -150,7 +150,7 @@ class Api(SynchronousTestCase):
 
     def test_reads(self) -> None:
         """Where the past is read from and how fast, beside the volumes and in the figures of the node."""
-        told = DvrApi(FakeDirectory()).volumes()
+        told = DvrApi(FakeDirectory(), lambda: 0.0).volumes({})
         self.assertEqual(told["reads"], {"ram": {"segments": 2, "bytes": 4000, "kbit": 3}})
         both = {"ram": read_info(2, 4000, 400.0), "remote": read_info(1, 10, 1_000_000.0)}
         self.assertEqual(dvr_stats([], both)["read_kbit"], 8003)

@@ -92,11 +92,9 @@ class OldCalls(SynchronousTestCase):
         facts = ServerFacts(version="1.2", started_at=0, now=lambda: 61.0, ready=lambda: True)
         api = OldApi(
             Streams(),
-            NodeApi(Node(), lambda: 0.0),
+            NodeApi(Node(), lambda: 0.0, hostname="host", load=lambda: (12, 34)),
             facts,
-            "host",
             lambda: [viewer, publisher],
-            lambda: (12, 34),
         )
         self.asker = Asker(api.endpoints())
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import datetime
-from typing import Any
+from typing import Any, TypedDict
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -27,7 +27,8 @@ from restreamer.web.api import ServerFacts, StreamApi
 from restreamer.web.limits import FrontLimits
 from restreamer.web.service import FrontFactory
 from restreamer.web.site import make_site
-from restreamer.web.v3.authority import Authority
+from restreamer.web.v3.authority import Authority, Login
+from restreamer.web.v3.endpoint import BASE, Access, Answered, Endpoint
 from restreamer.web.v3.reading import probe_endpoints, stream_endpoints
 from test.web.test_api import Names
 
@@ -55,6 +56,25 @@ class Fetch(Protocol):
     @override
     def connectionLost(self, reason: Failure | None = None) -> None:
         self.done.callback(self.got)
+
+
+class Long(TypedDict):
+    """A long body."""
+
+    text: str
+
+
+LONG = Endpoint(
+    method="PUT",
+    path="/long",
+    summary="Takes much.",
+    tag="t",
+    handler=lambda call: Answered(204),
+    access=Access.EDIT,
+    body=Long,
+    status=204,
+    most_body=1_000_000,
+)
 
 
 def media(request: HttpRequest) -> Reply | None:
@@ -91,8 +111,8 @@ class SiteCase(TestCase):
         self.logged: list[tuple[object, ...]] = []
         streams = StreamApi(Names(["a", "b/c"]), lambda: 0.0)
         site = make_site(
-            [*stream_endpoints(streams), *probe_endpoints(facts)],
-            Authority(reactor),
+            [*stream_endpoints(streams), *probe_endpoints(facts), LONG],
+            Authority(reactor, edit=Login("admin", "the-edit-password")),
             reactor,
             lambda *line: self.logged.append(line),
         )
@@ -227,6 +247,23 @@ class SiteCase(TestCase):
         self.assertTrue(answer.startswith(b"HTTP/1.1 411 "))
         answer = await self.fetch(b"PUT /big HTTP/1.1\r\nHost: h\r\nContent-Length: 99999999999\r\n\r\nx")
         self.assertTrue(answer.startswith(b"HTTP/1.1 413 "))
+
+    async def test_long_bodies(self) -> None:
+        """One is taken where it is of use, of who may ask; nobody else can fill the memory."""
+        path = BASE + "/long"
+        for size, password, status in (
+            (100_000, b"the-edit-password", 204),
+            (100_000, b"wrong", 413),
+            (60_000, b"wrong", 401),
+            (1_000_001, b"the-edit-password", 413),
+        ):
+            head = b"PUT %b HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\nContent-Length: %d\r\n"
+            answer = await self.fetch(
+                head % (path.encode(), size)
+                + b"Authorization: Bearer %b\r\n\r\n" % password
+                + b'{"text":"%b"}' % (b"x" * (size - 11))
+            )
+            self.assertEqual(answer[9:12], b"%d" % status, (size, password))
 
     async def test_media_then_site_on_one_connection(self) -> None:
         answer = await self.fetch(

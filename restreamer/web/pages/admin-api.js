@@ -37,17 +37,3 @@ export function query(values) {
 export function streamPath(name) {
   return "streams/" + name.split("/").map(encodeURIComponent).join("/");
 }
-
-const MAX_PAGES = 20;
-
-export async function everything(what, key, values) {
-  const found = [];
-  let cursor = "";
-  for (let page = 0; page < MAX_PAGES; page += 1) {
-    const told = await get(what + query({ ...values, limit: 1000, cursor }));
-    found.push(...told[key]);
-    cursor = told.next;
-    if (!cursor) break;
-  }
-  return found;
-}

@@ -1,5 +1,5 @@
-import { clear, h, path, s, size, span, table } from "./admin-dom.js";
-import { everything, get, streamPath } from "./admin-api.js";
+import { clear, count, h, path, s, size, span, table } from "./admin-dom.js";
+import { get, query, streamPath } from "./admin-api.js";
 
 const DAY = 86400000;
 
@@ -17,11 +17,14 @@ export function showArchive(main, name, { say }) {
 }
 
 function allArchives(main) {
+  let cursor = "";
+  const turn = (to) => () => { cursor = to; refresh().catch(() => {}); };
+
   async function refresh() {
     const [streams, disks] = await Promise.all([
-      everything("streams", "streams", { select: "title,stats.dvr_info" }), get("dvrs"),
+      get("streams" + query({ "stats.dvr_enabled": "true", select: "title,stats.dvr_info", limit: 100, cursor })), get("dvrs"),
     ]);
-    const recorded = streams.filter((each) => each.stats && each.stats.dvr_info);
+    const recorded = streams.streams.filter((each) => each.stats && each.stats.dvr_info);
     clear(main, h("h2", {}, "Archive"),
       table([
         { head: "Stream", kind: "name", cell: (each) => h("a", { href: "#/archive" + path(each.name) }, each.name) },
@@ -31,6 +34,10 @@ function allArchives(main) {
         { head: "Recorded", kind: "number", cell: (each) => span(each.stats.dvr_info.duration || 0) },
         { head: "Size", kind: "number", cell: (each) => size(each.stats.dvr_info.bytes) },
       ], recorded, "No stream is recorded on this node."),
+      h("nav", { class: "bar", "aria-label": "Pages of the list" },
+        streams.prev && h("button", { type: "button", onclick: turn(streams.prev) }, "Previous"),
+        streams.next && h("button", { type: "button", onclick: turn(streams.next) }, "Next"),
+        h("span", { class: "dim" }, count(streams.estimated_count, "stream"))),
       h("h3", {}, "Disks"),
       table([
         { head: "Folder", kind: "name", cell: (each) => each.root },

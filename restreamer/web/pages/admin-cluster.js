@@ -1,5 +1,5 @@
-import { clear, clock, dot, h, path, rate, s, table } from "./admin-dom.js";
-import { everything, get } from "./admin-api.js";
+import { clear, clock, count, dot, h, path, rate, s, table } from "./admin-dom.js";
+import { get, query } from "./admin-api.js";
 
 const WIDTH = 900;
 const BOX = { width: 230, height: 78, gap: 22 };
@@ -10,9 +10,14 @@ function box(x, y, kind, lines, label) {
     lines.map((line, index) => s("text", { x: 10, y: 22 + 20 * index, "font-weight": index ? 400 : 600 }, line)));
 }
 
-function named(names) {
+function named(names, all) {
   const shown = names.slice(0, 2).join(", ");
-  return (shown.length > 28 ? shown.slice(0, 27) + "…" : shown) + (names.length > 2 ? " +" + (names.length - 2) : "");
+  return (shown.length > 28 ? shown.slice(0, 27) + "…" : shown) + (all > 2 ? " +" + (all - 2) : "");
+}
+
+function pulledFrom(pulled, source) {
+  const names = pulled.filter((stream) => stream.stats.source_id === source.url.split("://")[1]).map((stream) => stream.name);
+  return named(names, Math.max(names.length, source.stats.connected ? source.stats.online_streams : 0));
 }
 
 function map(server, sources, behind, pulled) {
@@ -36,27 +41,24 @@ function map(server, sources, behind, pulled) {
   place(sources, 10, (each) => ({
     good: each.stats.connected,
     lines: [each.url.split("://")[1], each.stats.connected
-      ? `${each.stats.online_streams} of ${each.stats.total_streams} streams` : "lost: " + (each.stats.last_error || "").slice(0, 24),
-      named(pulled.filter((stream) => stream.stats.source_id === each.url.split("://")[1]).map((stream) => stream.name))],
+      ? `${each.stats.online_streams} of ${count(each.stats.total_streams, "stream")}` : "lost: " + (each.stats.last_error || "").slice(0, 24),
+      pulledFrom(pulled, each)],
     link: each.stats.connected ? [rate(each.stats.input_kbit), each.stats.ping !== undefined && Math.round(each.stats.ping) + " ms"].filter(Boolean).join(", ") : "",
   }));
   place(behind, WIDTH - BOX.width - 10, (each) => ({
-    good: true, lines: [each.id.slice(0, 12), each.viewers + " viewers", named([...each.streams])], link: each.streams.size + " streams",
+    good: true, lines: [each.server_id.slice(0, 12), count(each.viewers, "viewer"), named(each.most_watched, each.streams)],
+    link: count(each.streams, "stream"),
   }));
-  parts.push(box(middle.x, middle.y, "self", ["This node", `${server.online_streams} streams, ${server.total_clients} viewers`], "This node"));
+  parts.push(box(middle.x, middle.y, "self", ["This node", `${count(server.online_streams, "stream")}, ${count(server.total_clients, "viewer")}`], "This node"));
   return s("svg", { class: "map", viewBox: `0 0 ${WIDTH} ${height}`, id: "map" }, parts);
 }
 
-function groups(sessions, own) {
-  const found = new Map();
-  for (const each of sessions) {
-    if (!each.server_id || each.server_id === own || each.kind !== "play") continue;
-    const node = found.get(each.server_id) || { id: each.server_id, viewers: 0, streams: new Set() };
-    node.viewers += 1;
-    node.streams.add(each.name);
-    found.set(each.server_id, node);
-  }
-  return [...found.values()].sort((one, other) => other.viewers - one.viewers).slice(0, 20);
+// What is shown: the rest is a number.
+const MOST = 100;
+const MOST_BEHIND = 20;
+
+function more(list) {
+  return list.estimated_count > MOST ? h("p", { class: "dim" }, "and " + (list.estimated_count - MOST) + " more") : null;
 }
 
 export function showCluster(main) {
@@ -64,20 +66,20 @@ export function showCluster(main) {
   const lists = h("div", {});
 
   async function refresh() {
-    const [server, sources, peers, pushes, streams] = await Promise.all([
-      get("config/stats"), get("cluster/sources"), get("cluster/peers"), get("cluster/pushes"),
-      everything("streams", "streams", { select: "stats.source_id,stats.lag,stats.alive,stats.remote" }),
+    const [server, sources, peers, pushes, streams, audience] = await Promise.all([
+      get("config/stats"), get("cluster/sources" + query({ limit: MOST })), get("cluster/peers" + query({ limit: MOST })),
+      get("cluster/pushes" + query({ limit: MOST })),
+      get("streams" + query({ "stats.source_id_is": "not_null", limit: MOST, select: "stats.source_id,stats.lag" })),
+      get("cluster/viewers").catch((error) => {
+        // Who watches is not for everybody; the rest is shown all the same.
+        if (error.status !== 403 && error.status !== 401) throw error;
+        return { nodes: [] };
+      }),
     ]);
-    let sessions = [];
-    try {
-      sessions = await everything("sessions", "sessions", { scope: "cluster", select: "server_id,name,kind" });
-    } catch (error) {
-      // Who watches is not for everybody; the rest is shown all the same.
-      if (error.status !== 403 && error.status !== 401) throw error;
-    }
     if (!picture.isConnected) clear(main, h("h2", {}, "Cluster"), picture, lists);
-    const pulled = streams.filter((each) => each.stats && each.stats.source_id);
-    clear(picture, map(server, sources.sources, groups(sessions, server.id), pulled));
+    const pulled = streams.streams;
+    const behind = audience.nodes.filter((each) => each.server_id && each.server_id !== server.id).slice(0, MOST_BEHIND);
+    clear(picture, map(server, sources.sources, behind, pulled));
     clear(lists,
       h("h3", {}, "Sources"),
       table([
@@ -94,20 +96,20 @@ export function showCluster(main) {
         { head: "Stream", kind: "name", cell: (each) => h("a", { href: "#/stream" + path(each.name) }, each.name) },
         { head: "From", kind: "name", cell: (each) => each.stats.source_id },
         { head: "Lag", kind: "number", cell: (each) => each.stats.lag === undefined ? "–" : Math.max(0, each.stats.lag) + " ms" },
-      ], pulled)] : null,
+      ], pulled), more(streams)] : null,
       peers.peers.length ? [h("h3", {}, "Peers"), table([
         { head: "", cell: (each) => dot(each.stats.connected ? "good" : "bad") },
         { head: "Peer", kind: "name", cell: (each) => each.url },
         { head: "Streams", kind: "number", cell: (each) => each.stats.online_streams + " of " + each.stats.total_streams },
         { head: "Viewers", kind: "number", cell: (each) => String(each.stats.total_clients || 0) },
         { head: "Sent there", kind: "number", cell: (each) => String(each.stats.redirected_clients || 0) },
-      ], peers.peers)] : null,
+      ], peers.peers), more(peers)] : null,
       pushes.pushes.length ? [h("h3", {}, "Pushes"), table([
         { head: "", cell: (each) => dot(each.stats.connected ? "good" : "bad") },
         { head: "Stream", kind: "name", cell: (each) => each.name },
         { head: "To", kind: "name", cell: (each) => each.url },
         { head: "State", cell: (each) => each.stats.status + (each.stats.last_error ? ": " + each.stats.last_error : "") },
-      ], pushes.pushes)] : null);
+      ], pushes.pushes), more(pushes)] : null);
   }
 
   return { refresh };

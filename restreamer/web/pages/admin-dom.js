@@ -51,6 +51,11 @@ export function span(seconds) {
   return seconds + " s";
 }
 
+// "1 viewer", "2 viewers"; words that end otherwise are not counted here.
+export function count(number, word) {
+  return number + " " + word + (number === 1 ? "" : "s");
+}
+
 export function clock(ms) {
   const at = new Date(ms);
   return Date.now() - ms < 86400000 ? at.toLocaleTimeString() : at.toLocaleString();

@@ -1,4 +1,4 @@
-import { clear, clock, h, path, size, span, table } from "./admin-dom.js";
+import { clear, clock, count, h, path, size, span, table } from "./admin-dom.js";
 import { ask, get, query } from "./admin-api.js";
 
 export function showSessions(main, name, { say }) {
@@ -47,7 +47,7 @@ export function showSessions(main, name, { say }) {
     clear(pages,
       told.prev && h("button", { type: "button", onclick: () => { cursor = told.prev; again(); } }, "Previous"),
       told.next && h("button", { type: "button", onclick: () => { cursor = told.next; again(); } }, "Next"),
-      h("span", { class: "dim" }, told.estimated_count + " sessions"));
+      h("span", { class: "dim" }, count(told.estimated_count, "session")));
   }
 
   for (const field of [find, scope, sort]) field.addEventListener("input", () => { cursor = ""; again(); });

@@ -1,4 +1,4 @@
-import { clear, copyButton, dot, h, path, rate, size, span, table } from "./admin-dom.js";
+import { clear, copyButton, count, dot, h, path, rate, size, span, table } from "./admin-dom.js";
 import { ask, get, query, streamPath } from "./admin-api.js";
 
 function state(stats) {
@@ -49,28 +49,48 @@ export function showStreams(main, _, { say }) {
     clear(pages,
       told.prev && h("button", { type: "button", onclick: () => { cursor = told.prev; again(); } }, "Previous"),
       told.next && h("button", { type: "button", onclick: () => { cursor = told.next; again(); } }, "Next"),
-      h("span", { class: "dim" }, told.estimated_count + " streams"));
+      h("span", { class: "dim" }, count(told.estimated_count, "stream")));
   }
 
   for (const field of [find, sort]) field.addEventListener("input", () => { cursor = ""; again(); });
   return { refresh };
 }
 
-function urls(name) {
-  const base = location.origin + path(name);
+const PORTS = { http: 80, https: 443, rtmp: 1935, rtmps: 443, rtsp: 554, rtsps: 322 };
+const LOOPBACK = /^(127\..*|::1|localhost)$/;
+
+// Where the page itself is asked is one more way to the same port: behind a proxy it is the only one.
+function listener(each) {
   const host = location.hostname;
-  return [
-    ["HLS", base + "/index.m3u8"],
-    ["LL-HLS", base + "/index.ll.m3u8"],
-    ["HLS, CMAF", base + "/index.fmp4.m3u8"],
-    ["DASH", base + "/index.mpd"],
-    ["MPEG-TS", base + "/mpegts"],
-    ["HTTP-FLV", base + "/live.flv"],
-    ["RTMP, port 1935", "rtmp://" + host + "/" + name],
-    ["RTSP, port 554", "rtsp://" + host + "/" + name],
-    ["Page", base + "/embed.html"],
-    ["Embed", '<iframe src="' + base + '/embed.html" allowfullscreen width="640" height="360"></iframe>'],
-  ];
+  const own = each.address && !LOOPBACK.test(each.address) ? each.address : host;
+  if (each.address && LOOPBACK.test(each.address) && !LOOPBACK.test(host.replace(/^\[|\]$/g, ""))) return null;
+  const shown = own.includes(":") && !own.startsWith("[") ? "[" + own + "]" : own;
+  return each.protocol + "://" + shown + (each.port === PORTS[each.protocol] ? "" : ":" + each.port) + "/";
+}
+
+// Only what there is: ports that the node listens on, protocols that the stream is played by.
+function urls(stream, listeners) {
+  const name = stream.name;
+  const base = location.origin + path(name);
+  const played = (word) => !stream.protocols || stream.protocols.includes(word);
+  const found = [];
+  if (played("hls")) {
+    found.push(["HLS", base + "/index.m3u8"], ["LL-HLS", base + "/index.ll.m3u8"], ["HLS, CMAF", base + "/index.fmp4.m3u8"]);
+  }
+  if (played("dash")) found.push(["DASH", base + "/index.mpd"]);
+  if (played("mpegts")) found.push(["MPEG-TS", base + "/mpegts"]);
+  if (played("flv")) found.push(["HTTP-FLV", base + "/live.flv"]);
+  for (const each of listeners) {
+    const place = listener(each);
+    if (place && played(each.protocol.slice(0, 4)) && !each.protocol.startsWith("http")) {
+      found.push([each.protocol.toUpperCase(), place + path(name).slice(1)]);
+    }
+  }
+  if (played("hls") || played("dash")) {
+    found.push(["Page", base + "/embed.html"],
+      ["Embed", '<iframe src="' + base + '/embed.html" allowfullscreen width="640" height="360"></iframe>']);
+  }
+  return found;
 }
 
 function inputs(stream) {
@@ -121,13 +141,15 @@ export function showStream(main, name, { say, go }) {
   async function refresh() {
     const stream = await get(streamPath(name));
     if (!begun) {
+      const { listeners } = await get("config/stats");
+      if (begun) return;
       begun = true;
       const preview = h("iframe", { class: "preview", src: path(name) + "/embed.html", title: "Preview of " + name, allow: "autoplay" });
       clear(main,
         h("div", { class: "bar" }, h("h2", {}, stream.title || name), h("a", { href: "#/sessions" + path(name) }, "Viewers"),
           h("a", { href: "#/archive" + path(name) }, "Archive"), stop),
         h("div", { class: "split" }, h("div", {}, preview, parts), h("div", {}, about, h("h3", {}, "Play it"),
-          h("div", { class: "urls" }, urls(name).map(([kind, url]) => h("label", {}, kind,
+          h("div", { class: "urls" }, urls(stream, listeners || []).map(([kind, url]) => h("label", {}, kind,
             h("input", { readonly: true, value: url }), copyButton(url)))))));
     }
     clear(about, facts(stream));

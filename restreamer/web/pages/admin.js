@@ -1,5 +1,5 @@
 // The shell: which page is shown, the pulse of the node, and refreshing when something happens.
-import { clear, h, rate } from "./admin-dom.js";
+import { clear, count, h, rate } from "./admin-dom.js";
 import { get } from "./admin-api.js";
 import { showArchive } from "./admin-archive.js";
 import { showCluster } from "./admin-cluster.js";
@@ -31,6 +31,7 @@ let shown = null;
 let place = null;
 let settling = 0;
 let settled = 0;
+let least = LEAST_MS;
 let hiding = 0;
 
 export function say(text) {
@@ -110,14 +111,15 @@ function soon() {
     settling = 0;
     settled = Date.now();
     get("config/stats").then(showPulse, () => {});
-    refresh();
-  }, Math.max(SETTLE_MS, settled + LEAST_MS - Date.now()));
+    // A node with much to tell is not asked for it all the time.
+    refresh().then(() => { least = Math.max(LEAST_MS, 10 * (Date.now() - settled)); });
+  }, Math.max(SETTLE_MS, settled + least - Date.now()));
 }
 
 function showPulse(told) {
   pulse.textContent = [
-    told.online_streams + " of " + told.total_streams + " streams",
-    told.total_clients + " viewers",
+    told.online_streams + " of " + count(told.total_streams, "stream"),
+    count(told.total_clients, "viewer"),
     "in " + rate(told.input_kbit),
     "out " + rate(told.output_kbit),
   ].join(" · ");

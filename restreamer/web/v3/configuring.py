@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Protocol, TypedDict
+from typing import Any, Final, Protocol, TypedDict
 
 from restreamer.web.api_error import ApiError
 from restreamer.web.v3.endpoint import Access, Call, Endpoint
+
+#: Bytes of a request with a text: JSON may take two for one of its characters.
+MAX_TEXT: Final = 2 * 1024 * 1024
 
 
 class FileText(TypedDict):
@@ -118,15 +121,15 @@ def configuring_endpoints(
     """
 
     async def read(call: Call) -> FileText:
-        text, revision = await _possible(file.read())
+        text, revision = await possible(file.read())
         return FileText(path=file.path, text=text, revision=revision)
 
     async def check(call: Call) -> CheckInfo:
-        return _info(await _possible(file.check(call.body["text"])))
+        return _info(await possible(file.check(call.body["text"])))
 
     async def write(call: Call) -> CheckInfo:
         try:
-            checked = await _possible(file.write(call.body["text"], call.body["revision"]))
+            checked = await possible(file.write(call.body["text"], call.body["revision"]))
         except conflict as error:
             raise ApiError(409, "conflict", f"the file was not changed: {error}") from None
         if not checked.errors:
@@ -142,6 +145,7 @@ def configuring_endpoints(
             handler=handler,
             access=Access.EDIT,
             body=body,
+            most_body=MAX_TEXT,
             result=result,
             **more,
         )
@@ -160,7 +164,8 @@ def configuring_endpoints(
     ]
 
 
-async def _possible(work: Awaitable[Any]) -> Any:
+async def possible(work: Awaitable[Any]) -> Any:
+    """What C{work} gives. @raise ApiError: 503: the file cannot be used."""
     try:
         return await work
     except (OSError, UnicodeError) as error:
@@ -170,11 +175,12 @@ async def _possible(work: Awaitable[Any]) -> Any:
 
 def _info(checked: Checked) -> CheckInfo:
     return CheckInfo(
-        errors=[_remark(each) for each in checked.errors],
-        warnings=[_remark(each) for each in checked.warnings],
+        errors=[remark(each) for each in checked.errors],
+        warnings=[remark(each) for each in checked.warnings],
         revision=checked.revision,
     )
 
 
-def _remark(each: Remarked) -> RemarkInfo:
+def remark(each: Remarked) -> RemarkInfo:
+    """As it is told."""
     return RemarkInfo(line=each.line, column=each.column, text=each.text)

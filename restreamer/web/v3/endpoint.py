@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from enum import Enum
-from typing import Any, Final, TypedDict
+from typing import Any, Final, NotRequired, TypedDict
 
 import msgspec
 from attrs import define, field, frozen
@@ -18,8 +18,12 @@ from restreamer.web.api_error import ApiError
 
 #: Everything is below this path.
 BASE: Final = "/streamer/api/v3"
-#: Characters of a value in a query or path.
+#: Bytes a request body usually may have.
+MAX_BODY: Final = 64 * 1024
+#: Characters of a value in a query.
 MAX_VALUE: Final = 2048
+#: Characters of a value in a path: no name of anything is longer.
+MAX_PATH_VALUE: Final = 255
 
 
 class Access(Enum):
@@ -35,12 +39,23 @@ class Access(Enum):
     EDIT = "edit"
 
 
+class PlaceInfo(TypedDict):
+    """Where something is in a file, from 1; 0: nowhere in it."""
+
+    line: int
+    column: int
+
+
 class ErrorInfo(TypedDict):
-    """One error: the HTTP status as text, a word for programs, a sentence for people."""
+    """One error: the HTTP status as text, a word for programs, a sentence for people.
+
+    C{meta}: where in the configuration file it would be.
+    """
 
     status: str
     code: str
     title: str
+    meta: NotRequired[PlaceInfo]
 
 
 class Errors(TypedDict):
@@ -66,7 +81,7 @@ class Parameter:
 class Call:
     """One request of an endpoint.
 
-    @ivar path: the values in its path; @ivar query: those in its query, of repeated ones the first.
+    @ivar path: the values in its path; @ivar query: those in its query, each once.
     @ivar body: what was sent, as the endpoint's type; None where it takes none, or none came.
     @ivar peer: the client's address. @ivar user: who proved a password: C{"view"}, C{"edit"} or empty.
     """
@@ -102,14 +117,15 @@ class Endpoint:
     """See the module.
 
     @ivar method: C{GET}, C{POST}, C{PUT} or C{DELETE}; GET answers HEAD too.
-    @ivar path: below L{BASE} (or from the root, with C{rooted}); C{{name}} stands for a value. The value of
-        the last one may have slashes.
+    @ivar path: below L{BASE} (or from the root, with C{rooted}); C{{name}} stands for a stream's name,
+        C{{id}} for a session's, C{{key}} for that of something else. That of the last one may have slashes.
     @ivar summary: a sentence. @ivar tag: which group it belongs to.
     @ivar body: type of what is sent, a TypedDict; None: nothing is. @ivar result: type of a good answer;
         None: it has no body, or one of C{content_type}. @ivar status: of a good answer.
-    @ivar errors: other answers: status to when it comes. 400, 401, 403, 404, 405, 413, 429 and 503 are added
-        where they can come.
+    @ivar errors: other answers: status to when it comes. 400, 401, 403, 404, 405, 413, 414, 429, 431 and 503
+        are added where they can come. @ivar error_results: types of those that are not L{Errors}.
     @ivar rooted: its path begins at the root. @ivar body_required: an empty body is refused.
+    @ivar most_body: bytes of a body; more than L{MAX_BODY} is taken of who may ask only.
     """
 
     method: str
@@ -123,9 +139,11 @@ class Endpoint:
     result: Any = None
     status: int = 200
     errors: Mapping[int, str] = field(factory=dict)
+    error_results: Mapping[int, Any] = field(factory=dict)
     rooted: bool = False
     content_type: str = "application/json"
     body_required: bool = True
+    most_body: int = MAX_BODY
 
     @property
     def full_path(self) -> str:
@@ -198,7 +216,7 @@ def _pattern(path: str) -> re.Pattern[str]:
         if index % 2 == 0:
             text += re.escape(part)
         elif index == last:
-            text += f"(?P<{part}>.{{1,{MAX_VALUE}}})"
+            text += f"(?P<{part}>.{{1,{MAX_PATH_VALUE}}})"
         else:
-            text += f"(?P<{part}>[^/]{{1,{MAX_VALUE}}})"
+            text += f"(?P<{part}>[^/]{{1,{MAX_PATH_VALUE}}})"
     return re.compile(text + "/?", re.DOTALL)

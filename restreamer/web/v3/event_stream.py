@@ -1,6 +1,8 @@
 """Server-sent events (WHATWG HTML section 9.2): what happens on the node, while somebody looks at it.
 
-A reader that does not keep up misses events, and is told how many; nothing is kept for it.
+A reader that does not keep up misses events, and is told how many; nothing is kept for it. So it is with all
+readers when more happens than anybody reads: an event is written once, for all of them, and only so many a
+second.
 """
 
 from __future__ import annotations
@@ -21,12 +23,14 @@ from restreamer.web.api_error import ApiError
 PULSE_SECONDS: Final = 5.0
 #: Readers at once.
 MAX_READERS: Final = 100
+#: Events that are told in a second; of others only how many there were.
+MAX_A_SECOND: Final = 200
 
 
 class EventSource(Protocol):
     """Where events come from."""
 
-    def listen(self, listener: EventReader) -> Callable[[], None]:
+    def listen(self, listener: EventStreams) -> Callable[[], None]:
         """Tell C{listener} from now on, until what this gives back is called."""
         ...
 
@@ -46,6 +50,9 @@ class EventStreams:
         self.events = events
         self.pulse = pulse
         self._readers: set[EventReader] = set()
+        self._stop: Callable[[], None] | None = None
+        self._second = 0.0
+        self._told = 0
 
     def __len__(self) -> int:
         return len(self._readers)
@@ -62,13 +69,28 @@ class EventStreams:
         def start(request: Request) -> None:
             reader = EventReader(self, request)
             self._readers.add(reader)
+            if self._stop is None:
+                self._stop = self.events.listen(self)
             reader.start(since)
 
         return start
 
+    def event(self, event: Mapping[str, Any]) -> None:
+        """Tell all readers of an event, or that they missed one."""
+        now = self.clock.seconds()
+        if not 0 <= now - self._second < 1:
+            self._second, self._told = now, 0
+        self._told += 1
+        text = _written(b"event", event, event.get("event_id")) if self._told <= MAX_A_SECOND else None
+        for reader in tuple(self._readers):
+            reader.event(text)
+
     def left(self, reader: EventReader) -> None:
         """A reader is gone."""
         self._readers.discard(reader)
+        if not self._readers and self._stop is not None:
+            self._stop()
+            self._stop = None
 
     def close(self) -> None:
         """End all of them."""
@@ -78,7 +100,7 @@ class EventStreams:
 
 @implementer(IPushProducer)
 class EventReader:
-    """One reader; an C{EventListener}."""
+    """One reader."""
 
     def __init__(self, streams: EventStreams, request: Request) -> None:
         self._streams = streams
@@ -86,7 +108,7 @@ class EventReader:
         self._paused = False
         self._missed = 0
         self._timer: Timer | None = None
-        self._stop: Callable[[], None] | None = None
+        self._there = False
 
     def start(self, since: int | None) -> None:
         """Begin."""
@@ -95,21 +117,22 @@ class EventReader:
         request.setHeader(b"X-Accel-Buffering", b"no")
         _ = request.notifyFinish().addBoth(self._gone)
         request.registerProducer(self, True)
-        self._stop = self._streams.events.listen(self)
+        self._there = True
         for event in self._streams.events.since(since) if since is not None else ():
-            self.event(event)
+            self.event(_written(b"event", event, event.get("event_id")))
         self._pulse()
 
-    def event(self, event: Mapping[str, Any]) -> None:
-        """Tell of an event, or count it as missed."""
-        if self._paused:
+    def event(self, text: bytes | None) -> None:
+        """Tell of an event, as it is written. None, or a reader that does not keep up: it is missed."""
+        if self._paused or text is None:
             self._missed += 1
             return
-        self._write(b"event", event, event.get("event_id"))
+        self._tell_missed()
+        self._request.write(text)
 
     def end(self) -> None:
         """Close it."""
-        if self._stop is not None:
+        if self._there:
             self._request.unregisterProducer()
             self._request.finish()
 
@@ -122,9 +145,7 @@ class EventReader:
     def resumeProducing(self) -> None:
         """It has caught up."""
         self._paused = False
-        missed, self._missed = self._missed, 0
-        if missed:
-            self._write(b"missed", {"count": missed})
+        self._tell_missed()
 
     def stopProducing(self) -> None:
         """It is gone; the request says so, too."""
@@ -134,17 +155,22 @@ class EventReader:
     def _pulse(self) -> None:
         self._timer = self._streams.clock.callLater(PULSE_SECONDS, self._pulse)
         if not self._paused:
-            self._write(b"pulse", self._streams.pulse())
+            self._tell_missed()
+            self._request.write(_written(b"pulse", self._streams.pulse()))
 
-    def _write(self, kind: bytes, value: Mapping[str, Any], number: object = None) -> None:
-        data = json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
-        line = b"id: %d\n" % number if isinstance(number, int) else b""
-        self._request.write(b"%sevent: %s\ndata: %s\n\n" % (line, kind, data))
+    def _tell_missed(self) -> None:
+        missed, self._missed = self._missed, 0
+        if missed:
+            self._request.write(_written(b"missed", {"count": missed}))
 
     def _gone(self, _: Failure | None) -> None:
-        stop, self._stop = self._stop, None
-        if stop is not None:
-            stop()
+        self._there = False
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
         self._streams.left(self)
+
+
+def _written(kind: bytes, value: Mapping[str, Any], number: object = None) -> bytes:
+    data = json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+    line = b"id: %d\n" % number if isinstance(number, int) else b""
+    return b"%sevent: %s\ndata: %s\n\n" % (line, kind, data)

@@ -29,20 +29,33 @@ MAX_FILTERS: Final = 16
 MAX_SORTS: Final = 4
 
 _UNSIGNED: Final = re.compile(r"[0-9]{1,6}")
-_PATH: Final = re.compile(r"[a-z0-9_]{1,64}(?:\.[a-z0-9_]{1,64}){0,3}")
+_FIELD: Final = r"[a-z0-9_]{1,64}(?:\.[a-z0-9_]{1,64}){0,3}"
+_PATH: Final = re.compile(_FIELD)
 _SUFFIXES: Final = ("_lte", "_gte", "_lt", "_gt", "_like", "_is")
 
 #: The parameters every list has.
 PARAMETERS: Final = (
     Parameter(
         name="limit",
-        text="Entries of a page.",
-        schema={"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT},
+        text=f"Entries of a page; more than {MAX_LIMIT} are given as {MAX_LIMIT}.",
+        schema={"type": "integer", "minimum": 1, "maximum": 999_999, "default": DEFAULT_LIMIT},
     ),
-    Parameter(name="cursor", text="A next or prev of an earlier answer."),
+    Parameter(
+        name="cursor",
+        text="A next or prev of an earlier answer.",
+        schema={"type": "string", "pattern": "^[A-Za-z0-9_=-]*$"},
+    ),
     Parameter(name="q", text="Only entries whose name (or key) has this in it, in either case."),
-    Parameter(name="sort", text="Fields to sort by, separated by commas; a - before one: downwards."),
-    Parameter(name="select", text="Only these fields, separated by commas; the key is always there."),
+    Parameter(
+        name="sort",
+        text="Fields to sort by, separated by commas; a - before one: downwards.",
+        schema={"type": "string", "pattern": f"^(-?{_FIELD}(,-?{_FIELD}){{0,{MAX_SORTS - 1}}})?$"},
+    ),
+    Parameter(
+        name="select",
+        text="Only these fields, separated by commas; the key is always there.",
+        schema={"type": "string", "pattern": f"^({_FIELD}(,{_FIELD})*)?$"},
+    ),
 )
 
 
@@ -116,7 +129,7 @@ class ListQuery:
         if len(filters) > MAX_FILTERS:
             raise ApiError(400, "bad_filter", f"at most {MAX_FILTERS} filters")
         return cls(
-            limit=_limit(query.get("limit", "")),
+            limit=_limit(query.get("limit")),
             wanted=query.get("q", "")[:MAX_PARAMETER].casefold(),
             filters=tuple(filters),
             sorts=_sorts(query.get("sort", "")),
@@ -137,7 +150,7 @@ class Listing:
     @ivar name: what the envelope calls it. @ivar entry: the type of an entry, a TypedDict.
     @ivar keys: the keys of all entries, in any order. @ivar find: an entry by its key; None: gone.
     @ivar key: the field that is the key. @ivar seconds: monotonic seconds, for C{timing}.
-    @ivar searched: the fields C{q} looks at, beside the key.
+    @ivar searched: the fields C{q} looks at, beside the key. @ivar ordered: their order means something.
     """
 
     name: str
@@ -147,6 +160,7 @@ class Listing:
     seconds: Callable[[], float] = field(repr=False)
     key: str = "name"
     searched: tuple[str, ...] = ()
+    ordered: bool = False
 
     def page(self, query: Mapping[str, str], reserved: Iterable[str] = ()) -> dict[str, Any]:
         """One page.
@@ -164,8 +178,15 @@ class Listing:
             "timing": {"total": round((self.seconds() - began) * 1000)},
         }
 
+    def looks_at_all(self, query: Mapping[str, str], reserved: Iterable[str] = ()) -> bool:
+        """Whether L{page} has to look at all entries, not only at those of the page.
+
+        @raise ApiError: 400.
+        """
+        return not self._simple(ListQuery.of(query, self.entry, reserved))
+
     def _simple(self, wanted: ListQuery) -> bool:
-        return wanted.plain and not (wanted.wanted and self.searched)
+        return wanted.plain and not self.ordered and not (wanted.wanted and self.searched)
 
     def _plain(self, wanted: ListQuery) -> tuple[list[Any], int, str | None, str | None]:
         keys = sorted(key for key in self.keys() if wanted.wanted in key.casefold())
@@ -181,7 +202,8 @@ class Listing:
             entry = self.find(key)
             if entry is not None and self._matches(key, entry, wanted):
                 found.append((key, entry))
-        found.sort(key=lambda pair: pair[0])
+        if not self.ordered:
+            found.sort(key=lambda pair: pair[0])
         for path, downwards in reversed(wanted.sorts):
             found.sort(key=lambda pair, path=path: _order(value_at(pair[1], path)), reverse=downwards)  # type: ignore[misc]
         keys = [key for key, _ in found]
@@ -272,8 +294,8 @@ def _filter(name: str, value: str) -> Filter:
     return Filter(tuple(name.split(".")), how, values)
 
 
-def _limit(text: str) -> int:
-    if not text:
+def _limit(text: str | None) -> int:
+    if text is None:
         return DEFAULT_LIMIT
     if _UNSIGNED.fullmatch(text) is None or int(text) == 0:
         raise ApiError(400, "bad_limit", f"limit is a number from 1 to {MAX_LIMIT}")

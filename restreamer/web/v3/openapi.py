@@ -8,7 +8,8 @@ from typing import Any, Final
 import msgspec
 
 from restreamer import __version__
-from restreamer.web.v3.endpoint import MAX_VALUE, Access, Call, Endpoint, Errors
+from restreamer.media.names import NAME_PATTERN
+from restreamer.web.v3.endpoint import MAX_PATH_VALUE, Access, Call, Endpoint, Errors
 
 _REF: Final = "#/components/schemas/{name}"
 _SECURITY: Final = {
@@ -16,6 +17,15 @@ _SECURITY: Final = {
     Access.VIEW: [{}, {"basic": []}, {"bearer": []}],
     Access.PRIVATE: [{"basic": []}, {"bearer": []}],
     Access.EDIT: [{"basic": []}, {"bearer": []}],
+}
+#: What the front says by itself, in a line of text, before the API sees the request.
+_PLAIN: Final = (400, 411, 413, 414, 431, 503)
+_VALUE: Final = {"type": "string", "minLength": 1, "maxLength": MAX_PATH_VALUE}
+#: What the values of paths look like, by their words there.
+_VALUES: Final = {
+    "name": {"pattern": f"^{NAME_PATTERN}$"},
+    "id": {"pattern": "^[0-9a-f]{32}$"},
+    "key": {"pattern": r"^[!-\[\]-~]+$"},
 }
 
 
@@ -45,8 +55,12 @@ def document(endpoints: Sequence[Endpoint], version: str) -> dict[str, Any]:
     types = [Errors]
     for each in endpoints:
         types += [found for found in (each.body, each.result) if found is not None]
+        types += each.error_results.values()
     schemas, components = msgspec.json.schema_components(types, ref_template=_REF)
     named = dict(zip(map(id, types), schemas, strict=True))
+    for each in endpoints:
+        if any(parameter.name == "select" for parameter in each.parameters):
+            _select(components, _component(named[id(each.result)]))
     paths: dict[str, dict[str, Any]] = {}
     for each in endpoints:
         paths.setdefault(each.full_path, {})[each.method.lower()] = _operation(each, named)
@@ -71,15 +85,41 @@ def document(endpoints: Sequence[Endpoint], version: str) -> dict[str, Any]:
     }
 
 
+def _select(components: Mapping[str, Any], listed: str) -> None:
+    """Say of the entries of a list that they need not have all of their fields: C{select} leaves some out."""
+    for schema in components[listed]["properties"].values():
+        if "$ref" in schema.get("items", {}):
+            _relax(components, _component(schema["items"]))
+
+
+def _relax(components: Mapping[str, Any], name: str) -> None:
+    components[name]["required"] = []
+    for schema in components[name].get("properties", {}).values():
+        if "$ref" in schema:
+            _relax(components, _component(schema))
+
+
+def _component(schema: Mapping[str, Any]) -> str:
+    return str(schema["$ref"]).rpartition("/")[2]
+
+
 def statuses(endpoint: Endpoint) -> dict[int, str]:
     """All statuses an endpoint answers with but its own good one: to when it does."""
-    found = {400: "The request cannot be used.", 413: "The body is too long.", 503: "The node is too busy."}
+    found = {
+        400: "The request cannot be used.",
+        413: "The body is too long.",
+        414: "The address is too long.",
+        431: "The head is too long.",
+        503: "The node is too busy.",
+    }
     if endpoint.access is not Access.OPEN:
         found[401] = "A password is missing or wrong."
         found[403] = "This node does not allow it: no password is configured for it."
         found[429] = "Too many wrong passwords came from this address."
     if endpoint.values:
         found[404] = "There is no such thing."
+    if endpoint.method != "GET":
+        found[411] = "The body has no Content-Length."
     if endpoint.body is not None or endpoint.method == "POST":
         found[415] = "The body is not application/json."
     found.update(endpoint.errors)
@@ -99,7 +139,7 @@ def _operation(endpoint: Endpoint, named: Mapping[int, Any]) -> dict[str, Any]:
             "name": name,
             "in": "path",
             "required": True,
-            "schema": {"type": "string", "minLength": 1, "maxLength": MAX_VALUE},
+            "schema": {**_VALUE, **_VALUES.get(name, {})},
         }
         for name in endpoint.values
     ]
@@ -120,9 +160,12 @@ def _operation(endpoint: Endpoint, named: Mapping[int, Any]) -> dict[str, Any]:
             "required": endpoint.body_required,
             "content": {"application/json": {"schema": named[id(endpoint.body)]}},
         }
-    error = {"application/json": {"schema": named[id(Errors)]}}
     for status, text in statuses(endpoint).items():
-        told["responses"][str(status)] = {"description": text, "content": error}
+        result = named[id(endpoint.error_results.get(status, Errors))]
+        content: dict[str, Any] = {"application/json": {"schema": result}}
+        if status in _PLAIN:
+            content["text/plain"] = {"schema": {"type": "string"}}
+        told["responses"][str(status)] = {"description": text, "content": content}
     return told
 
 

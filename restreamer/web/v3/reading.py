@@ -73,6 +73,7 @@ class VolumeList(Envelope):
     """Disks with archives; segment caches and object stores beside them, and where the past is read from."""
 
     dvrs: Sequence[VolumeInfo]
+    timing: Timing
     reads: Mapping[str, ReadInfo]
     caches: Sequence[CacheInfo]
     copies: Sequence[CopyInfo]
@@ -144,7 +145,7 @@ def stream_endpoints(streams: StreamApi) -> list[Endpoint]:
             path="/streams",
             summary="Streams that are configured, run, or can be started.",
             tag="streams",
-            handler=lambda call: streams.list(call.query),
+            handler=lambda call: streams.list(call.query, call.user),
             parameters=PARAMETERS,
             result=StreamList,
         ),
@@ -153,7 +154,7 @@ def stream_endpoints(streams: StreamApi) -> list[Endpoint]:
             path="/streams/{name}",
             summary="One stream.",
             tag="streams",
-            handler=lambda call: streams.item(call.path["name"]),
+            handler=lambda call: streams.item(call.path["name"], call.user),
             result=StreamInfo,
         ),
     ]
@@ -179,6 +180,7 @@ def node_endpoints(node: NodeApi, facts: ServerFacts) -> list[Endpoint]:
                 summary=summary,
                 tag="cluster",
                 handler=_collection(node, name),
+                parameters=PARAMETERS,
                 result=listed,
             )
         )
@@ -197,7 +199,7 @@ def node_endpoints(node: NodeApi, facts: ServerFacts) -> list[Endpoint]:
 
 
 def _collection(node: NodeApi, name: str) -> Handler:
-    return lambda call: node.collection(name)
+    return lambda call: node.collection(name, call.query)
 
 
 def _item(node: NodeApi, name: str) -> Handler:
@@ -216,8 +218,17 @@ def archive_endpoints(dvr: DvrApi) -> list[Endpoint]:
             path="/dvrs",
             summary="Disks with archives, segment caches and object stores.",
             tag="dvr",
-            handler=lambda call: dvr.volumes(),
+            handler=lambda call: dvr.volumes(call.query),
+            parameters=PARAMETERS,
             result=VolumeList,
+        ),
+        Endpoint(
+            method="GET",
+            path="/dvrs/{key}",
+            summary="One disk, by its folder.",
+            tag="dvr",
+            handler=lambda call: dvr.volume(call.path["key"]),
+            result=VolumeInfo,
         ),
         Endpoint(
             method="GET",
@@ -277,6 +288,7 @@ def probe_endpoints(facts: ServerFacts) -> list[Endpoint]:
             handler=probe(name),
             access=Access.OPEN,
             result=Health,
+            error_results={503: Health} if name == "readiness" else {},
         )
         for base in (BASE, "")
         for name, summary in (

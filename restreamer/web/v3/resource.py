@@ -12,10 +12,12 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 from typing_extensions import override
 
+from restreamer.http1.forwarded import TrustedProxies
+from restreamer.http1.reply import HttpRequest
 from restreamer.logs import Logger
 from restreamer.web.api_error import ApiError, to_json
 from restreamer.web.v3.authority import Authority
-from restreamer.web.v3.endpoint import MAX_VALUE, Answered, Call, Endpoint, Routes, Text, read_body
+from restreamer.web.v3.endpoint import MAX_BODY, MAX_VALUE, Answered, Call, Endpoint, Routes, Text, read_body
 
 _log = Logger()
 
@@ -27,15 +29,16 @@ MAX_PARAMETERS: Final = 50
 class ApiResource(Resource):
     """Everything below C{/streamer/api/v3}, and what else has endpoints.
 
-    @param authority: says who may.
+    @param authority: says who may. @param proxies: of whom C{X-Forwarded-For} is believed.
     """
 
     isLeaf = True
 
-    def __init__(self, routes: Routes, authority: Authority) -> None:
+    def __init__(self, routes: Routes, authority: Authority, proxies: TrustedProxies | None = None) -> None:
         super().__init__()
         self._routes = routes
         self._authority = authority
+        self._proxies = proxies if proxies is not None else TrustedProxies()
 
     @override
     def render(self, request: Request) -> bytes | int:
@@ -58,24 +61,44 @@ class ApiResource(Resource):
             return self._answer(request, endpoint, outcome)
         return _Waiting(request, endpoint, self).wait(outcome)
 
+    def most_body(self, request: HttpRequest) -> int:
+        """Bytes of a body that a client may send with this request: a long one only who may use it."""
+        try:
+            endpoint, _ = self._routes.find(request.method, request.path)
+            if endpoint.most_body > MAX_BODY:
+                self._authority.check(endpoint.access, request.headers.get("authorization", ""), request.peer)
+        except ApiError:
+            return MAX_BODY
+        return endpoint.most_body
+
     def _call(self, request: Request) -> tuple[Endpoint, Call]:
         method = request.method.decode("latin-1")
         path = unquote_to_bytes(request.path).decode("utf-8", "replace")
         endpoint, values = self._routes.find(method, path)
-        peer = str(getattr(request.getClientAddress(), "host", "") or "unix")
+        peer = self._client(request)
         user = self._authority.check(endpoint.access, request.getHeader("authorization") or "", peer)
         body = None
         if endpoint.method != "GET":
-            self._check_origin(request, endpoint)
             data = request.content.read() if request.content is not None else b""
+            self._check_origin(request, endpoint, data)
             body = read_body(endpoint, data)
         return endpoint, Call(values, _query(request), body, peer, user)
 
-    def _check_origin(self, request: Request, endpoint: Endpoint) -> None:
+    def _client(self, request: Request) -> str:
+        peer = str(getattr(request.getClientAddress(), "host", "") or "unix")
+        lines = request.requestHeaders.getRawHeaders("x-forwarded-for") or ()
+        return self._proxies.client(peer, ",".join(lines))
+
+    def _check_origin(self, request: Request, endpoint: Endpoint, data: bytes) -> None:
         """Refuse what a page of another site can have a browser send without asking: a browser that knows the
-        password adds it by itself. What is JSON, or is no POST, it asks about before, and gets no permission.
+        password adds it by itself. What is JSON, or is DELETE, it asks about before, and gets no permission.
+        What has no body is taken without a type from who is no browser: those say where the page came from
+        (Fetch standard, section 3.2; Fetch Metadata section 2.4).
         """
         if endpoint.method == "DELETE":
+            return
+        browser = request.getHeader("origin") or request.getHeader("sec-fetch-site")
+        if not data and request.getHeader("content-type") is None and browser is None:
             return
         given = (request.getHeader("content-type") or "").partition(";")[0].strip().lower()
         if given != "application/json":
@@ -156,12 +179,17 @@ def _written(request: Request, status: int, content_type: bytes, body: bytes) ->
 
 
 def _query(request: Request) -> Mapping[str, str]:
-    """The query's parameters; of a repeated one the first counts."""
+    """The query's parameters.
+
+    @raise ApiError: 400: one stands twice, or there are too many.
+    """
     raw = request.uri.partition(b"?")[2].decode("latin-1")
     values: dict[str, str] = {}
     try:
         for key, value in parse_qsl(raw, keep_blank_values=True, max_num_fields=MAX_PARAMETERS):
-            values.setdefault(key, value[: 2 * MAX_VALUE])
+            if key in values:
+                raise ApiError(400, "bad_query", "a parameter stands twice")
+            values[key] = value[: 2 * MAX_VALUE]
     except ValueError:
         raise ApiError(400, "bad_query", "too many parameters") from None
     return values

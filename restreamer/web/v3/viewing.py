@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Final, Protocol, TypedDict
+import heapq
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from typing import Any, Final, Protocol
 
 from attrs import asdict, define, field
 
@@ -15,120 +16,30 @@ from restreamer.web.api_error import ApiError
 from restreamer.web.v3.endpoint import Access, Answered, Call, Endpoint, Parameter
 from restreamer.web.v3.event_stream import EventStreams
 from restreamer.web.v3.listing import PARAMETERS, Listing
-from restreamer.web.v3.reading import Envelope, Timing
+from restreamer.web.v3.viewing_info import (
+    Asked,
+    EventList,
+    JournalList,
+    JournalState,
+    NodeList,
+    SessionInfo,
+    SessionList,
+    SinkInfo,
+    SinkList,
+    TrafficList,
+    ViewersOfNode,
+)
 
 #: Sessions looked at in one turn of the reactor.
 PER_TURN: Final = 500
+#: Nodes that are told of, and streams of each.
+MAX_NODES: Final = 1000
+MOST_WATCHED: Final = 3
 #: Longest time of traffic in one answer: so many steps.
 MAX_STEPS: Final = 2000
 _MINUTE: Final = 60_000
-
-
-class SessionInfo(TypedDict, total=False):
-    """A session. Times are UTC milliseconds, C{ts_delay} milliseconds, C{bytes} what was sent so far.
-
-    C{kind} is C{"play"} or C{"publish"}; C{token} stands for the token and is not it; C{server_id} is the
-    node that serves it; C{dvr}: it plays the past.
-    """
-
-    id: str
-    name: str
-    kind: str
-    proto: str
-    ip: str
-    country: str
-    token: str
-    user_id: str
-    referer: str
-    user_agent: str
-    query_string: str
-    opened_at: int
-    started_at: int
-    updated_at: int
-    closed_at: int
-    current_time: int
-    bytes: int
-    ts_delay: int
-    dvr: bool
-    server_id: str
-    closed_why: str
-
-
-class SessionList(Envelope):
-    """Sessions. C{scope}: of this node, or of the cluster."""
-
-    sessions: Sequence[SessionInfo]
-    scope: str
-    timing: Timing
-
-
-class JournalList(TypedDict):
-    """Closed sessions, the newest first."""
-
-    sessions: Sequence[SessionInfo]
-    next: str | None
-
-
-class TrafficRow(TypedDict):
-    """What was sent by a protocol in one step. C{at} is UTC milliseconds of its begin."""
-
-    at: int
-    proto: str
-    bytes: int
-    opened: int
-
-
-class TrafficList(TypedDict):
-    """Traffic by time and protocol. C{step}: milliseconds."""
-
-    traffic: Sequence[TrafficRow]
-    step: int
-
-
-class JournalState(TypedDict):
-    """How the journal is. C{waiting}, C{written}, C{lost}, C{rejected}: rows; C{spooled}: bytes on disk that
-    are not in the database yet.
-    """
-
-    state: str
-    url: str
-    waiting: int
-    spooled: int
-    written: int
-    lost: int
-    rejected: int
-    last_error: str
-
-
-class SinkInfo(TypedDict):
-    """How an event sink is; events."""
-
-    name: str
-    url: str
-    waiting: int
-    sent: int
-    resent: int
-    dropped: int
-    last_error: str
-
-
-class SinkList(TypedDict):
-    """Event sinks."""
-
-    event_sinks: Sequence[SinkInfo]
-
-
-class EventList(TypedDict):
-    """Events, the oldest first; C{newest}: number of the newest one there is."""
-
-    events: Sequence[Mapping[str, Any]]
-    newest: int
-
-
-class Asked(TypedDict):
-    """How many sessions are asked about again."""
-
-    sessions: int
+#: The largest whole number that every reader of JSON takes as it is (RFC 8259 section 6).
+_MOST: Final = (1 << 53) - 1
 
 
 class SessionDirectory(Protocol):
@@ -191,25 +102,54 @@ class ViewingApi:
         scope = call.query.get("scope", "node")
         if scope not in ("node", "cluster"):
             raise ApiError(400, "bad_scope", "scope is node or cluster")
-        found: dict[str, SessionInfo] = {}
         ids = self.directory.ids(scope == "cluster")
-        for at in range(0, len(ids), PER_TURN):
-            for session_id in ids[at : at + PER_TURN]:
-                facts = self.directory.find(session_id)
-                if facts is not None:
-                    found[session_id] = session_info(facts)
-            if at + PER_TURN < len(ids):
-                await self.turn()
         listing = Listing(
             "sessions",
             SessionInfo,
-            lambda: found,
-            found.get,
+            lambda: ids,
+            self._find,
             self.seconds,
             key="id",
             searched=("name", "ip", "user_id"),
         )
+        if listing.looks_at_all(call.query, ("scope",)):
+            found: dict[str, SessionInfo] = {}
+            async for facts in self._each(ids):
+                found[facts.session_id] = session_info(facts)
+            listing.keys, listing.find = lambda: found, found.get
         return {**listing.page(call.query, ("scope",)), "scope": scope}
+
+    async def by_node(self) -> dict[str, Any]:
+        """Viewers of this node and of those behind it, by node; that with the most first."""
+        began = self.seconds()
+        found: dict[str, dict[str, int]] = {}
+        async for facts in self._each(self.directory.ids(True)):
+            if facts.kind == "play":
+                streams = found.setdefault(facts.node_id, {})
+                streams[facts.name] = streams.get(facts.name, 0) + 1
+        nodes = [_audience(node_id, streams) for node_id, streams in found.items()]
+        nodes.sort(key=lambda each: (-each["viewers"], each["server_id"]))
+        return {
+            "nodes": nodes[:MAX_NODES],
+            "estimated_count": len(nodes),
+            "next": None,
+            "prev": None,
+            "timing": {"total": round((self.seconds() - began) * 1000)},
+        }
+
+    def _find(self, session_id: str) -> SessionInfo | None:
+        facts = self.directory.find(session_id)
+        return session_info(facts) if facts is not None else None
+
+    async def _each(self, ids: Sequence[str]) -> AsyncIterator[SessionFacts]:
+        """The sessions; others get a turn of the reactor now and then."""
+        for at in range(0, len(ids), PER_TURN):
+            if at:
+                await self.turn()
+            for session_id in ids[at : at + PER_TURN]:
+                facts = self.directory.find(session_id)
+                if facts is not None:
+                    yield facts
 
     def item(self, session_id: str) -> SessionInfo:
         """One session.
@@ -246,7 +186,9 @@ class ViewingApi:
         @raise ApiError: 400, 404, 503.
         """
         query = call.query
-        limit = _whole(query, "limit", 100, MAX_ROWS) or 100
+        limit = _whole(query, "limit", 100, MAX_ROWS)
+        if not limit:
+            raise ApiError(400, "bad_limit", f"limit is a number from 1 to {MAX_ROWS}")
         wanted = SessionQuery(
             name=query.get("name", ""),
             user_id=query.get("user_id", ""),
@@ -292,6 +234,14 @@ class ViewingApi:
         events = self.events.events.since(since)
         return EventList(events=events, newest=events[-1]["event_id"] if events else since)
 
+    def sink_list(self, call: Call) -> dict[str, Any]:
+        """One page of the event sinks.
+
+        @raise ApiError: 400.
+        """
+        found = {each.name: asdict(each) for each in self.sinks()}
+        return Listing("event_sinks", SinkInfo, lambda: found, found.get, self.seconds).page(call.query)
+
     def _journal(self) -> JournalReader:
         journal = self.journal()
         if journal is None:
@@ -313,7 +263,7 @@ def viewing_endpoints(api: ViewingApi) -> list[Endpoint]:
         more.setdefault("tag", "sessions")
         return Endpoint(method=method, path=path, summary=summary, handler=handler, result=result, **more)
 
-    whole = {"type": "integer", "minimum": 0}
+    whole = {"type": "integer", "minimum": 0, "maximum": _MOST}
     since = Parameter(name="since", text="From when, UTC milliseconds.", schema=whole)
     until = Parameter(name="until", text="Until when, UTC milliseconds.", schema=whole)
     name = Parameter(name="name", text="Only of this stream.")
@@ -330,6 +280,14 @@ def viewing_endpoints(api: ViewingApi) -> list[Endpoint]:
             api.list,
             SessionList,
             parameters=(*PARAMETERS, scope),
+        ),
+        made(
+            "GET",
+            "/cluster/viewers",
+            "How many viewers this node and those behind it have, by node.",
+            lambda call: api.by_node(),
+            NodeList,
+            tag="cluster",
         ),
         made("GET", "/sessions/{id}", "One of them.", lambda call: api.item(call.path["id"]), SessionInfo),
         made(
@@ -348,7 +306,14 @@ def viewing_endpoints(api: ViewingApi) -> list[Endpoint]:
             api.reauth,
             Asked,
             access=Access.EDIT,
-            parameters=(Parameter(name="name", text="The stream.", required=True),),
+            parameters=(
+                Parameter(
+                    name="name",
+                    text="The stream.",
+                    required=True,
+                    schema={"type": "string", "minLength": 1},
+                ),
+            ),
         ),
         made(
             "GET",
@@ -362,8 +327,14 @@ def viewing_endpoints(api: ViewingApi) -> list[Endpoint]:
                 Parameter(name="ip", text="Only from this address."),
                 since,
                 until,
-                Parameter(name="cursor", text="next of an earlier answer."),
-                Parameter(name="limit", text="How many.", schema={**whole, "maximum": MAX_ROWS}),
+                Parameter(
+                    name="cursor",
+                    text="next of an earlier answer.",
+                    schema={"type": "string", "pattern": r"^([0-9]{1,16}\.[0-9a-f]{32})?$"},
+                ),
+                Parameter(
+                    name="limit", text="How many.", schema={**whole, "minimum": 1, "maximum": MAX_ROWS}
+                ),
             ),
         ),
         made(
@@ -376,7 +347,11 @@ def viewing_endpoints(api: ViewingApi) -> list[Endpoint]:
                 name,
                 since,
                 until,
-                Parameter(name="step", text="Milliseconds, a multiple of 60000.", schema=whole),
+                Parameter(
+                    name="step",
+                    text=f"Milliseconds; at most {MAX_STEPS} steps are told of.",
+                    schema={**whole, "minimum": _MINUTE, "multipleOf": _MINUTE},
+                ),
             ),
         ),
         made("GET", "/journal", "How the journal is.", lambda call: api.journal_state(), JournalState),
@@ -403,11 +378,21 @@ def viewing_endpoints(api: ViewingApi) -> list[Endpoint]:
             "GET",
             "/event_sinks",
             "Where events are sent.",
-            lambda call: {"event_sinks": [asdict(each) for each in api.sinks()]},
+            api.sink_list,
             SinkList,
             tag="events",
+            parameters=PARAMETERS,
         ),
     ]
+
+
+def _audience(node_id: str, streams: Mapping[str, int]) -> ViewersOfNode:
+    return ViewersOfNode(
+        server_id=node_id,
+        viewers=sum(streams.values()),
+        streams=len(streams),
+        most_watched=heapq.nsmallest(MOST_WATCHED, streams, lambda name: (-streams[name], name)),
+    )
 
 
 def session_info(facts: SessionFacts) -> SessionInfo:
@@ -456,9 +441,9 @@ def _row_info(row: Mapping[str, Any]) -> SessionInfo:
 _RENAMED: Final = {"session_id": "id", "token_hash": "token", "node_id": "server_id", "past": "dvr"}
 
 
-def _whole(query: Mapping[str, str], key: str, default: int | None = None, most: int = 1 << 53) -> int | None:
-    text = query.get(key, "")
-    if not text:
+def _whole(query: Mapping[str, str], key: str, default: int | None = None, most: int = _MOST) -> int | None:
+    text = query.get(key)
+    if text is None:
         return default
     if not (text.isascii() and text.isdigit() and len(text) < 17) or int(text) > most:
         raise ApiError(400, "bad_number", f"{key} is a whole number up to {most}")

@@ -14,6 +14,7 @@ from twisted.internet.task import Clock
 from twisted.web.server import NOT_DONE_YET
 from twisted.web.test.requesthelper import DummyRequest
 
+from restreamer.http1.forwarded import TrustedProxies
 from restreamer.web.v3.authority import Authority, Login
 from restreamer.web.v3.endpoint import BASE, Endpoint, Routes
 from restreamer.web.v3.resource import ApiResource
@@ -47,6 +48,7 @@ class Asker:
     clock: Clock = field(factory=Clock)
     view: Login | None = VIEW_LOGIN
     edit: Login | None = EDIT_LOGIN
+    proxies: TrustedProxies | None = None
     _resource: ApiResource | None = None
 
     def ask(
@@ -59,7 +61,9 @@ class Asker:
     ) -> Told:
         """Ask; C{path} below the API's, or from the root. @param body: JSON, or bytes as they are."""
         if self._resource is None:
-            self._resource = ApiResource(Routes(self.endpoints), Authority(self.clock, self.view, self.edit))
+            self._resource = ApiResource(
+                Routes(self.endpoints), Authority(self.clock, self.view, self.edit), self.proxies
+            )
         full = (
             path if path.startswith(("/streamer", "/monitoring", "/metrics", "/flussonic")) else BASE + path
         )

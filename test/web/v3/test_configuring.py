@@ -14,7 +14,7 @@ from restreamer.config_file import ChangedElsewhereError, ConfigFile
 from restreamer.web.v3.configuring import configuring_endpoints
 from test.web.v3.calls import EDITOR, VIEWER, Asker, Told
 
-GOOD = "# mine\nhttp 8080;\nstream a { input publish://; title A; }\n"
+GOOD = "# mine\nhttp 8080;\nedit_auth admin the-edit-password;\nstream a { input publish://; title A; }\n"
 
 
 def at_once(call: Callable[..., Any], *args: Any) -> Deferred[Any]:
@@ -88,6 +88,22 @@ class FileTests(SynchronousTestCase):
         told = self.ask("PUT", {"text": "http 99999999;", "revision": revision})
         self.assertEqual((told["errors"][0]["line"], self.reloads), (1, 0))
         self.assertEqual(self.path.read_text(), GOOD)
+
+    def test_the_branch_it_sits_on(self) -> None:
+        """What would leave no API, or nobody who may use it, is refused here: an empty text is one such."""
+        revision = self.ask("GET")["revision"]
+        for text, wrong in (
+            ("", ["http", "edit_auth"]),
+            ("http 8080;", ["edit_auth"]),
+            ("rtmp 1935;\nedit_auth admin the-edit-password;", ["http"]),
+            ("http 8080 { api false; }\nedit_auth admin the-edit-password;", ["http"]),
+        ):
+            for method, more in (("POST", {}), ("PUT", {"revision": revision})):
+                told = self.ask(method, {"text": text, **more})
+                self.assertEqual(len(told["errors"]), len(wrong), (text, told))
+                for error, word in zip(told["errors"], wrong, strict=True):
+                    self.assertIn(word, error["text"])
+        self.assertEqual((self.path.read_text(), self.reloads), (GOOD, 0))
 
     def test_one_that_cannot_be_put_into_force(self) -> None:
         """A port that is taken: the old file is back."""

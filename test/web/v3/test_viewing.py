@@ -16,7 +16,7 @@ from restreamer.events.sinks import SinkFacts
 from restreamer.journal.database import JournalError, SessionQuery
 from restreamer.journal.service import JournalFacts
 from restreamer.viewer_facts import SessionFacts
-from restreamer.web.v3.event_stream import MAX_READERS, PULSE_SECONDS, EventStreams
+from restreamer.web.v3.event_stream import MAX_A_SECOND, MAX_READERS, PULSE_SECONDS, EventStreams
 from restreamer.web.v3.viewing import PER_TURN, ViewingApi, viewing_endpoints
 from test.web.v3.calls import EDITOR, VIEWER, Asker
 
@@ -143,8 +143,20 @@ class SessionEndpoints(ViewingCase):
 
     def test_many_are_looked_at_in_turns(self) -> None:
         self.directory.sessions = {f"{number:032x}": facts(number) for number in range(3 * PER_TURN)}
-        self.assertEqual(self.get("/sessions")["estimated_count"], 3 * PER_TURN)
+        self.assertEqual(self.get("/sessions?sort=ip")["estimated_count"], 3 * PER_TURN)
         self.assertEqual(self.turns, 2)
+
+    def test_only_the_page_is_looked_at(self) -> None:
+        self.directory.sessions = {f"{number:032x}": facts(number) for number in range(3 * PER_TURN)}
+        told = self.get("/sessions?limit=2")
+        self.assertEqual((told["estimated_count"], len(told["sessions"])), (3 * PER_TURN, 2))
+        self.assertEqual(self.turns, 0)
+
+    def test_by_node(self) -> None:
+        told = self.get("/cluster/viewers")
+        nodes = [(each["viewers"], each["streams"], each["most_watched"]) for each in told["nodes"]]
+        self.assertEqual(sum(viewers for viewers, _, _ in nodes), 3)
+        self.assertIn((1, 1, ["live"]), nodes)
 
     def test_item(self) -> None:
         self.assertEqual(self.get(f"/sessions/{3:032x}")["server_id"], "bb" * 16)
@@ -162,7 +174,7 @@ class SessionEndpoints(ViewingCase):
         self.assertEqual(self.asker.ask("POST", "/sessions/reauth", {}, headers=EDITOR).status, 400)
 
     def test_addresses_are_not_for_everybody(self) -> None:
-        for path in ("/sessions", "/journal/sessions", "/events", "/event_sinks"):
+        for path in ("/sessions", "/cluster/viewers", "/journal/sessions", "/events", "/event_sinks"):
             self.assertEqual(self.asker.ask("GET", path).status, 401, path)
             free = Asker(viewing_endpoints(self.api), view=None, edit=None)
             self.assertEqual(free.ask("GET", path).status, 403, path)
@@ -287,6 +299,19 @@ class EventEndpoints(ViewingCase):
         self.assertEqual(request.written, b"")
         request.producer.resumeProducing()
         self.assertEqual(request.written, b'event: missed\ndata: {"count":1000}\n\n')
+
+    def test_more_than_anybody_reads(self) -> None:
+        """A storm of events is told of by their number."""
+        readers = [self.begin(), self.begin()]
+        for request in readers:
+            request.take()
+        for _ in range(3 * MAX_A_SECOND):
+            self.bus.emit("stream_opened", "a")
+        self.clock.advance(1)
+        self.bus.emit("stream_closed", "a")
+        for request in readers:
+            self.assertIn(b'event: missed\ndata: {"count":%d}\n\n' % (2 * MAX_A_SECOND), request.written)
+            self.assertEqual(request.take(), ["event"] * MAX_A_SECOND + ["missed", "event"])
 
     def test_too_many(self) -> None:
         requests = [self.begin() for _ in range(MAX_READERS)]
