@@ -18,6 +18,8 @@ from restreamer.sessions.answers import Verdict
 DEFAULT_DURATION: Final = 180.0
 SHORTEST: Final = 1.0
 LONGEST: Final = 30 * 86400.0
+#: So long, at least, a granted session goes on while its backend answers nobody, unless a grace is configured.
+LEAST_GRACE: Final = 600.0
 #: After so long a backend that gave no decision is asked again about a session that goes on.
 RETRY_SECONDS: Final = 10.0
 #: For so long a new session is refused without another question, when the backend gave no decision.
@@ -73,7 +75,7 @@ class Decision:
         """An answer came.
 
         @param duration: what it says of how long it holds. @param grace: seconds a granted session goes on
-            after that without another one; None: as long again.
+            after that without another one; None: as long again, and L{LEAST_GRACE} at least.
         @param nobody_answers: the backend answered nobody since it was asked: to be late, then, says nothing
             about this session.
         """
@@ -93,6 +95,6 @@ class Decision:
         self.due = now + held
         if verdict is Verdict.ALLOW:
             self.state = State.GRANTED
-            self.until = self.due + (held if grace is None else grace)
+            self.until = self.due + (max(held, LEAST_GRACE) if grace is None else grace)
         else:
             self.state = State.DENIED if verdict is Verdict.DENY else State.REDIRECTED

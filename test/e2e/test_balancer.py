@@ -45,6 +45,14 @@ def configuration(folder: Path, port: int, edges: list[Node]) -> str:
     ):
         assert shipped in text, shipped
         text = text.replace(shipped, ours)
+    return private_nginx(folder, text, "$upstream_addr $upstream_status")
+
+
+def private_nginx(folder: Path, text: str, line: str) -> str:
+    """The configuration of an nginx that lives in C{folder}.
+
+    @param text: of its http block. @param line: what it logs of each request.
+    """
     paths = "".join(
         f"{kind}_temp_path {folder}/{kind};\n"
         for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
@@ -52,7 +60,7 @@ def configuration(folder: Path, port: int, edges: list[Node]) -> str:
     return (
         f"daemon off;\nmaster_process off;\npid {folder}/nginx.pid;\nerror_log {folder}/error.log error;\n"
         "events { worker_connections 500; }\n"
-        f"http {{\nlog_format who '$upstream_addr $upstream_status';\n"
+        f"http {{\nlog_format who '{line}';\n"
         f"access_log {folder}/access.log who;\n{paths}\n{text}\n}}\n"
     )
 

@@ -210,7 +210,7 @@ class AskingTests(GateTestCase):
     def test_grace(self) -> None:
         """A backend that is away is asked again and again; when the grace is over the session ends."""
         for proto in ("hls", "rtmp"):
-            for grace, seconds in ((None, 60), (0.0, 30), (90.0, 120)):
+            for grace, seconds in ((None, 630), (0.0, 30), (90.0, 120)):
                 self.make(AuthConfig(on_play="http://b", grace=grace))
                 self.backend.say = Answer(verdict=Verdict.ALLOW, duration=30)
                 request = self.request(proto, token="t")
