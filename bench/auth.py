@@ -122,18 +122,24 @@ class Load:
                 await asyncio.sleep(0.005)
                 continue
             _, number = heapq.heappop(self._due)
-            if self.requests // CONNECTIONS % 500 == 0 or reader.at_eof():
+            try:
+                await self._visit(reader, writer, number)
+            except (asyncio.IncompleteReadError, ConnectionError):
                 # A connection is good for a bounded number of requests.
                 writer.close()
                 reader, writer = await asyncio.open_connection("127.0.0.1", self.port, limit=1 << 20)
-            status, body = await self._get(reader, writer, f"/{NAME}/index.m3u8?token={self.prefix}{number}")
-            self.outcomes["list", status] += 1
-            if status == 200:
-                last = [line for line in body.decode().splitlines() if line and line[0] != "#"][-1]
-                status, _ = await self._get(reader, writer, f"/{NAME}/{last}")
-                self.outcomes["segment", status] += 1
+                await self._visit(reader, writer, number)
             heapq.heappush(self._due, (time.monotonic() + EVERY, number))
         writer.close()
+
+    async def _visit(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, number: int) -> None:
+        path = f"/{NAME}/index.m3u8?token={self.prefix}{number}"
+        status, body = await self._get(reader, writer, path)
+        self.outcomes["list", status] += 1
+        if status == 200:
+            last = [line for line in body.decode().splitlines() if line and line[0] != "#"][-1]
+            status, _ = await self._get(reader, writer, f"/{NAME}/{last}")
+            self.outcomes["segment", status] += 1
 
     async def _get(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, path: str

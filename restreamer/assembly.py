@@ -360,6 +360,10 @@ class Core:
         configuration = self.configuration
         self._auth = AuthRules(configuration, self._fed_by)
         self.proxies.use(configuration.forwarded_for)
+        self.gate.token_field = configuration.auth_token
+        self.sessions.secret_fields = frozenset(
+            [configuration.auth_token] if configuration.auth_token else ()
+        )
         changed = self.authorities.configure(configuration)
         self.gate.reconfigured(
             lambda old, new: old != new or not changed.isdisjoint((old.on_play, old.on_publish))

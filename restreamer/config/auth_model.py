@@ -22,6 +22,8 @@ class AuthConfig:
     @ivar auto_token: who comes without a token gets one; False: is refused.
     @ivar session_keys: what makes two requests one session: of C{name ip proto token user_agent}; the first
         three always.
+    @ivar allowed_countries, disallowed_countries: ISO 3166-1 alpha-2, upper case: whose addresses alone may
+        play, and whose may not; empty: all may.
     @ivar grace: seconds a granted session goes on without an answer of its backend after its time has run
         out; None: as long as the answer held.
     """
@@ -34,11 +36,24 @@ class AuthConfig:
     auto_token: bool = True
     session_keys: tuple[str, ...] = ("name", "ip", "proto", "token")
     grace: float | None = None
+    allowed_countries: frozenset[str] = frozenset()
+    disallowed_countries: frozenset[str] = frozenset()
 
     @property
     def guards(self) -> bool:
         """Whether anybody may be kept out of playing."""
-        return bool(self.on_play or self.domains or self.max_sessions)
+        return bool(self.on_play or self.domains or self.max_sessions or self.by_country)
+
+    @property
+    def by_country(self) -> bool:
+        """Whether it matters where a viewer is."""
+        return bool(self.allowed_countries or self.disallowed_countries)
+
+    def may_from(self, country: str) -> bool:
+        """Whether somebody of C{country} (empty: nobody knows) may play."""
+        if self.allowed_countries and country not in self.allowed_countries:
+            return False
+        return country not in self.disallowed_countries
 
 
 NO_RULES = AuthConfig()

@@ -26,6 +26,9 @@ SHORT_KEY: Final = 16
 #: What sessions may be told apart by; the first three always.
 SESSION_KEYS: Final = ("name", "ip", "proto", "token", "user_agent")
 
+#: Countries of a list.
+MAX_COUNTRIES: Final = 300
+_FIELD: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _TOKEN: Final = re.compile(r"[!-~]{1,1024}")
 _COUNTRY: Final = re.compile(r"[A-Za-z]{2}")
 _AGENT: Final = re.compile(r"[ -~]{1,256}")
@@ -156,9 +159,31 @@ def session_keys(statement: Statement) -> tuple[str, ...]:
     return tuple(word for word in SESSION_KEYS if word in words)
 
 
+def countries(statement: Statement) -> frozenset[str]:
+    """C{allowed_countries CODE…;}; C{allowed_countries false;}: all."""
+    values.no_block(statement)
+    given = values.arguments(statement, 1, MAX_COUNTRIES, f"{statement.word} CODE…;")
+    if [each.text for each in given] == ["false"]:
+        return frozenset()
+    for each in given:
+        if _COUNTRY.fullmatch(each.text) is None:
+            raise values.wrong(statement, each, "a country of two letters (ISO 3166): DE, US")
+    return frozenset(each.text.upper() for each in given)
+
+
+def read_auth_token(statement: Statement) -> str:
+    """C{auth_token NAME;}: the field of a query that has the token of a viewer."""
+    argument = values.one(statement, "auth_token NAME;")
+    if _FIELD.fullmatch(argument.text) is None:
+        raise values.wrong(statement, argument, "a name of at most 64 letters, digits and . _ -")
+    return argument.text
+
+
 #: The field of L{restreamer.config.auth_model.AuthConfig} that a word is about, and how it is read.
 _FIELDS: Final[Mapping[str, tuple[str, Callable[[Statement], object]]]] = {
+    "allowed_countries": ("allowed_countries", countries),
     "auth_grace": ("grace", values.timeout),
+    "disallowed_countries": ("disallowed_countries", countries),
     "domains": ("domains", domains),
     "max_sessions": ("max_sessions", lambda statement: values.whole(statement, 0, MOST_SESSIONS)),
     "no_auto_token": ("auto_token", lambda statement: not values.flag(statement)),

@@ -13,7 +13,13 @@ from attrs import evolve
 from restreamer.config import values
 from restreamer.config.address import parse_listen, same_socket
 from restreamer.config.auth_model import AuthConfig
-from restreamer.config.auth_options import AUTH_WORDS, read_auth, read_auth_backends, read_forwarded_for
+from restreamer.config.auth_options import (
+    AUTH_WORDS,
+    read_auth,
+    read_auth_backends,
+    read_auth_token,
+    read_forwarded_for,
+)
 from restreamer.config.blocks import Once, Surroundings, Warn, collect, served
 from restreamer.config.cluster_options import read_balancers, read_cluster_key, read_peers, read_sources
 from restreamer.config.dvr_options import SPOOL, check_apart, read_stores
@@ -120,6 +126,7 @@ def build(statements: Sequence[Statement]) -> tuple[Configuration, tuple[ConfigW
         auth_backends=MappingProxyType(backends),
         geoip=geoip,
         forwarded_for=read_forwarded_for(each("forwarded_for"), warn),
+        auth_token=_first(by_word, "auth_token", read_auth_token) or "",
     )
     blocks: list[StreamConfig | SourceConfig] = [
         *streams.values(),

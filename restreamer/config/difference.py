@@ -27,6 +27,7 @@ GLOBALS = (
     "event_sinks",
     "auth_backends",
     "geoip",
+    "auth_token",
     "forwarded_for",
 )
 

@@ -572,6 +572,7 @@ class Configuration:
     @ivar event_sinks: in file order. @ivar auth_backends: by name, in file order.
     @ivar geoip: absolute path of a database of countries; empty = none.
     @ivar forwarded_for: networks of proxies whose C{X-Forwarded-For} is believed.
+    @ivar auth_token: field of queries that has a viewer's token, beside C{token}; empty = none.
     """
 
     http: tuple[Listen, ...] = ()
@@ -600,3 +601,4 @@ class Configuration:
     auth_backends: Mapping[str, AuthBackendConfig] = field(factory=dict)
     geoip: str = ""
     forwarded_for: tuple[Network, ...] = ()
+    auth_token: str = ""

@@ -51,7 +51,10 @@ BLOCK_TITLES: Mapping[str, str] = {
 }
 """How a message names the inside of each block."""
 
-VIEWING_OPTIONS = _words("auth_grace domains max_sessions no_auto_token on_play session_keys soft_limitation")
+VIEWING_OPTIONS = _words("""
+    allowed_countries auth_grace disallowed_countries domains max_sessions no_auto_token on_play session_keys
+    soft_limitation
+    """)
 """Options that say who may play; of streams, templates, sources and VODs."""
 
 SHARED_OPTIONS = VIEWING_OPTIONS | _words("backup cache dvr prepush protocols push retry_limit url_prefix")
@@ -76,8 +79,8 @@ _STREAM_OPTIONS = (
 
 SERVED: Mapping[str, frozenset[str]] = {
     FILE: _words("""
-        auth_backend balancer cluster_key dvr dvr_spool edit_auth event_sink file forwarded_for geoip http
-        https include live loglevel no_auto_token ondemand peer rtmp rtmps rtsp rtsps session_log
+        auth_backend auth_token balancer cluster_key dvr dvr_spool edit_auth event_sink file forwarded_for
+        geoip http https include live loglevel no_auto_token ondemand peer rtmp rtmps rtsp rtsps session_log
         source ssl_ca ssl_certificate ssl_certificate_key state_dir stream template view_auth vod
         """),
     HTTP: frozenset(["api", "include"]),
@@ -107,8 +110,7 @@ SERVED: Mapping[str, frozenset[str]] = {
 
 _KNOWN_STREAM = _words(
     """
-        add_audio_only allowed_countries audio_timeout auth cluster_ingest cmaf
-        disallowed_countries drm dvbocr epg_enabled frames_timeout hls_scte35
+        add_audio_only audio_timeout auth cluster_ingest cmaf drm dvbocr epg_enabled frames_timeout hls_scte35
         jpeg_snapshot_sign_key labels max_retry_timeout meta mpegts_ac3 mpegts_pids
         playback_headers position provider publish_enabled recheck_secondary_inputs_interval
         segment_headers thumbnails transcoder video_timeout webrtc_abr
@@ -118,7 +120,7 @@ _KNOWN_STREAM = _words(
 KNOWN: Mapping[str, frozenset[str]] = {
     FILE: _words(
         """
-        auth_token cache config_external dvb_card
+        cache config_external dvb_card
         iptv logrequests mysql notify pulsedb rewrite rproxy
         segment_cache sip snmp srt transcoder transponder turn vision vsaas
         web_script workers
@@ -130,7 +132,7 @@ KNOWN: Mapping[str, frozenset[str]] = {
     LIVE: _KNOWN_STREAM,
     VOD: _words(
         """
-        allowed_countries auth cache comment disabled disallowed_countries download
+        auth cache comment disabled download
         playback_headers protocols read_queue thumbnails url_prefix
         """
     ),
@@ -225,7 +227,7 @@ EVERYBODY_KNOWS = "it is the one of the examples, which everybody knows"
 
 GUARDS = _words(
     """
-        allowed_countries auth disallowed_countries drm on_publish protocols
+        auth drm on_publish protocols
         """
 )
 """Known words that keep somebody out: without them the door is open, so the warning says so."""

@@ -18,7 +18,7 @@ from restreamer.sessions.answers import Verdict
 DEFAULT_DURATION: Final = 180.0
 SHORTEST: Final = 1.0
 LONGEST: Final = 30 * 86400.0
-#: So long, at least, a granted session goes on while its backend answers nobody, unless a grace is configured.
+#: The least that a granted session goes on while its backend answers nobody, without a configured grace.
 LEAST_GRACE: Final = 600.0
 #: After so long a backend that gave no decision is asked again about a session that goes on.
 RETRY_SECONDS: Final = 10.0

@@ -71,11 +71,12 @@ def is_alone(auth: AuthConfig, request: OpenRequest) -> bool:
     )
 
 
-def told_query(query: str) -> str:
-    """C{query} without secrets, cut to L{MAX_QUERY}."""
+def told_query(query: str, secret: frozenset[str] = frozenset()) -> str:
+    """C{query} without secrets, cut to L{MAX_QUERY}. @param secret: fields that are secret, too."""
     if not query:
         return ""
-    kept = [part for part in query.split("&") if part.partition("=")[0].lower() not in SECRET_FIELDS]
+    names = ((part, part.partition("=")[0]) for part in query.split("&"))
+    kept = [part for part, name in names if name.lower() not in SECRET_FIELDS and name not in secret]
     return "&".join(kept)[:MAX_QUERY]
 
 

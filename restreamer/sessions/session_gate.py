@@ -17,6 +17,7 @@ from twisted.python.failure import Failure
 
 from restreamer.config.model import AuthConfig
 from restreamer.errors import Reason, Refused
+from restreamer.http1.play_request import query_value
 from restreamer.logs import Logger
 from restreamer.seams import Clock, Gate, Grant, OpenRequest
 from restreamer.sessions.answers import Answer, Backend, Question, Verdict
@@ -72,6 +73,7 @@ class SessionGate:
     @param auth_of: the rules of a name; None: it has none.
     @param backend_of: who is asked about a name, for C{"play"} or C{"publish"}; None: it cannot be told.
     @param secret: of this node, 16 to 64 bytes, the same after a restart.
+    @ivar token_field: of queries: it has the token where C{token} is not there; empty: none has.
     @ivar observe: told of each answer of a backend, with the seconds it took.
     @ivar upstream: asked whether limits that hold for more nodes than this one leave room.
     """
@@ -89,6 +91,7 @@ class SessionGate:
         upstream: Upstream | None = None,
     ) -> None:
         self.upstream = upstream
+        self.token_field = ""
         self.counters = GateCounters()
         self.observe: Callable[[Verdict, float], None] = lambda verdict, seconds: None
         self._table = table
@@ -112,6 +115,9 @@ class SessionGate:
                 await self._publish(request)
             return grant
         if request.proto not in NO_VIEWERS:
+            if self.token_field and not request.token:
+                token = query_value(request.query, self.token_field)
+                request = evolve(request, token=token) if token else request
             if request.part:
                 self._part(request)
             else:
@@ -152,7 +158,7 @@ class SessionGate:
                         self._table.started(session)
                     self._admit(session, request)
                     return
-        if auth.on_play or auth.domains or auth.max_sessions:
+        if auth.guards:
             self.counters.refused += 1
             raise Refused(Reason.DENIED, "there is no session of this viewer: begin with the playlist")
 
@@ -165,6 +171,9 @@ class SessionGate:
         if not may_embed(auth.domains, request.referer):
             self.counters.refused += 1
             raise Refused(Reason.DENIED, "this stream may not be embedded there")
+        if auth.by_country and not auth.may_from(self._table.country_of(request.peer)):
+            self.counters.refused += 1
+            raise Refused(Reason.DENIED, "this stream may not be played in this country")
         if is_alone(auth, request):
             return None
         key = identity(auth.session_keys, request, self._token(request, auth), request.proto)

@@ -83,7 +83,10 @@ class SessionTable:
         self._new_id = new_id
         self._node_id = node_id
         self._secret = secret
-        self._country_of = country_of
+        #: ISO 3166-1 alpha-2 of an address, or empty.
+        self.country_of = country_of
+        #: Fields of queries that are told to nobody, beside those that everybody knows.
+        self.secret_fields: frozenset[str] = frozenset()
         self.others: Others = others or NoOthers()
         self._max = max_sessions
         self._newcomers = AddressBuckets(max_of_address, ADDRESS_SECONDS)
@@ -223,8 +226,8 @@ class SessionTable:
             agent=self._word(request.user_agent),
             referer=self._word(request.referer),
             host=self._word(request.host),
-            query=request.query if appended else told_query(request.query),
-            country=self._word(self._country_of(request.peer)),
+            query=request.query if appended else told_query(request.query, self.secret_fields),
+            country=self._word(self.country_of(request.peer)),
             past=request.span is not None,
             password=request.password if appended else "",
         )
@@ -415,7 +418,7 @@ class SessionTable:
             user_id=session.user_id,
             user_agent=session.agent,
             referer=session.referer,
-            query=told_query(session.query),
+            query=told_query(session.query, self.secret_fields),
             opened_at=session.opened_at,
             started_at=session.started_at,
             updated_at=max(updated, session.opened_at),
