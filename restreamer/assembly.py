@@ -107,6 +107,7 @@ class Core:
             secret=self.state.secret,
             country_of=lambda ip: self.authorities.country_of(ip),
         )
+        self.sessions.newest = self._newest
         self.proxies = TrustedProxies(configuration.forwarded_for)
         self.authorities = Authorities(reactor, self.utc.seconds)
         self._auth = AuthRules(configuration, self._fed_by)
@@ -304,6 +305,13 @@ class Core:
         """The stream of a name, when it runs."""
         entry = self.registry.find(name)
         return entry.playout if entry is not None and entry.stream.running else None
+
+    def _newest(self, name: str) -> int | None:
+        """UTC milliseconds of the newest frame of a stream that runs."""
+        entry = self.registry.find(name)
+        if entry is None or not entry.stream.running or entry.stream.last_dts is None:
+            return None
+        return entry.stream.last_dts * 1000 // TICKS_PER_SECOND
 
     def _inputs_of(self, name: str) -> tuple[InputFacts, ...]:
         held = self.streams.get(name)

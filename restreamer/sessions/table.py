@@ -85,6 +85,8 @@ class SessionTable:
         self._secret = secret
         #: ISO 3166-1 alpha-2 of an address, or empty.
         self.country_of = country_of
+        #: UTC milliseconds of what a stream shows who is connected to it now; None: nothing, or nobody knows.
+        self.newest: Callable[[str], int | None] = lambda name: None
         #: Fields of queries that are told to nobody, beside those that everybody knows.
         self.secret_fields: frozenset[str] = frozenset()
         self.others: Others = others or NoOthers()
@@ -407,9 +409,14 @@ class SessionTable:
             updated = session.closed_at or self._utc_ms()
         else:
             updated = self._utc_ms() - int((self._clock.seconds() - session.touched) * 1000)
+        shown = None
+        if session.links is not None and not session.past and session.closed_at is None:
+            shown = self.newest(session.place.name)
         return SessionFacts(
             session_id=session.session_id,
             name=session.place.name,
+            current_time=shown,
+            ts_delay=max(0, updated - shown) if shown is not None else None,
             kind=session.kind,
             proto=session.proto,
             ip=session.ip,

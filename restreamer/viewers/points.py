@@ -137,6 +137,17 @@ class Publishing:
             a publisher, or had too many in a short time.
         """
         await self._gate.open(request)
+        try:
+            return await self._granted(request, kick)
+        except BaseException:
+            viewing = request.account.viewing if request.account is not None else None
+            if viewing is not None:
+                # Whoever was let in and gets no name is no publisher.
+                viewing.give_back()
+                viewing.attach(lambda: 0, _nothing)()
+            raise
+
+    async def _granted(self, request: OpenRequest, kick: Kick) -> Ingest:
         settings = self._settings_of(request.name)
         if settings is None:
             raise Refused(Reason.NOT_FOUND, f"publishing to {request.name} is not configured here")

@@ -7,6 +7,8 @@ import re
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
+from attrs import evolve
+
 from restreamer.dvr.locks import Ranges
 from restreamer.dvr.seams import Holdings
 from restreamer.errors import Reason, Refused
@@ -14,7 +16,7 @@ from restreamer.http1.play_request import play_request, query_value
 from restreamer.http1.reply import FullReply, HttpRequest, Reply, Route
 from restreamer.media.names import valid_stream_name
 from restreamer.media.timebase import TICKS_PER_SECOND
-from restreamer.seams import Gate
+from restreamer.seams import Account, Gate
 
 _PATH: Final = "/recording_status.json"
 _SECONDS: Final = re.compile(r"[0-9]{1,11}")
@@ -59,7 +61,11 @@ def recording_status_route(
         if begin >= end:
             raise Refused(Reason.BAD_NAME, "from is before to")
         asked = _asked(request.query)
-        await gate.open(play_request(name, "hls", request))
+        # Who asks what there is does not watch yet.
+        account = Account()
+        await gate.open(evolve(play_request(name, "hls", request), account=account))
+        if account.viewing is not None:
+            account.viewing.give_back()
         held = await holdings(name)
         told: dict[str, Any] = {"stream": name}
         if "ranges" in asked:

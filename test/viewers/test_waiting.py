@@ -328,6 +328,15 @@ class PublishingTests(WaitingCase):
         second.end("left")
         self.assertEqual((viewing.links, viewing.detached), ([], 2))
 
+    def test_who_gets_no_name_has_no_session(self) -> None:
+        """It was let in, and the name is taken: its session ends at once."""
+        self.successResultOf(self.publish())
+        viewing = FakeViewing()
+        wanted = evolve(request("a", "publish", ""), account=Account(viewing))
+        second = Deferred.fromCoroutine(self.publishing.publish(wanted, self.kicked.append))
+        self.assertEqual(self.reason(second), Reason.BUSY)
+        self.assertEqual((viewing.links, viewing.detached), ([], 1))
+
     def test_an_encoder_that_comes_back_all_the_time(self) -> None:
         """Each publish takes a number: when they are far ahead of time it has to wait, or the stream would
         begin anew and its numbers fall.
