@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import re
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from attrs import evolve
@@ -14,12 +14,14 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
 
+from restreamer.dash.archive_manifests import ArchiveManifests
 from restreamer.dash.archive_routes import archive_dash_routes
 from restreamer.dash.mpd import MAX_BANDWIDTH
+from restreamer.dvr.forms import parse_archive_path
 from restreamer.dvr.timeline import ArchiveHours
 from restreamer.errors import Reason, Refused
 from restreamer.http1.reply import FullReply, HttpRequest
-from restreamer.m4f.hour_index import TrackSpan
+from restreamer.m4f.hour_index import HourIndex, TrackSpan
 from restreamer.m4f.hour_layout import KEY
 from restreamer.media.timebase import TICKS_PER_SECOND
 from restreamer.media.track import AAC, Track, TrackKind
@@ -323,3 +325,33 @@ class Manifests(SynchronousTestCase):
                 times = timeline(template)
                 self.assertGreaterEqual(times[0][0], offset)
                 self.assertEqual(times, sorted(times))
+
+
+class Together(SynchronousTestCase):
+    """Manifests of different ranges that are asked for at once."""
+
+    def test_an_hour_is_written_once(self) -> None:
+        archive = filled(Made(N + k, (BASE + 5 * k) * TICKS_PER_SECOND, D, False, 0) for k in range(6000))
+        written: list[tuple[object, Deferred[Any]]] = []
+
+        def in_thread(call: Callable[..., Any], *args: Any) -> Deferred[Any]:
+            waiting: Deferred[Any] = Deferred()
+            written.append((args[0], waiting))
+            return waiting.addCallback(lambda _: call(*args))
+
+        now = BASE + 100_000
+        hours = ArchiveHours(archive, lambda: now * TICKS_PER_SECOND, lambda: 0.0)
+        manifests = ArchiveManifests(hours, in_thread, lambda: now * TICKS_PER_SECOND, lambda: 0.0)
+        found: list[object] = []
+        for each in range(20):
+            ask = parse_archive_path(f"/x/archive-{BASE + each}-{29_000 - each}.mpd", "", now)
+            assert ask is not None
+            _ = Deferred.fromCoroutine(manifests.manifest(ask, "")).addCallback(found.append)
+        at = 0
+        while at < len(written):
+            written[at][1].callback(None)
+            at += 1
+        self.assertEqual(len(found), 20)
+        whole = [index for index, _ in written if isinstance(index, HourIndex)]
+        self.assertGreater(len(whole), 5)
+        self.assertEqual(len(whole), len(set(map(id, whole))))

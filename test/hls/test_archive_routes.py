@@ -17,6 +17,7 @@ from typing_extensions import override
 
 from restreamer.dvr.timeline import ArchiveHours
 from restreamer.errors import Reason, Refused
+from restreamer.hls.archive_body import Packed
 from restreamer.hls.archive_routes import archive_hls_routes
 from restreamer.hls.routes import hls_routes
 from restreamer.http1.reply import ChunkedReply, FullReply, HttpRequest, Reply
@@ -399,6 +400,20 @@ class Lists(RoutesCase):
         self.assertEqual(with_token, plain.replace(b".ts\n", b".ts?token=t\n"))
         both = self.body(self.long, "token=t", **{"accept-encoding": "gzip"})
         self.assertEqual(gzip.decompress(both), with_token)
+        # The second time nothing is compressed but what is no whole hour.
+        packed: list[int] = []
+        make = Packed.of
+
+        def counting(text: bytes, level: int = 4) -> Packed:
+            packed.append(len(text))
+            return make(text, level)
+
+        self.patch(Packed, "of", counting)
+        self.assertEqual(self.body(self.long, "token=t", **{"accept-encoding": "gzip"}), both)
+        self.assertLess(sum(packed), len(plain) // 8)
+        packed.clear()
+        self.body(self.long, "token=u", **{"accept-encoding": "gzip"})
+        self.assertGreater(sum(packed), len(plain))
         reply = self.answer(self.long, "token=t")
         assert isinstance(reply, ChunkedReply)
         self.assertIn(b"private, max-age=3600\r\n", reply.headers)
