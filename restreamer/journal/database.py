@@ -83,7 +83,8 @@ class Database:
     """
 
     def __init__(self, url: URL) -> None:
-        self.shown = url.render_as_string(hide_password=True)
+        # The query may hold passwords, too (password, sslpassword).
+        self.shown = url.set(query={}).render_as_string(hide_password=True)
         self._url = url
         self._engine: Engine | None = None
 
@@ -228,8 +229,9 @@ class Database:
         """What went wrong, in one line, without statement, values or password."""
         cause = getattr(error, "orig", None) or error
         text = " ".join(str(cause).split())[:300]
-        password = self._url.password
-        if password:
+        query = self._url.normalized_query
+        secrets = [self._url.password, *(query.get("password", ())), *(query.get("sslpassword", ()))]
+        for password in filter(None, secrets):
             text = text.replace(str(password), "***")
         return f"{self.shown}: {text}"
 

@@ -142,6 +142,19 @@ class SqliteTests(Cases, SynchronousTestCase):
         with self.assertRaises(JournalError):
             database.open()
 
+    def test_no_secret_is_shown(self) -> None:
+        """A password may stand in the query, too."""
+        for address in (
+            "postgresql://u@127.0.0.1:1/db?password=hidden",
+            "postgresql://u:hidden@127.0.0.1:1/db?sslpassword=hidden&application_name=x",
+        ):
+            database = Database(checked_url(address))
+            with self.subTest(address), self.assertRaises(JournalError) as caught:
+                database.open()
+            self.assertNotIn("hidden", database.shown)
+            self.assertNotIn("hidden", str(caught.exception))
+            self.assertIn("127.0.0.1:1/db", database.shown)
+
     def test_no_database(self) -> None:
         path = Path(self.mktemp())
         path.write_bytes(b"something else" * 1000)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from functools import partial
 from typing import Any
 
 from twisted.internet import reactor as _reactor
@@ -189,9 +190,27 @@ class RulesOfAnswersTests(SynchronousTestCase):
         self.assertIs(combined([], allow_default=True).verdict, Verdict.ALLOW)
 
     def test_signed_links(self) -> None:
-        token = sign("k" * 16, "news", "192.0.2.1", 100, 200, "abc")
-        check = SecureToken("k" * 16, lambda: 150.0).check
+        begin, end = 1_700_000_100, 1_700_000_200
+        token = sign("k" * 16, "news", "192.0.2.1", begin, end, "abc")
+        check = SecureToken("k" * 16, lambda: begin + 50.0).check
         self.assertIs(check(question(token)).verdict, Verdict.ALLOW)
         self.assertIs(check(question(token, ip="192.0.2.2")).verdict, Verdict.DENY)
-        self.assertIs(SecureToken("k" * 16, lambda: 200.0).check(question(token)).verdict, Verdict.DENY)
-        self.assertIs(SecureToken("x" * 16, lambda: 150.0).check(question(token)).verdict, Verdict.DENY)
+        self.assertIs(SecureToken("k" * 16, lambda: end).check(question(token)).verdict, Verdict.DENY)
+        self.assertIs(
+            SecureToken("x" * 16, lambda: begin + 50.0).check(question(token)).verdict, Verdict.DENY
+        )
+
+    def test_digits_of_a_signed_link_stay_where_they_are(self) -> None:
+        """What is hashed has nothing between address, begin and end: with digits moved the hash is the same,
+        and the link would never run out, or play elsewhere."""
+        begin, end = 1_700_000_100, 1_700_000_200
+        hashed, salt, *_ = sign("k" * 16, "news", "192.0.2.1", begin, end, "abc").split("-")
+        for words, ip, now in (
+            ((f"{str(begin)[-1]}{end}", str(begin)[:-1]), "192.0.2.1", end + 86400.0),
+            ((str(end), str(begin)[1:]), "192.0.2.11", begin + 50.0),
+            ((f"{str(begin)[-1]}{end}", str(begin)[1:-1]), "192.0.2.11", end + 86400.0),
+        ):
+            moved = "-".join((hashed, salt, *words))
+            with self.subTest(moved):
+                told = SecureToken("k" * 16, partial(float, now)).check(question(moved, ip=ip))
+                self.assertIs(told.verdict, Verdict.DENY)

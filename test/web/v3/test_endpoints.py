@@ -187,6 +187,19 @@ class AuthorityTests(SynchronousTestCase):
         asker.clock.advance(60)
         self.assertEqual(self.status(asker, "/things", EDITOR), 200)
 
+    def test_guessing_where_no_password_is_needed(self) -> None:
+        """What everybody may see tells more to who knows a password: that is no way to guess it."""
+        asker = Asker(endpoints(), view=None)
+        for _ in range(GUESSES):
+            told = asker.ask("GET", "/things", headers={"authorization": "Bearer wrong"})
+            self.assertEqual((told.status, told.json["user"]), (200, ""))
+        told = asker.ask("GET", "/things", headers=EDITOR)
+        self.assertEqual((told.status, told.json["user"]), (200, ""))
+        self.assertEqual(self.status(asker, "/private", EDITOR), 429)
+        self.assertEqual(asker.ask("GET", "/things", headers=EDITOR, peer="192.0.2.2").json["user"], "edit")
+        asker.clock.advance(60)
+        self.assertEqual(asker.ask("GET", "/things", headers=EDITOR).json["user"], "edit")
+
     def test_guesses_behind_a_proxy(self) -> None:
         """Who guesses behind a proxy of ours is refused, not the proxy; what others say is not believed."""
         asker = Asker(endpoints(), proxies=TrustedProxies([ip_network("192.0.2.1/32")]))
