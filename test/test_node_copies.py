@@ -75,6 +75,16 @@ class Held(SynchronousTestCase):
         self.stores.is_file_copied.side_effect = OSError
         self.assertTrue(uncopied("a"))
 
+    def test_a_look_that_fails(self) -> None:
+        """An error in one look at what is to be copied ends neither the start nor the looks after it."""
+        self.stores.offer.side_effect = ValueError("of a store")
+        self.copies(COPIED)
+        self.stores.offer.side_effect = None
+        self.stores.offer.reset_mock()
+        self.clock.advance(OFFER_SECONDS)
+        self.stores.offer.assert_called_once()
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+
     def test_nothing_is_copied(self) -> None:
         self.stores.all.return_value = []
         self.copies(KEPT)
