@@ -6,7 +6,7 @@ from io import BytesIO
 from typing import Any, Final
 
 from attrs import define
-from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import (
     ConnectError,
     ConnectionAborted,
@@ -25,6 +25,7 @@ from typing_extensions import override
 from restreamer.seams import Clock
 from restreamer.sessions.answers import Answer, Question, Verdict
 from restreamer.sessions.breaker import Breaker
+from restreamer.sessions.fair_slots import FairSlots
 from restreamer.sessions.query import play_url, publish_body
 from restreamer.sessions.reading import MAX_BODY, read_answer
 
@@ -60,7 +61,7 @@ class HttpBackend:
         self._agent = agent
         self._clock = clock
         self._breaker = Breaker()
-        self._slots = DeferredSemaphore(MAX_UNDER_WAY)
+        self._slots = FairSlots(MAX_UNDER_WAY)
 
     @property
     def down(self) -> bool:
@@ -72,7 +73,7 @@ class HttpBackend:
         return Deferred.fromCoroutine(self._ask(question))
 
     async def _ask(self, question: Question) -> Answer:
-        if len(self._slots.waiting) >= MAX_WAITING:
+        if self._slots.waiting >= MAX_WAITING or not self._slots.has_room(question.ip):
             return Answer(verdict=Verdict.UNDECIDED, why=_CROWDED)
         if not self._breaker.admit(self._clock.seconds()):
             return Answer(verdict=Verdict.UNDECIDED, why="the backend is down")
@@ -126,7 +127,8 @@ class HttpBackend:
         return Answer(verdict=Verdict.UNDECIDED if lasting else Verdict.FAILED, why=why)
 
     async def _exchange(self, question: Question, stage: _Stage) -> tuple[int, dict[str, str], bytes]:
-        await self._slots.acquire()
+        # Who is in is asked about first; the others by turns, an address at a time.
+        await self._slots.acquire(question.ip, question.request_type == "update_session")
         try:
             stage.sent = self._clock.seconds()
             headers = Headers({b"user-agent": [b"Restreamer"], b"accept": [b"application/json, */*"]})
@@ -146,7 +148,8 @@ class HttpBackend:
             response.deliverBody(gathered)
             whole = await gathered.done
             if found.get("content-encoding", "identity").lower() != "identity":
-                found.pop("content-type", None)
+                # Nobody asked for that, and what it says is not known: JSON like this cannot be read.
+                whole = b"?"
             return response.code, found, whole
         finally:
             self._slots.release()
