@@ -59,7 +59,7 @@ OUTCOMES = {
     "dribble": Verdict.FAILED,
     "inner": Verdict.REDIRECT,
     "badheader": Verdict.FAILED,
-    "bomb": Verdict.ALLOW,  # 200 is what counts: a coded body is not looked at
+    "bomb": Verdict.FAILED,  # JSON in a coding that was not asked for is not undone, and cannot be read
 }
 
 
