@@ -73,7 +73,7 @@ class _Check:
 
     def run(self) -> None:
         """Check every stream."""
-        names = self.store.names()
+        names = self.store.names(lambda path, error: self._problem(path, describe_error(error), False))
         self._all = sum(map(self._size, names))
         for name in names:
             self.report.streams += 1
@@ -85,6 +85,12 @@ class _Check:
         folder = f"{self.store.root}/{name}"
         days = {day: first for day in self.files.names(folder) if (first := parse_day(day)) is not None}
         for day in sorted(days):
+            if self.files.is_link(f"{folder}/{day}"):
+                if tell:
+                    self.report.notes.append(
+                        Problem(f"{folder}/{day}", "is a link: it is passed over", False)
+                    )
+                continue
             try:
                 inside = self.files.names(f"{folder}/{day}")
             except NotADirectoryError:
@@ -92,8 +98,6 @@ class _Check:
                     self.report.notes.append(Problem(f"{folder}/{day}", "is no folder", False))
                 continue
             except FileNotFoundError:
-                if tell and self.files.is_link(f"{folder}/{day}"):
-                    self.report.notes.append(Problem(f"{folder}/{day}", "is a link to nowhere", False))
                 continue
             except OSError as error:
                 if tell:
@@ -160,7 +164,8 @@ class _Check:
         if recovered.bad_log:
             ends.append("the end of its log is torn")
         if recovered.lost:
-            wrong.append(f"{_counted(recovered.lost, 'row')} without a whole segment")
+            # Of an hour that is being written the log may be newer than what was read of the data.
+            (ends if written else wrong).append(f"{_counted(recovered.lost, 'row')} without a whole segment")
         if recovered.found:
             ends.append(f"{_counted(recovered.found, 'segment')} without a row")
         for each in recovered.damage:
@@ -180,9 +185,7 @@ class _Check:
             # Nothing of its own is there: what there is has to be moved, not repaired.
             return True
         repaired = False
-        if wrong and self.repair and self.files.is_link(folder):
-            self._problem(folder, "is a link: repair what it leads to", False)
-        elif wrong and self.repair:
+        if wrong and self.repair:
             repaired = self._repair(folder, hour, listing, recovered)
         for text in wrong:
             self._problem(place, text, repaired)
@@ -233,8 +236,8 @@ class _Check:
 
     def _temporary(self, name: str) -> None:
         folder = f"{self.store.root}/{name}"
-        days = [day for day in self.files.names(folder) if parse_day(day) is not None]
-        for place in [folder, *[f"{folder}/{day}" for day in days]]:
+        days = [f"{folder}/{day}" for day in self.files.names(folder) if parse_day(day) is not None]
+        for place in [folder, *[day for day in days if not self.files.is_link(day)]]:
             try:
                 inside = self.files.names(place)
             except OSError:

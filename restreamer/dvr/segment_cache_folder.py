@@ -196,12 +196,12 @@ class CacheFolder:
             # Somebody removed it.
             self._shut()
         self._make_root()
+        if os.path.isdir(path):
+            raise OSError(errno.EISDIR, "there is a folder in the place of the cache's index", path)
         try:
             self._release = self._files.lock(f"{self._root}/{LOCK}")
         except BlockingIOError:
             raise OSError(errno.EBUSY, "another process uses this cache", self._root) from None
-        if os.path.isdir(path):
-            raise OSError(errno.EISDIR, "there is a folder in the place of the cache's index", path)
         index = self._index = CacheIndex(path)
         self._identity = _identity(path)
         index.not_after(int(self._utc() * 1e6))

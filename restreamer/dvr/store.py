@@ -155,13 +155,14 @@ class Store:
                 if held.empty and name not in kept:
                     del self._streams[name]
 
-    def names(self) -> list[str]:
+    def names(self, wrong: Callable[[str, OSError], None] = lambda path, error: None) -> list[str]:
         """The streams that have something here, whoever recorded it.
 
+        @param wrong: told of folders below that cannot be read; what is no folder is none of them.
         @raise OSError: the volume cannot be read.
         """
         found: list[str] = []
-        self._names("", _DEPTH, found)
+        self._names("", _DEPTH, found, wrong)
         return sorted(found)
 
     def space(self) -> Space:
@@ -177,14 +178,18 @@ class Store:
 
     # Inside.
 
-    def _names(self, prefix: str, depth: int, found: list[str]) -> None:
+    def _names(
+        self, prefix: str, depth: int, found: list[str], wrong: Callable[[str, OSError], None]
+    ) -> None:
         folder = f"{self.root}/{prefix}".rstrip("/")
         try:
             names = self.files.names(folder)
-        except (NotADirectoryError, FileNotFoundError, PermissionError):
+        except OSError as error:
             if not prefix:
                 raise
-            # Not a folder of ours, a link to nowhere, or gone meanwhile: the others are there.
+            # No folder, a link to nowhere or to itself, gone, or out of order: the others are there.
+            if error.errno not in (errno.ENOTDIR, errno.ENOENT, errno.ELOOP):
+                wrong(folder, error)
             return
         if prefix and any(parse_day(name) is not None for name in names):
             found.append(prefix)
@@ -192,7 +197,7 @@ class Store:
             for name in names:
                 below = f"{prefix}/{name}" if prefix else name
                 if "@" not in name and valid_stream_name(below):
-                    self._names(below, depth - 1, found)
+                    self._names(below, depth - 1, found, wrong)
 
     def _make_root(self) -> None:
         if self.volume is not None:

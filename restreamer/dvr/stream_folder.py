@@ -88,6 +88,9 @@ class StreamFolder:
         days = {name: first for name in names if (first := parse_day(name)) is not None}
         summary = self._read_summary(names, looked)
         for day, first in days.items():
+            if self._files.is_link(f"{self._folder}/{day}"):
+                # What it leads to is another's: of another day, or of another disk.
+                continue
             try:
                 inside = self._files.names(f"{self._folder}/{day}")
             except (FileNotFoundError, NotADirectoryError):
@@ -190,6 +193,8 @@ class StreamFolder:
     def clear_hour(self, hour: int) -> None:
         """Remove what is left of an hour, and its day's folder when it is empty."""
         folder = self._day(hour)
+        if self._files.is_link(folder):
+            return
         for name in self._files.names(folder):
             file = parse_name(name)
             if file is not None and file.hour == hour % 24:

@@ -203,6 +203,10 @@ class InTheWay(FolderCase):
         with self.assertRaises(OSError) as refused:
             self.keep(self.folder(), 5)
         self.assertIn("a folder in the place", str(refused.exception))
+        os.rmdir(f"{self.root}/.index")
+        self.assertEqual(self.keep(self.opened[-1], 5), [False])
+        self.round(self.opened[-1])
+        self.assertEqual(self.keep(self.opened[-1], 5), [True])
 
     def test_a_clock_that_was_ahead(self) -> None:
         """Files that were used in the future grow old from now on."""
