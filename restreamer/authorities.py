@@ -26,10 +26,9 @@ class Authorities:
         self._backends = Backends(reactor, utc_seconds)
         self._countries = Countries()
         self._blocks: dict[str, AuthBackendConfig] = {}
-        self._geoip = ""
 
     def configure(self, configuration: Configuration) -> frozenset[str]:
-        """Take what C{configuration} says; the country database is read (blocks) when its path is another.
+        """Take what C{configuration} says; the country database is read (blocks) when its file is another.
 
         @return: C{auth://NAME} of blocks that are not what they were.
         """
@@ -38,9 +37,7 @@ class Authorities:
         self._backends.configure(
             {name: rule_set(block) for name, block in new.items()}, used_urls(configuration)
         )
-        if configuration.geoip != self._geoip:
-            self._geoip = configuration.geoip
-            self._countries.load(configuration.geoip)
+        self._countries.refresh(configuration.geoip)
         return frozenset(f"auth://{name}" for name in {*old, *new} if old.get(name) != new.get(name))
 
     def backend_of(self, url: str) -> Backend | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from restreamer.addresses import is_loopback
+from restreamer.addresses import is_loopback, subscriber
 
 #: Bytes per second that are read of one publisher (200 Mbit/s), beyond a burst: time stamps that stand still
 #: would let it send at the speed of the link.
@@ -58,7 +58,7 @@ class Pace:
 
 
 class AddressBuckets:
-    """A bucket for each address, for a bounded number of them."""
+    """A bucket for each address (of IPv6: each network of one client), for a bounded number of them."""
 
     def __init__(self, burst: int, seconds: float, addresses: int = _ADDRESSES) -> None:
         """Let an address have C{burst} at once and the same again every C{seconds}."""
@@ -69,6 +69,7 @@ class AddressBuckets:
 
     def admit(self, address: str, now: float) -> bool:
         """Count one for C{address}, unless that would be more than it may have."""
+        address = subscriber(address)
         bucket = self._buckets.pop(address, None)
         if bucket is None:
             bucket = LeakyBucket()

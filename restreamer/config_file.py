@@ -10,7 +10,7 @@ import os
 import tempfile
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from attrs import frozen
 
@@ -46,6 +46,10 @@ class ChangedElsewhereError(Exception):
 
 class BlockError(Exception):
     """A block cannot be changed so; the text is a sentence for people."""
+
+
+#: Told of an error in another file.
+_ELSEWHERE: Final = "an included file is wrong here (restreamer check tells what)"
 
 
 class ConfigFile:
@@ -186,6 +190,9 @@ class ConfigFile:
         return CheckedText(errors=_locked_out(loaded.configuration), warnings=warnings)
 
     def _remark(self, path: str, checked: str, line: int, column: int, told: object) -> Remark:
+        if path != checked and isinstance(told, ConfigError):
+            # What stands in another file is not for who asks: it may be any file of the machine.
+            return Remark(0, 0, f"{path}:{told.line}:{told.column}: {_ELSEWHERE}")
         text = str(told).replace(checked, self._path.name)
         if path != checked:
             return Remark(0, 0, text)
@@ -215,7 +222,11 @@ class ConfigFile:
         return self._path.with_name(self._path.name + "~")
 
     def _put(self, path: Path, data: bytes) -> None:
-        """Write a file as a whole or not at all, with the rights of the file that it replaces."""
+        """Write a file as a whole or not at all, with the rights of the file that it replaces.
+
+        A link goes on to point at it.
+        """
+        path = path.resolve()
         descriptor, name = tempfile.mkstemp(".new", f".{path.name}.", path.parent)
         try:
             with open(descriptor, "wb") as file:

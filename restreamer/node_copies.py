@@ -13,7 +13,10 @@ from restreamer.dvr.object_expiry import Aged
 from restreamer.dvr.object_store import CopiedArchive, ObjectStoreFacts, ObjectStores
 from restreamer.dvr.store import Store
 from restreamer.dvr.stream_store import DataFile
+from restreamer.logs import Logger
 from restreamer.seams import Timer
+
+_log = Logger()
 
 #: Seconds between two looks at what is to be copied.
 OFFER_SECONDS = 20.0
@@ -75,8 +78,16 @@ class NodeCopies:
         return tuple(dict.fromkeys(dvr.copy for dvr in self._dvrs_of(name) if dvr.copy is not None))
 
     def _offer(self, again: float = OFFER_SECONDS) -> None:
-        """Tell what is to be copied where, now and then. @param again: seconds until the next time."""
-        self._timer = None
+        """Tell what is to be copied where, now and then. @param again: seconds until the next time; an error
+        of ours in this one is logged, and does not end them.
+        """
+        self._timer = self._reactor.callLater(again, self._offer) if self._stores.all() else None
+        try:
+            self._look()
+        except Exception:
+            _log.failure("what is to be copied to object stores could not be told")
+
+    def _look(self) -> None:
         copied: dict[tuple[str, str], S3Config | None] = {}
         work: dict[S3Config, list[tuple[Store, str]]] = {}
         aged: dict[S3Config, list[Aged]] = {}
@@ -94,7 +105,6 @@ class NodeCopies:
             self._copied = copied
         if self._stores.all():
             self._stores.offer(work, aged)
-            self._timer = self._reactor.callLater(again, self._offer)
 
     def _dvr_of(self, root: str, name: str) -> DvrConfig | None:
         return next((dvr for dvr in self._dvrs_of(name) if os.path.normpath(dvr.root) == root), None)

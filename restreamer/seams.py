@@ -52,6 +52,10 @@ class Viewing(Protocol):
         """C{size} bytes of an answer were sent to it."""
         ...
 
+    def show(self, until: int) -> None:
+        """An answer of one piece has media up to C{until}, UTC ticks."""
+        ...
+
     def give_back(self) -> None:
         """What was granted cannot be had: a session that took nothing and was told of to nobody never was."""
         ...

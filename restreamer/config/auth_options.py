@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from ipaddress import ip_address
 from typing import Any, Final
 from urllib.parse import SplitResult, urlsplit
@@ -38,7 +38,7 @@ _BRACKETED: Final = re.compile(r"\[[^\]]*\](?::[0-9]{1,5})?")
 _URL_RULE: Final = "http://HOST[:PORT]/PATH or https://…"
 _PLAY_RULE: Final = f"{_URL_RULE}, auth://NAME, securetoken://KEY, or false"
 _PUBLISH_RULE: Final = f"{_URL_RULE}, auth://NAME, or false"
-_USER_RULE: Final = "a URL without USER:PASSWORD@ (what the backend may know goes into the path or query)"
+_USER_RULE: Final = "a URL without USER:PASSWORD@ (what the backend may know goes into the query)"
 
 
 def on_play(statement: Statement, known: frozenset[str], warn: Warn) -> str:
@@ -171,6 +171,17 @@ def countries(statement: Statement) -> frozenset[str]:
     return frozenset(each.text.upper() for each in given)
 
 
+def warn_of_countries(statements: Iterable[Statement], warn: Warn) -> None:
+    """Tell of lists of countries in a file without C{geoip}: C{allowed_countries} lets nobody in then, and
+    C{disallowed_countries} everybody.
+    """
+    for statement in statements:
+        if statement.word in _COUNTRY_WORDS and countries(statement):
+            warn(statement.place, statement.word, _NO_COUNTRY)
+        elif statement.block:
+            warn_of_countries(statement.block, warn)
+
+
 def read_auth_token(statement: Statement) -> str:
     """C{auth_token NAME;}: the field of a query that has the token of a viewer."""
     argument = values.one(statement, "auth_token NAME;")
@@ -194,6 +205,8 @@ _ASKING: Final[Mapping[str, Callable[[Statement, frozenset[str], Warn], str]]] =
     "on_play": on_play,
     "on_publish": on_publish,
 }
+_COUNTRY_WORDS: Final = frozenset(["allowed_countries", "disallowed_countries"])
+_NO_COUNTRY: Final = "no country is known without geoip FILE; at the top level"
 #: Words of streams, sources and VODs that say who may.
 AUTH_WORDS: Final = frozenset([*_FIELDS, *_ASKING])
 
@@ -250,7 +263,7 @@ def _auth_backend(statement: Statement, name: str, geoip: bool, warn: Warn) -> A
             raise each.error(f"{each.word} {kind.text} with at least one value")
         field, read = _LISTS[kind.text]
         if kind.text == "country" and not geoip:
-            warn(kind.place, "country", "no country is known without geoip FILE; at the top level")
+            warn(kind.place, "country", _NO_COUNTRY)
         if each.word == "allow" and any(argument.text in EXAMPLE_KEYS for argument in given):
             warn(each.place, each.word, EVERYBODY_KNOWS)
         into = lists.setdefault(f"{each.word}_{field}", {})

@@ -19,6 +19,7 @@ from restreamer.config.auth_options import (
     read_auth_backends,
     read_auth_token,
     read_forwarded_for,
+    warn_of_countries,
 )
 from restreamer.config.blocks import Once, Surroundings, Warn, collect, served
 from restreamer.config.cluster_options import read_balancers, read_cluster_key, read_peers, read_sources
@@ -133,6 +134,8 @@ def build(statements: Sequence[Statement]) -> tuple[Configuration, tuple[ConfigW
         *[each.stream for each in templates.values()],
         *configuration.sources,
     ]
+    if not geoip:
+        warn_of_countries(statements, warn)
     check_apart([*dvrs.values(), *[each.dvr for each in blocks], *[each.cache for each in blocks]])
     warnings.sort(key=lambda each: (each.path, each.line, each.column))
     return configuration, tuple(warnings)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import unquote_to_bytes, urlsplit, urlunsplit
 
 import treq
 from twisted.internet.defer import Deferred
@@ -28,6 +30,7 @@ class SinkError(Exception):
 
 def http_send(reactor: Any, url: str, version: str) -> tuple[Send, Callable[[], Deferred[Any]]]:
     """Sends batches to C{url}: a JSON array by POST, to be answered with 2xx. Redirections are not followed.
+    A login in the URL is sent by Basic.
 
     @return: what sends, and what closes its connections.
     """
@@ -35,12 +38,15 @@ def http_send(reactor: Any, url: str, version: str) -> tuple[Send, Callable[[], 
     pool.maxPersistentPerHost = 1
     agent = Agent(reactor, connectTimeout=TIMEOUT, pool=pool)
     headers = Headers({"Content-Type": ["application/json"], "User-Agent": [f"Restreamer/{version}"]})
+    target, login = login_of(url)
+    if login is not None:
+        headers.addRawHeader("Authorization", login)
 
     async def send(batch: list[bytes]) -> None:
         body = b"[" + b",".join(batch) + b"]"
         try:
             answer = await treq.post(
-                url,
+                target,
                 data=body,
                 headers=headers,
                 agent=agent,
@@ -66,6 +72,19 @@ def http_send(reactor: Any, url: str, version: str) -> tuple[Send, Callable[[], 
             raise SinkError(f"it answered {answer.code}")
 
     return send, pool.closeCachedConnections
+
+
+def login_of(url: str) -> tuple[str, str | None]:
+    """C{url} without USER:PASSWORD@, and the C{Authorization} field that these make (RFC 7617 section 2);
+    None: it has none.
+    """
+    parts = urlsplit(url)
+    userinfo, at, host = parts.netloc.rpartition("@")
+    if not at:
+        return url, None
+    user, _, password = userinfo.partition(":")
+    login = b64encode(unquote_to_bytes(user) + b":" + unquote_to_bytes(password)).decode()
+    return urlunsplit(parts._replace(netloc=host)), f"Basic {login}"
 
 
 def file_send(path: Path, in_thread: InThread) -> Send:

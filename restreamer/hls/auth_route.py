@@ -42,7 +42,8 @@ def auth_route(gate: Gate, span_of: SpanOf) -> Route:
     async def decide(request: HttpRequest) -> Reply:
         original = request.headers.get(ORIGINAL, "")
         path, _, query = original.partition("?")
-        if not path.startswith("/") or len(original) > _MAX_URI:
+        # A cache takes many slashes for one and knows no fragment: it would have the segment of another name.
+        if not path.startswith("/") or len(original) > _MAX_URI or "//" in path or "#" in original:
             return _NO
         try:
             path = decode_path(path)

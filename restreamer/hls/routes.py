@@ -34,9 +34,9 @@ from restreamer.hls.low_latency import Directives, awaited, has_come
 from restreamer.hls.names import segment_uri
 from restreamer.hls.paths import HlsPath, Kind, parse_path
 from restreamer.hls.service import ReloadLimits, Reloads
-from restreamer.http1.play_request import play_request, selection_of, shown_token
-from restreamer.http1.reply import FullReply, HttpRequest, Reply, Route
-from restreamer.live.cmaf_names import named_tracks
+from restreamer.http1.play_request import play_request, selection_of, shown, shown_token
+from restreamer.http1.reply import ChunkedReply, FullReply, HttpRequest, Reply, Route
+from restreamer.live.cmaf_names import named_tracks, parse_cmaf_name
 from restreamer.live.stream import Stream
 from restreamer.live.window import LiveWindow, WindowSegment
 from restreamer.media.frame import Frame
@@ -128,7 +128,12 @@ class HlsRoutes:
 
     async def _cmaf(self, wanted: OpenRequest, file: str) -> Reply:
         stream = await self._watch_point.watch(wanted)
-        return await self._files.answer(stream, file, wanted.peer)
+        reply = await self._files.answer(stream, file, wanted.peer)
+        if isinstance(reply, FullReply | ChunkedReply) and reply.status == 200:
+            until = _end_of(stream, file)
+            if until is not None:
+                shown(wanted, until)
+        return reply
 
     async def _ts(self, wanted: OpenRequest, path: HlsPath) -> Reply:
         stream = await self._watch_point.watch(wanted)
@@ -144,6 +149,7 @@ class HlsRoutes:
             etag = f'{etag[:-1]}-{path.selection}"'
         if not body:
             return NO_SEGMENT
+        shown(wanted, entry.segment.end)
         return FullReply(status=200, headers=SEGMENT_HEADERS, body=body, etag=etag)
 
     async def _playlist(
@@ -233,6 +239,15 @@ class HlsRoutes:
                 },
             )
         return known
+
+
+def _end_of(stream: Stream, file: str) -> int | None:
+    """UTC ticks of the end of the segment that C{file} is, or is a part of; None: it is none."""
+    name = parse_cmaf_name(file)
+    if name is None or name.init:
+        return None
+    entry = stream.window.find(name.number)
+    return entry.segment.end if entry is not None else stream.last_dts
 
 
 def _playlist_reply(body: bytes) -> FullReply:

@@ -71,6 +71,13 @@ def play_request(
     )
 
 
+def shown(wanted: OpenRequest, until: int) -> None:
+    """Whoever C{wanted} is from is given media up to C{until}, UTC ticks."""
+    account = wanted.account
+    if account is not None and account.viewing is not None:
+        account.viewing.show(until)
+
+
 def shown_token(wanted: OpenRequest) -> str:
     """What playlists append to their URIs for whoever C{wanted} is from, once it passed the gate."""
     account = wanted.account

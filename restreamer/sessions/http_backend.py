@@ -22,6 +22,7 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent
 from typing_extensions import override
 
+from restreamer.addresses import subscriber
 from restreamer.seams import Clock
 from restreamer.sessions.answers import Answer, Question, Verdict
 from restreamer.sessions.breaker import Breaker
@@ -73,7 +74,10 @@ class HttpBackend:
         return Deferred.fromCoroutine(self._ask(question))
 
     async def _ask(self, question: Question) -> Answer:
-        if self._slots.waiting >= MAX_WAITING or not self._slots.has_room(question.ip):
+        lasting = question.request_type == "update_session"
+        crowded = self._slots.waiting >= MAX_WAITING or not self._slots.has_room(subscriber(question.ip))
+        if crowded and not lasting:
+            # Who is in goes before who comes, and is as many as there are sessions.
             return Answer(verdict=Verdict.UNDECIDED, why=_CROWDED)
         if not self._breaker.admit(self._clock.seconds()):
             return Answer(verdict=Verdict.UNDECIDED, why="the backend is down")
@@ -128,7 +132,7 @@ class HttpBackend:
 
     async def _exchange(self, question: Question, stage: _Stage) -> tuple[int, dict[str, str], bytes]:
         # Who is in is asked about first; the others by turns, an address at a time.
-        await self._slots.acquire(question.ip, question.request_type == "update_session")
+        await self._slots.acquire(subscriber(question.ip), question.request_type == "update_session")
         try:
             stage.sent = self._clock.seconds()
             headers = Headers({b"user-agent": [b"Restreamer"], b"accept": [b"application/json, */*"]})

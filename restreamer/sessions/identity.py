@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from hashlib import blake2b
 from typing import Final
@@ -16,8 +17,8 @@ FILE_PROTOS: Final = frozenset({"hls", "llhls", "dash", "cmaf", "mp4"})
 LISTED_PROTOS: Final = ("hls", "dash", "llhls")
 #: Not viewers: other nodes, which have proved the cluster key, and pages.
 NO_VIEWERS: Final = frozenset({"m4f", "m4fs", "api"})
-#: Secrets in a query that nobody is told.
-SECRET_FIELDS: Final = frozenset({"token", "password", "key"})
+#: Names of fields of a query, or parts of them, whose values nobody is told.
+SECRET_FIELDS: Final = re.compile(r"key|password|secret|token", re.IGNORECASE)
 #: Characters of a query that are kept.
 MAX_QUERY: Final = 512
 #: Bytes of a token that is made here.
@@ -76,8 +77,15 @@ def told_query(query: str, secret: frozenset[str] = frozenset()) -> str:
     if not query:
         return ""
     names = ((part, part.partition("=")[0]) for part in query.split("&"))
-    kept = [part for part, name in names if name.lower() not in SECRET_FIELDS and name not in secret]
+    kept = [part for part, name in names if not SECRET_FIELDS.search(name) and name not in secret]
     return "&".join(kept)[:MAX_QUERY]
+
+
+def told_page(referer: str, secret: frozenset[str] = frozenset()) -> str:
+    """The page C{referer}, its query as L{told_query}: that of a page with a player may have the token."""
+    page, _, query = referer.partition("?")
+    told = told_query(query, secret)
+    return f"{page}?{told}" if told else page
 
 
 def may_embed(domains: Sequence[str], referer: str) -> bool:

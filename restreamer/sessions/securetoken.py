@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred, succeed
 from restreamer.sessions.answers import Answer, Question, Verdict
 
 #: C{HASH-SALT-ENDTIME-STARTTIME}: hexadecimal SHA-1, letters and digits, UTC seconds. Nothing stands between
-#: address, begin and end in what is hashed: as times have one length (years 2001 to 2286), digits cannot move.
+#: address, begin and end in what is hashed; of one length (years 2001 to 2286) no digit of theirs can move.
 _TOKEN = re.compile(r"([0-9a-f]{40})-([0-9A-Za-z]{1,64})-([1-9][0-9]{9})-([1-9][0-9]{9})")
 MAX_USER_ID: Final = 256
 #: Seconds of one answer, when the link holds for longer.

@@ -92,6 +92,7 @@ class Session(Decision):
     @ivar announced: it was told of. @ivar authorized: so was the backend's first consent.
     @ivar live: it was granted, and goes on. @ivar touched: its last request.
     @ivar links: the connections that serve it. @ivar flushed: bytes already added to the traffic.
+    @ivar shown: end of the piece it asked for last, UTC ticks; 0: not known.
     @ivar ranges: UTC seconds of the archive that may be played; None: all.
     @ivar over_until: it is one too many and is cut then; infinite: it is not.
     @ivar forced: the backend is to be asked now. @ivar asking: a question is on its way.
@@ -129,6 +130,7 @@ class Session(Decision):
     closed_why: str = ""
     bytes: int = 0
     flushed: int = 0
+    shown: int = 0
     links: list[Link] | None = None
     over_until: float = math.inf
     told: float = 0.0
@@ -150,6 +152,10 @@ class Session(Decision):
         self.bytes += size
         if not self.announced:
             self.keeper.announce(self)
+
+    def show(self, until: int) -> None:
+        """See L{restreamer.seams.Viewing}."""
+        self.shown = until
 
     def give_back(self) -> None:
         """See L{restreamer.seams.Viewing}."""

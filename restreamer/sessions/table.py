@@ -14,8 +14,9 @@ from restreamer.buckets import AddressBuckets
 from restreamer.config.model import AuthConfig
 from restreamer.errors import Reason, Refused
 from restreamer.logs import Logger
+from restreamer.media.timebase import TICKS_PER_SECOND
 from restreamer.seams import Clock, OpenRequest
-from restreamer.sessions.identity import Key, token_hash, told_query
+from restreamer.sessions.identity import Key, token_hash, told_page, told_query
 from restreamer.sessions.limits import (
     ADDRESS_SECONDS,
     MAX_OF_ADDRESS,
@@ -37,6 +38,8 @@ _log = Logger()
 UPDATE_SECONDS: Final = 60.0
 #: Seconds for which a viewer that was kicked is refused; with a backend it is asked then.
 KICKED_SECONDS: Final = 10.0
+#: Characters of a query that a backend is asked with.
+_MAX_ASKED: Final = 2048
 #: User agents and other words of which one copy is kept, whatever the number of sessions.
 _MAX_WORDS: Final = 10_000
 
@@ -228,7 +231,7 @@ class SessionTable:
             agent=self._word(request.user_agent),
             referer=self._word(request.referer),
             host=self._word(request.host),
-            query=request.query if appended else told_query(request.query, self.secret_fields),
+            query=request.query[:_MAX_ASKED] if appended else told_query(request.query, self.secret_fields),
             country=self._word(self.country_of(request.peer)),
             past=request.span is not None,
             password=request.password if appended else "",
@@ -412,6 +415,8 @@ class SessionTable:
         shown = None
         if session.links is not None and not session.past and session.closed_at is None:
             shown = self.newest(session.place.name)
+        elif session.shown and session.closed_at is None:
+            shown = session.shown * 1000 // TICKS_PER_SECOND
         return SessionFacts(
             session_id=session.session_id,
             name=session.place.name,
@@ -424,7 +429,7 @@ class SessionTable:
             token_hash=token_hash(self._secret, session.secret_token),
             user_id=session.user_id,
             user_agent=session.agent,
-            referer=session.referer,
+            referer=told_page(session.referer, self.secret_fields),
             query=told_query(session.query, self.secret_fields),
             opened_at=session.opened_at,
             started_at=session.started_at,

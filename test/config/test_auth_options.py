@@ -176,6 +176,24 @@ class WordsTests(SynchronousTestCase):
                 self.assertIn(expected, told)
 
 
+class CountryTests(SynchronousTestCase):
+    def test_without_a_database(self) -> None:
+        """C{disallowed_countries} keeps nobody out where no country is known: that is said, at the word."""
+        for block in ("stream s { %s }", "template t { %s }", "vod f { storage /v; %s }"):
+            for words, told in (
+                ("disallowed_countries DE;", 1),
+                ("allowed_countries DE; disallowed_countries GB;", 2),
+                ("allowed_countries false;", 0),
+            ):
+                text = block % words
+                found = [str(each) for each in parse(text, "f").warnings if "geoip" in str(each)]
+                self.assertEqual(len(found), told, text)
+                for each in found:
+                    self.assertIn(f"f:1:{block.index('%') + 1}" if told == 1 else "f:1:", each)
+                known = parse("geoip /c.mmdb; " + text, "f").warnings
+                self.assertEqual([each for each in known if "geoip" in str(each)], [], text)
+
+
 class BackendTests(SynchronousTestCase):
     def test_whole(self) -> None:
         made = parse(

@@ -123,6 +123,20 @@ ALARMS = re.compile(
     r"|came damaged"
 )
 
+#: What configurations of tests have that nobody may see: words of theirs, logins in URLs, keys of links.
+SECRETS = re.compile(
+    r"\b(?:cluster_key|password)\s+([^\s;{}]+)|\b(?:view|edit)_auth\s+\S+\s+([^\s;]+)"
+    r"|://[^/\s;:@]*:([^/\s;@]+)@|securetoken://([^\s;?]+)"
+)
+#: Shorter ones may be in a log by chance.
+LEAST_SECRET = 8
+
+
+def secrets_of(text: str) -> set[str]:
+    """The secrets of a configuration, but for short ones."""
+    found = {next(filter(None, match.groups())) for match in SECRETS.finditer(text)}
+    return {each for each in found if len(each) >= LEAST_SECRET}
+
 
 @define(eq=False)
 class Node:
@@ -133,6 +147,7 @@ class Node:
         restarts.
     @ivar head: the common lines; C{{http}}, C{{rtmp}}, C{{state}}, C{{level}} are filled in.
     @ivar prefix: words before the command (to pin it to a core, say).
+    @ivar secrets: of all the configurations it had: in no log of its life.
     """
 
     name: str
@@ -146,6 +161,8 @@ class Node:
     rtmp: int = 0
     process: subprocess.Popen[bytes] | None = None
     checked: int = 0
+    searched: int = 0
+    secrets: set[str] = field(factory=set)
     environment: Mapping[str, str] = field(factory=dict)
 
     def __attrs_post_init__(self) -> None:
@@ -183,6 +200,7 @@ class Node:
             + f"state_dir {self.folder / (self.name + '.state')};\nloglevel {self.loglevel};\n"
         )
         self.config.write_text(head + body + "\n")
+        self.secrets |= secrets_of(head + body)
         self.config.chmod(0o600)
 
     def command(self) -> list[str]:
@@ -278,7 +296,8 @@ class Node:
         ]
 
     def assert_quiet(self, *expected: str) -> None:
-        """Fail when the log holds L{alarms}, with their neighbourhood."""
+        """Fail when the log holds L{alarms}, with their neighbourhood, or a secret."""
+        self.assert_discreet()
         before = self.checked
         alarms = self.alarms(*expected)
         if alarms:
@@ -287,6 +306,16 @@ class Node:
             raise AssertionError(
                 f"{self.name} logged {len(alarms)} alarms, the first:\n{text[max(0, at - 300) : at + 2500]}"
             )
+
+    def assert_discreet(self) -> None:
+        """Fail when the log since the last call has a secret of a configuration."""
+        text = self.log_text()
+        fresh, self.searched = text[self.searched :], len(text)
+        for secret in self.secrets:
+            at = fresh.find(secret)
+            if at >= 0:
+                shown = fresh[max(0, at - 300) : at + 300].replace(secret, "<SECRET>")
+                raise AssertionError(f"{self.name} logged a secret of its configuration: {shown}")
 
     # -- what it says and uses
 

@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from test.e2e.crowd import Reader, Seen, shift_of, tags
 from test.e2e.machine import Delays, stretch
-from test.e2e.nodes import ALARMS, LateError, Node, wait_until
+from test.e2e.nodes import ALARMS, LateError, Node, secrets_of, wait_until
 from test.e2e.players import HttpStream
 from test.e2e.playlists import check_reload, parse
 from test.e2e.rtmp_wire import AUDIO, VIDEO, Tag, amf0, looped, message
@@ -166,6 +166,36 @@ class Waiting(SynchronousTestCase):
             self.assertTrue(ALARMS.search(line), line)
         for line in ("[x#info] all well", "[x#warn] so so", "12 errors counted"):
             self.assertFalse(ALARMS.search(line), line)
+
+
+class Discretion(SynchronousTestCase):
+    """What no log of a node may have."""
+
+    def test_secrets(self) -> None:
+        """The secrets of a configuration are found in it, and nothing else."""
+        for text, expected in (
+            ("cluster_key abcdefghijk;", {"abcdefghijk"}),
+            ("stream s { input publish://; password hunter2hunter2; title x; }", {"hunter2hunter2"}),
+            ("view_auth viewer look-at-it; edit_auth admin change-it;", {"look-at-it", "change-it"}),
+            ("dvr s3://key:secret/1+x@127.0.0.1:80/b;", set()),
+            ("dvr s3://key:secret-x@127.0.0.1:80/b;", {"secret-x"}),
+            ("on_play securetoken://sign-it-all?no_check_ip=true;", {"sign-it-all"}),
+            ("http 127.0.0.1:80; source 127.0.0.1:80 { } input rtsp://h:554/a@b;", set()),
+            ("password short;", set()),
+        ):
+            self.assertEqual(secrets_of(text), expected, text)
+
+    def test_found_in_a_log(self) -> None:
+        """Also one of a configuration that it had before; each place is told of once."""
+        node = Node("node", "password hunter2hunter2;", Path(self.mktemp()))
+        node.write_config("")
+        node.log.write_text("nothing\n")
+        node.assert_quiet()
+        node.log.write_text("nothing\nrefused: hunter2hunter2\n")
+        told = str(self.assertRaises(AssertionError, node.assert_quiet))
+        self.assertIn("refused: <SECRET>", told)
+        self.assertNotIn("hunter2", told)
+        node.assert_quiet()
 
 
 class Shifts(SynchronousTestCase):

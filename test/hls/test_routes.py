@@ -25,6 +25,7 @@ from restreamer.media.timebase import TICKS_PER_SECOND
 from restreamer.media.track import Tracks
 from restreamer.seams import OpenRequest
 from restreamer.testing.media import START, aac_track, h264_track
+from test.viewers.viewing import FakeViewing
 
 _D = 5 * TICKS_PER_SECOND
 _RUN = RunInfo(1, START, b"n" * 16, ())
@@ -83,6 +84,27 @@ class Routes(SynchronousTestCase):
             outcome = self.successResultOf(Deferred.fromCoroutine(_result(outcome)))
         assert outcome is None or isinstance(outcome, FullReply)
         return outcome
+
+    def test_how_far_a_viewer_is(self) -> None:
+        """A segment that is given tells the session of its end; a playlist or what is not there does not."""
+        line = [each for each in self.body("/live/one/index.m3u8").splitlines() if each.endswith(".ts")][-1]
+        number = self.stream.window.last_number
+        viewing = FakeViewing()
+        for path, status in (
+            ("index.m3u8", 200),
+            (line, 200),
+            (f"tracks-v1/{number}.m4s", 200),
+            ("2020/01/01/00/00/00-05000.ts", 404),
+            ("tracks-v1/1.m4s", 404),
+        ):
+            request = HttpRequest(
+                method="GET", path=f"/live/one/{path}", query="", headers={}, peer="192.0.2.1"
+            )
+            request.account.viewing = viewing
+            outcome: Any = self.route(request)
+            reply: Any = self.successResultOf(Deferred.fromCoroutine(_result(outcome)))
+            self.assertEqual(reply.status, status, path)
+        self.assertEqual(viewing.shown, [START + 8 * _D] * 2)
 
     def body(self, path: str, query: str = "") -> str:
         reply = self.ask(path, query)

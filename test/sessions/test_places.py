@@ -9,6 +9,7 @@ from typing_extensions import override
 from restreamer.config.model import AuthConfig
 from restreamer.errors import Reason
 from restreamer.sessions.country import Countries
+from restreamer.sessions.identity import told_query
 from test.sessions.mmdb import database
 from test.sessions.rig import ASKED, DENY, GateTestCase
 
@@ -119,3 +120,9 @@ class Fields(GateTestCase):
         self.assertEqual([facts.query for facts in self.table], ["x=1"])
         self.backend.say = DENY
         self.refused(self.request(query="ticket=c"))
+
+    def test_fields_that_look_like_secrets(self) -> None:
+        """What viewers of other systems send with their URLs is not told either."""
+        for hidden in ("Token=t", "cluster_key=k", "api_key=k", "PASSWORD=p", "client-secret=s", "x-token=t"):
+            self.assertEqual(told_query(f"a=1&{hidden}&b=2"), "a=1&b=2")
+        self.assertEqual(told_query("filter.tracks=v1&from=5"), "filter.tracks=v1&from=5")

@@ -417,6 +417,25 @@ class ToldTests(GateTestCase):
         self.assertEqual(list(self.table.sessions("other")), [])
         self.assertIsNone(self.table.find("0"))
 
+    def test_secrets_of_pages(self) -> None:
+        """A player tells of the page it is in, whose URL may have the token; backends know that anyway."""
+        self.make(ASKED)
+        self.table.secret_fields = frozenset({"pass"})
+        page = "https://site.example/watch"
+        for referer, told in (
+            (f"{page}?token=SECRET&pass=SECRET&Password=SECRET&a=1", f"{page}?a=1"),
+            (f"{page}?token=SECRET", page),
+            (f"{page}?a=1&b=2", f"{page}?a=1&b=2"),
+            (f"{page}?", page),
+            (page, page),
+        ):
+            session = self.granted(self.request("hls", token=told + referer, referer=referer))
+            facts = self.table.find(session.session_id)
+            assert facts is not None
+            self.assertEqual(facts.referer, told)
+            self.assertEqual(self.backend.questions[-1].referer, referer)
+        self.assertNotIn("SECRET", repr(self.heard.events))
+
     def test_secrets(self) -> None:
         """Neither token nor password is in anything that is told, logged or shown of objects."""
         self.make(AuthConfig(on_play="http://u:SECRET@b/", on_publish="http://b/?SECRET", max_sessions=1))

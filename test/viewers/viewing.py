@@ -19,10 +19,16 @@ class FakeViewing(Viewing):
     counted: list[int] = field(factory=list)
     links: list[tuple[Callable[[], int], Callable[[str], None]]] = field(factory=list)
     detached: int = 0
+    shown: list[int] = field(factory=list)
 
     @override
     def give_back(self) -> None:
         """See L{Viewing}."""
+
+    @override
+    def show(self, until: int) -> None:
+        """See L{Viewing}."""
+        self.shown.append(until)
 
     @override
     def count(self, size: int) -> None:

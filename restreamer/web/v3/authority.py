@@ -15,6 +15,7 @@ from typing import Final
 
 from attrs import field, frozen
 
+from restreamer.addresses import subscriber
 from restreamer.buckets import LeakyBucket
 from restreamer.seams import Clock
 from restreamer.web.api_error import ApiError
@@ -112,9 +113,10 @@ class Authority:
         return found
 
     def _bucket(self, peer: str) -> LeakyBucket | None:
-        return self._wrong.get(peer)
+        return self._wrong.get(subscriber(peer))
 
     def _remember(self, peer: str) -> LeakyBucket:
+        peer = subscriber(peer)
         bucket = self._wrong.get(peer)
         if bucket is None:
             bucket = self._wrong[peer] = LeakyBucket()

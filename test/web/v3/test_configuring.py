@@ -83,11 +83,33 @@ class FileTests(SynchronousTestCase):
         self.ask("PUT", {"text": GOOD, "revision": revision}, 409)
         self.assertEqual(self.path.read_text(), text)
 
+    def test_a_link_stays_one(self) -> None:
+        """A file that is kept elsewhere is replaced there; what points at it goes on to."""
+        kept = self.path.with_name("kept.conf")
+        self.path.rename(kept)
+        self.path.symlink_to(kept.name)
+        text = GOOD + "stream b { input publish://; }\n"
+        told = self.ask("PUT", {"text": text, "revision": self.ask("GET")["revision"]})
+        self.assertEqual((told["errors"], self.path.is_symlink(), kept.read_text()), ([], True, text))
+        self.works = False
+        self.ask("PUT", {"text": GOOD, "revision": told["revision"]})
+        self.assertEqual((self.path.is_symlink(), kept.read_text()), (True, text))
+
     def test_wrong_ones_change_nothing(self) -> None:
         revision = self.ask("GET")["revision"]
         told = self.ask("PUT", {"text": "http 99999999;", "revision": revision})
         self.assertEqual((told["errors"][0]["line"], self.reloads), (1, 0))
         self.assertEqual(self.path.read_text(), GOOD)
+
+    def test_nothing_of_other_files_is_told(self) -> None:
+        """Who includes a file that is no configuration learns that, and not what stands in it."""
+        secret = self.path.with_name("secret")
+        secret.write_text("root:x:0:0:kept-to-ourselves\n")
+        told = self.ask("POST", {"text": f"include {secret.resolve()};\n" + GOOD})
+        (error,) = told["errors"]
+        self.assertNotIn("kept-to", error["text"])
+        self.assertNotIn("root", error["text"])
+        self.assertIn("secret:", error["text"])
 
     def test_the_branch_it_sits_on(self) -> None:
         """What would leave no API, or nobody who may use it, is refused here: an empty text is one such."""

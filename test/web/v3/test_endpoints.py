@@ -214,6 +214,15 @@ class AuthorityTests(SynchronousTestCase):
         spared = {**EDITOR, "x-forwarded-for": "203.0.113.99"}
         self.assertEqual(self.status(asker, "/things", spared, "192.0.2.9"), 429)
 
+    def test_guesses_of_a_network(self) -> None:
+        """Who has an IPv6 network has all its addresses: they count as one (RFC 6177)."""
+        asker = Asker(endpoints())
+        for number in range(GUESSES):
+            status = self.status(asker, "/things", {"authorization": "Bearer no"}, f"2001:db8::{number:x}:1")
+            self.assertEqual(status, 401)
+        self.assertEqual(self.status(asker, "/things", EDITOR, "2001:db8::ffff"), 429)
+        self.assertEqual(self.status(asker, "/things", EDITOR, "2001:db8:0:1::1"), 200)
+
     def test_asked_for(self) -> None:
         told = Asker(endpoints()).ask("GET", "/things")
         self.assertIn("Basic", told.headers["www-authenticate"])
