@@ -1,5 +1,6 @@
 # make run     an origin and an edge on this machine, playing the demo film
 # make test    everything the project checks itself with
+# make bench   every measurement, beside the servers it compares with; results in build/bench (BENCH="--only fanout")
 # make clean   back to a fresh checkout
 #
 # Needs Python 3.11 (other name: make PYTHON=python3.12 run). What else is missing is installed.
@@ -8,7 +9,7 @@ PYTHON ?= python3
 VENV ?= .venv
 export PYTHON
 
-.PHONY: run test clean
+.PHONY: run test bench clean
 
 run: $(VENV)/.installed
 	@exec $(VENV)/bin/python -m restreamer.run_demo $(DEMO)
@@ -16,6 +17,11 @@ run: $(VENV)/.installed
 test: $(VENV)/.installed-dev
 	@sh .ci/packages --optional ffmpeg postgresql
 	@exec $(VENV)/bin/python .ci/check.py
+
+bench: $(VENV)/.installed-bench
+	@sh .ci/packages --optional ffmpeg nginx libnginx-mod-rtmp
+	@$(VENV)/bin/python -m bench.peers
+	@ulimit -n $$(ulimit -H -n); exec $(VENV)/bin/python -m bench.run $(BENCH)
 
 $(VENV)/.installed: setup.cfg setup.py pyproject.toml .ci/venv
 	@sh .ci/venv $(VENV)
@@ -34,6 +40,11 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	    || echo "no object store for this machine: its tests are left out"
 	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --only-binary :all: 'schemathesis >= 4.32' \
 	    || echo "no schemathesis for this Python: the API is not compared with its document"
+	@touch $@
+
+$(VENV)/.installed-bench: $(VENV)/.installed
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]' \
+	    || echo "no matplotlib for this machine: tables without plots"
 	@touch $@
 
 clean:

@@ -8,6 +8,7 @@ status is 0 only when everything passed.
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
 import subprocess
 import sys
@@ -31,7 +32,10 @@ JUDGED = (
 #: Modules of test/e2e that run behind the unit tests, so that both lanes take as long.
 BEHIND_UNITS = (
     *("auth", "backup", "media", "object_store", "ondemand", "options", "player", "replication", "vod"),
+    *("admin", "other_clients", "shared_cache"),
 )
+#: With so many processors those that judge may run two at a time.
+CORES_FOR_TWO = 4
 #: The fuzzer, beside the tests, when it is installed.
 FUZZ = ["nice", "-n", "19", sys.executable, "-m", "test.fuzz", "--seconds", "60", "--jobs", "1"]
 _SUMMARY = re.compile(r"^(?:PASSED|FAILED)(?: \((.*)\))?$")
@@ -53,7 +57,7 @@ def stages() -> list[list[list[str]]]:
     """All tests, in stages; the lists of one stage run at the same time.
 
     Most tests with whole nodes wait for media, so there is time for the others meanwhile. Those that judge
-    delays come last, by themselves.
+    delays come last: by themselves, or two at a time where there are processors to spare.
     """
     whole = sorted(f"test.e2e.{path.stem}" for path in (ROOT / "test" / "e2e").glob("test_*.py"))
     judged = [name for name in whole if name.rpartition(".test_")[2] in JUDGED]
@@ -62,6 +66,8 @@ def stages() -> list[list[list[str]]]:
     folders = sorted(path.parent.name for path in (ROOT / "test").glob("*/__init__.py"))
     modules = sorted(path.stem for path in (ROOT / "test").glob("test_*.py"))
     units = [f"test.{name}" for name in (*folders, *modules) if name != "e2e"]
+    if (os.cpu_count() or 1) >= CORES_FOR_TWO:
+        return [[units + behind, rest], [judged[::2], judged[1::2]]]
     return [[units + behind, rest], [judged]]
 
 

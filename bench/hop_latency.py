@@ -15,7 +15,6 @@ import contextlib
 import multiprocessing
 import multiprocessing.connection
 import os
-import re
 import select
 import socket
 import statistics
@@ -24,6 +23,7 @@ import time
 from collections.abc import Sequence
 
 from bench import publish
+from bench.dialogues import open_rtsp
 from bench.servers import Running, nginx_rtmp, node
 from bench.viewers import Audience, Target
 from test.e2e.nodes import KEY, Node
@@ -36,41 +36,17 @@ def open_socket(proto: str, port: int, name: str) -> socket.socket:
     """A connection on which media follows."""
     if proto == "tshttp":
         return HttpStream(port, f"/{name}/mpegts").sock
+    if proto == "flv":
+        return HttpStream(port, f"/{name}/live.flv").sock
     if proto == "rtsp":
-        return open_rtsp(port, name)
+        sock = socket.create_connection(("127.0.0.1", port), 10.0)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        open_rtsp(sock, port, name)
+        return sock
     app, _, key = name.rpartition("/")
     client = WireClient.connect(port, app)
     client.play(key)
     return client.sock
-
-
-def open_rtsp(port: int, name: str) -> socket.socket:
-    """A player of RTSP by TCP, of the first two tracks."""
-    sock = socket.create_connection(("127.0.0.1", port), 10.0)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    url, session = f"rtsp://127.0.0.1:{port}/{name}", ""
-    steps = [("DESCRIBE", url, "Accept: application/sdp")]
-    for track in (1, 2):
-        channels = f"interleaved={2 * track - 2}-{2 * track - 1}"
-        steps.append(("SETUP", f"{url}/trackID={track}", f"Transport: RTP/AVP/TCP;unicast;{channels}"))
-    for number, (method, where, header) in enumerate([*steps, ("PLAY", url, "Range: npt=now-")], 1):
-        more = f"Session: {session}\r\n" if session else ""
-        sock.sendall(f"{method} {where} RTSP/1.0\r\nCSeq: {number}\r\n{header}\r\n{more}\r\n".encode())
-        if method == "PLAY":
-            break
-        answer = bytearray()
-        while b"\r\n\r\n" not in answer:
-            answer += sock.recv(65_536)
-        head, _, rest = bytes(answer).partition(b"\r\n\r\n")
-        if b" 200 " not in head[:20]:
-            raise RuntimeError(f"{method} was answered {head.decode(errors='replace')}")
-        length = re.search(rb"Content-Length: (\d+)", head, re.IGNORECASE)
-        missing = int(length[1]) - len(rest) if length else 0
-        while missing > 0:
-            missing -= len(sock.recv(missing))
-        told = re.search(rb"Session: ([^;\r]+)", head, re.IGNORECASE)
-        session = told[1].decode() if told else session
-    return sock
 
 
 def listen(proto: str, port: int, name: str, pipe: multiprocessing.connection.Connection) -> None:

@@ -1,4 +1,4 @@
-"""How many viewers can a server keep supplied? A load generator for HTTP MPEG-TS and RTMP.
+"""How many viewers can a server keep supplied? A load generator for every protocol with an endless answer.
 
 Several processes hold N sockets each and throw the media away inside the kernel (C{MSG_TRUNC}), so that a
 modest machine can play some thousand viewers without being the limit itself. By default sockets are polled
@@ -24,8 +24,14 @@ from collections.abc import Sequence
 
 from attrs import define, field, frozen
 
+from bench.dialogues import open_rtsp, open_tls
+from bench.machine import rss_bytes as rss_bytes
+from bench.machine import server_cpu as server_cpu
 from test.e2e import rtmp_wire
 
+#: How a server can be watched.
+PROTOS = ("tshttp", "flv", "rtmp", "rtsp", "tshttps")
+_HTTP = ("tshttp", "flv", "tshttps")
 POLL_SECONDS = 0.02
 #: Bytes asked of one receive; nothing is copied where the system knows MSG_TRUNC.
 GULP = 1 << 19
@@ -39,9 +45,10 @@ TRUNC = getattr(socket, "MSG_TRUNC", 0) if os.uname().sysname == "Linux" else 0
 class Target:
     """What to watch.
 
-    @ivar proto: C{"tshttp"} or C{"rtmp"}. @ivar host, port: the server. @ivar path: C{/NAME/mpegts} for HTTP,
-        C{APP/KEY} for RTMP. @ivar rcvbuf: SO_RCVBUF in bytes, 0 for the system's. @ivar stop_after: stop
-        reading for good after so many seconds (a viewer that hangs), 0 for never.
+    @ivar proto: one of L{PROTOS}; C{"tshttps"} is HTTP over TLS whose records nobody deciphers here.
+    @ivar host, port: the server. @ivar path: C{/NAME/mpegts} or the like for HTTP, C{APP/KEY} for the
+        others. @ivar rcvbuf: SO_RCVBUF in bytes, 0 for the system's. @ivar stop_after: stop reading for good
+        after so many seconds (a viewer that hangs), 0 for never.
     """
 
     proto: str
@@ -59,6 +66,8 @@ class Window:
     @ivar seconds: its length. @ivar bytes: received, per viewer that was ever connected.
     @ivar gaps: longest time without a byte, per viewer, seconds. @ivar first: seconds from connect to first
         media, per viewer that got any. @ivar closed: viewers whose connection ended, or never came to be.
+    @ivar busiest: processor time of the busiest process of the load generator, as a share of the time: near
+        1.0 it is the generator that was measured. @ivar reads: how often woken viewers were woken up.
     """
 
     seconds: float
@@ -66,6 +75,8 @@ class Window:
     gaps: Sequence[float]
     first: Sequence[float]
     closed: int
+    busiest: float = 0.0
+    reads: int = 0
 
     def ok(self, rate: float = 0.0) -> int:
         """Viewers that got at least 95 % of C{rate} bytes/s (or of the median viewer, whichever is more)."""
@@ -111,7 +122,7 @@ class Viewer:
 
     def begin(self) -> bytes:
         """The first bytes to send."""
-        if self.target.proto == "tshttp":
+        if self.target.proto in _HTTP:
             self.step = 3
             host = f"{self.target.host}:{self.target.port}"
             return f"GET {self.target.path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: viewers\r\n\r\n".encode()
@@ -150,6 +161,8 @@ class Crowd:
         self.poll = select.epoll() if woken else None
         self.started = self.marked = time.monotonic()
         self.starting = True
+        self.used = 0.0
+        self.reads = 0
 
     def open_some(self, now: float) -> None:
         """Connect those whose turn has come."""
@@ -168,7 +181,13 @@ class Crowd:
             sock.settimeout(5.0)
             sock.connect((self.target.host, self.target.port))
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            sock.sendall(viewer.begin())
+            if self.target.proto == "rtsp":
+                open_rtsp(sock, self.target.port, self.target.path)
+                viewer.step = 3
+            elif self.target.proto == "tshttps":
+                open_tls(sock, viewer.begin())
+            else:
+                sock.sendall(viewer.begin())
             sock.setblocking(False)
         except OSError:
             viewer.closed = True
@@ -224,10 +243,41 @@ class Crowd:
                 self.read(viewer, now)
             self.rest(min(until, now + POLL_SECONDS))
             return
-        for fd, _ in self.poll.poll(max(0.0, min(until - now, POLL_SECONDS))):
-            woken = self.live.get(fd)
-            if woken is not None:
-                self.read(woken, time.monotonic())
+        while now < until:
+            self.wake(min(until - now, POLL_SECONDS))
+            now = time.monotonic()
+            if len(self.viewers) < self.count:
+                self.open_some(now)
+
+    def wake(self, seconds: float) -> None:
+        """Read what has come, waiting for it up to C{seconds}."""
+        assert self.poll is not None
+        live, scratch = self.live, self.scratch
+        ready = self.poll.poll(seconds)
+        self.reads += len(ready)
+        now = time.monotonic()
+        for fd, _ in ready:
+            viewer = live.get(fd)
+            if viewer is None:
+                continue
+            if not viewer.first:
+                self.read(viewer, time.monotonic())
+                continue
+            # As L{read}, without calls: this is done a hundred thousand times a second.
+            try:
+                count = viewer.sock.recv_into(scratch, 0, TRUNC)
+            except BlockingIOError:
+                continue
+            except OSError:
+                count = 0
+            if not count:
+                self.drop(viewer)
+                continue
+            viewer.total += count
+            gap = now - viewer.last
+            if gap > viewer.gap:
+                viewer.gap = gap
+            viewer.last = now
 
     def rest(self, until: float) -> None:
         """Wait until C{until}, but keep on serving viewers that have no media yet: start-up is timed, too."""
@@ -241,6 +291,8 @@ class Crowd:
     def begin_window(self) -> None:
         """Count from here."""
         self.marked = time.monotonic()
+        self.used = time.process_time()
+        self.reads = 0
         for viewer in self.viewers:
             viewer.mark = viewer.total
             viewer.gap = 0.0
@@ -254,6 +306,8 @@ class Crowd:
             gaps=[max(viewer.gap, now - max(viewer.last, self.marked)) for viewer in self.viewers],
             first=[viewer.first for viewer in self.viewers if viewer.first],
             closed=sum(viewer.closed for viewer in self.viewers),
+            busiest=(time.process_time() - self.used) / max(now - self.marked, 1e-9),
+            reads=self.reads,
         )
 
 
@@ -297,7 +351,8 @@ class Audience:
             share = count // processes + (index < count % processes)
             ours, theirs = multiprocessing.Pipe()
             crowd = Crowd(target, share, per_second / processes, woken)
-            process = multiprocessing.Process(target=work, args=(crowd, theirs, tuple(cores)), daemon=True)
+            where = (cores[index % len(cores)],) if cores else ()
+            process = multiprocessing.Process(target=work, args=(crowd, theirs, where), daemon=True)
             process.start()
             theirs.close()
             self.pipes.append(ours)
@@ -319,6 +374,8 @@ class Audience:
             gaps=[gap for part in parts for gap in part.gaps],
             first=[first for part in parts for first in part.first],
             closed=sum(part.closed for part in parts),
+            busiest=max(part.busiest for part in parts),
+            reads=sum(part.reads for part in parts),
         )
 
     def filled(self) -> bool:
@@ -344,36 +401,11 @@ class Audience:
         self.close()
 
 
-def server_cpu(pid: int) -> float:
-    """Seconds of processor time (user and system) that process C{pid} has used, all its threads together.
-
-    Read from C{schedstat} (nanoseconds) where the kernel has it, else from C{stat} (hundredths of a second).
-    """
-    try:
-        total = 0
-        for task in os.listdir(f"/proc/{pid}/task"):
-            with open(f"/proc/{pid}/task/{task}/schedstat") as file:
-                total += int(file.read().split()[0])
-        if total:
-            return total / 1e9
-    except (OSError, ValueError, IndexError):
-        pass
-    with open(f"/proc/{pid}/stat") as file:
-        fields = file.read().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def rss_bytes(pid: int) -> int:
-    """Resident memory of process C{pid}."""
-    with open(f"/proc/{pid}/statm") as file:
-        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("proto", choices=("tshttp", "rtmp"))
+    parser.add_argument("proto", choices=PROTOS)
     parser.add_argument("server", help="HOST:PORT")
     parser.add_argument("path", help="/NAME/mpegts or APP/KEY")
     parser.add_argument("--viewers", type=int, default=100)
