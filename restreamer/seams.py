@@ -7,7 +7,7 @@ bytes go out through a feed that a L{PlayPoint} opens. Nothing in this module im
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from attrs import define, field, frozen
 
@@ -52,6 +52,12 @@ class Viewing(Protocol):
         """C{size} bytes of an answer were sent to it."""
         ...
 
+    def goes_on(self, now: float) -> bool:
+        """Another request came, alike to one that was granted a few seconds ago: whether it may be answered
+        without asking the gate. @param now: monotonic seconds.
+        """
+        ...
+
     def show(self, until: int) -> None:
         """An answer of one piece has media up to C{until}, UTC ticks."""
         ...
@@ -76,9 +82,11 @@ class Account:
     """Where the gate leaves the session that it granted, for the protocol that asked.
 
     @ivar viewing: the session; None: there is none (a node's pull, or not granted).
+    @ivar repeat: what the route leaves for more requests of the kind (L{restreamer.http1.reply.Repeat}).
     """
 
     viewing: Viewing | None = None
+    repeat: Callable[[str], Any] | None = None
 
 
 @frozen(kw_only=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
-from restreamer.facts import InputFacts, SourceFacts
+from restreamer.facts import InputFacts, SourceFacts, WorkerFacts
 from restreamer.live.feed import Feed, FeedCounters
 from restreamer.live.registry import LiveEntry, StreamRegistry
 from restreamer.live.stream import Stream
@@ -22,6 +22,7 @@ from restreamer.web.api import (
     SourceStats,
     StreamInfo,
     StreamStats,
+    WorkerInfo,
 )
 from restreamer.web.dvr_info import (
     CacheInfo,
@@ -86,6 +87,22 @@ class ArchiveFacts(Protocol):
         ...
 
 
+class WorkerTotals(Protocol):
+    """What the workers of a node sent, and how they are."""
+
+    def facts(self) -> Sequence[WorkerFacts]:
+        """How each is."""
+        ...
+
+    def stream_sent(self, name: str) -> int:
+        """Bytes that the feeds of a stream sent."""
+        ...
+
+    def containers(self, name: str) -> Mapping[str, tuple[int, int, int, int, int, float]]:
+        """The feeds of a stream by container: viewers, joined, skips, dropped, bytes, flush interval."""
+        ...
+
+
 class NodeStats:
     """A L{restreamer.web.api.StreamDirectory} and L{restreamer.web.api.NodeDirectory} of a node.
 
@@ -99,7 +116,10 @@ class NodeStats:
     @param clients_of: viewers of a stream on this node, @param clients: all viewers; None: those are counted
         that have a connection of their own.
     @param sent: bytes that went out other than to the viewers of feeds (HTTP answers, links), so far.
+    @ivar workers: those that serve viewers beside this process; None: none do.
     """
+
+    workers: WorkerTotals | None = None
 
     def __init__(
         self,
@@ -188,6 +208,8 @@ class NodeStats:
             told["input_kbit"] = _kbit(self._taken.rate)
         if self._given.rate is not None:
             told["output_kbit"] = _kbit(self._given.rate)
+        if self.workers is not None:
+            told["workers"] = [_worker(each) for each in self.workers.facts()]
         if self._archives is not None:
             told["dvr"] = dvr_stats(
                 self._archives.volumes(),
@@ -303,6 +325,7 @@ class NodeStats:
         stream = entry.stream
         now = self._utc()
         counted = entry.playout.counters.items()
+        play = {name: _feed(counters, entry.playout.feeds_of(name)) for name, counters in counted}
         stats = StreamStats(
             status="running" if stream.running else "waiting",
             alive=stream.running,
@@ -313,9 +336,12 @@ class NodeStats:
             ),
             segments=stream.traffic.segments,
             backup_running=stream.backup,
-            play={name: _feed(counters, entry.playout.feeds_of(name)) for name, counters in counted},
+            play=play,
             media_info={"tracks": [_track(track) for track in stream.tracks]},
         )
+        if self.workers is not None:
+            stats["bytes_out"] += self.workers.stream_sent(stream.name)
+            _add_workers(play, self.workers.containers(stream.name))
         if stream.run is not None:
             stats["id"] = f"{stream.run.run_id:016x}"
             started = ticks_to_ms(stream.run.run_start)
@@ -403,6 +429,36 @@ def _feed(counters: FeedCounters, feeds: Sequence[Feed]) -> dict[str, Any]:
         told["bytes"] += sum(feed.bytes_here for feed in feeds)
         told["flush_interval"] = round(max(feed.flush_interval for feed in feeds) * 1000)
     return told
+
+
+def _worker(facts: WorkerFacts) -> WorkerInfo:
+    info = WorkerInfo(place=facts.place, ready=facts.ready, starts=facts.starts)
+    if facts.pid is not None:
+        info["pid"] = facts.pid
+    if facts.connections is not None:
+        info["connections"] = facts.connections
+        info["bytes_out"] = facts.sent or 0
+        info["memory"] = facts.resident or 0
+        info["cpu_seconds"] = round(facts.cpu or 0.0, 2)
+        info["lag"] = round((facts.late or 0.0) * 1000)
+    return info
+
+
+def _add_workers(
+    play: dict[str, Any], containers: Mapping[str, tuple[int, int, int, int, int, float]]
+) -> None:
+    """Add the feeds of workers to those of this process."""
+    for name, (viewers, joined, skips, dropped, sent, flush) in containers.items():
+        told = play.setdefault(
+            name, {"online_clients": 0, "total_clients": 0, "skips": 0, "dropped": 0, "bytes": 0}
+        )
+        told["online_clients"] += viewers
+        told["total_clients"] += joined
+        told["skips"] += skips
+        told["dropped"] += dropped
+        told["bytes"] += sent
+        if flush:
+            told["flush_interval"] = max(told.get("flush_interval", 0), round(flush * 1000))
 
 
 def _track(track: Track) -> dict[str, Any]:

@@ -13,12 +13,13 @@ For how long each may be kept by caches (RFC 9111):
 from __future__ import annotations
 
 import zlib
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Protocol
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
-from attrs import define, field
+from attrs import define, evolve, field, frozen
 
+from restreamer.errors import Refused
 from restreamer.hls.answers import (
     CORS,
     NO_SEGMENT,
@@ -34,8 +35,10 @@ from restreamer.hls.low_latency import Directives, awaited, has_come
 from restreamer.hls.names import segment_uri
 from restreamer.hls.paths import HlsPath, Kind, parse_path
 from restreamer.hls.service import ReloadLimits, Reloads
+from restreamer.http1.head import ready_answer, ready_head
 from restreamer.http1.play_request import play_request, selection_of, shown, shown_token
-from restreamer.http1.reply import ChunkedReply, FullReply, HttpRequest, Reply, Route
+from restreamer.http1.refusal import refusal_reply
+from restreamer.http1.reply import ChunkedReply, FullReply, HeldReply, HttpRequest, Ready, Reply, Route
 from restreamer.live.cmaf_names import named_tracks, parse_cmaf_name
 from restreamer.live.stream import Stream
 from restreamer.live.window import LiveWindow, WindowSegment
@@ -85,12 +88,47 @@ class _Known:
     """What is kept of one version of a window.
 
     @ivar numbers: segment numbers by URI, unlisted ones included. @ivar replies: finished answers by body,
-        for viewers without a token.
+        for viewers without a token, and C{waited} for those of them that waited.
+    @ivar lists: those as they are sent. @ivar heads: of answers with segments, by URI and tracks; the bytes
+        of segments are the window's.
     """
 
     version: int
     numbers: dict[str, int]
     replies: dict[int, FullReply] = field(factory=dict, init=False)
+    waited: dict[int, FullReply] = field(factory=dict, init=False)
+    lists: dict[int, tuple[bytes, Ready]] = field(factory=dict, init=False)
+    heads: dict[tuple[str, TrackSelection | None], bytes] = field(factory=dict, init=False)
+
+
+@frozen
+class _Segments:
+    """A L{restreamer.http1.reply.Repeat}: segments of one stream in the same folder."""
+
+    routes: HlsRoutes
+    stream: ref[Stream]
+    selection: TrackSelection | None
+    folder: str
+
+    def __call__(self, file: str) -> Ready | None:
+        stream = self.stream()
+        if stream is None:
+            return None
+        return self.routes.ready_segment(stream, self.folder + file, self.selection)
+
+
+@frozen
+class _Lists:
+    """A L{restreamer.http1.reply.Repeat}: one playlist of a stream."""
+
+    routes: HlsRoutes
+    stream: ref[Stream]
+    kind: Kind
+    file: str
+
+    def __call__(self, file: str) -> Ready | None:
+        stream = self.stream() if file == self.file else None
+        return self.routes.ready_list(stream, self.kind) if stream is not None else None
 
 
 @define(eq=False)
@@ -103,6 +141,9 @@ class HlsRoutes:
     _playlists: LivePlaylists = field(factory=LivePlaylists, init=False)
     _files: CmafRoutes = field(init=False)
     _known: WeakKeyDictionary[LiveWindow, _Known] = field(factory=WeakKeyDictionary, init=False)
+
+    _held_key: tuple[object, ...] = field(default=(), init=False)
+    _held: tuple[FullReply, Ready | None] = field(default=(_LATE, None), init=False)
 
     def __attrs_post_init__(self) -> None:
         self._files = CmafRoutes(self._playlists.cmaf, self._reloads)
@@ -141,16 +182,60 @@ class HlsRoutes:
         entry = stream.window.find(number) if number is not None else None
         if entry is None:
             return NO_SEGMENT
-        etag = f'"{entry.number:x}-{entry.segment.checksum:08x}"'
-        if path.selection is None:
-            body = self._packaged(stream, entry)
-        else:
-            body = self._selected(stream, entry, path.selection)
-            etag = f'{etag[:-1]}-{path.selection}"'
+        body, etag = self._segment(stream, entry, path.selection)
         if not body:
             return NO_SEGMENT
+        if wanted.account is not None:
+            wanted.account.repeat = _Segments(
+                self, ref(stream), path.selection, path.file[: path.file.rfind("/") + 1]
+            )
         shown(wanted, entry.segment.end)
         return FullReply(status=200, headers=SEGMENT_HEADERS, body=body, etag=etag)
+
+    def ready_segment(self, stream: Stream, file: str, selection: TrackSelection | None) -> Ready | None:
+        """A segment that is held, for who passed the gate."""
+        if stream.ended or stream.catching_up:
+            return None
+        known = self._of(stream)
+        number = known.numbers.get(file)
+        entry = stream.window.find(number) if number is not None else None
+        if entry is None:
+            return None
+        body, etag = self._segment(stream, entry, selection)
+        if not body:
+            return None
+        head = known.heads.get((file, selection))
+        if head is None:
+            if len(known.heads) >= _MAX_REPLIES:
+                known.heads.clear()
+            head = known.heads[file, selection] = ready_head(SEGMENT_HEADERS, len(body), etag)
+        return Ready(head, body, len(body), entry.segment.end)
+
+    def ready_list(self, stream: Stream, kind: Kind) -> Ready | None:
+        """A playlist of all tracks, for who passed the gate and has no token."""
+        if stream.ended or stream.catching_up or stream.window.last is None:
+            return None
+        try:
+            body = self._playlists.body(stream, kind, None, False)
+        except Refused:
+            return None
+        lists = self._of(stream).lists
+        held = lists.get(id(body))
+        if held is None or held[0] is not body:
+            reply = self._reply(stream, body, "")
+            if len(lists) >= _MAX_REPLIES:
+                lists.clear()
+            held = lists[id(body)] = (body, ready_answer(reply.headers, body, reply.etag))
+        return held[1]
+
+    def _segment(
+        self, stream: Stream, entry: WindowSegment, selection: TrackSelection | None
+    ) -> tuple[bytes, str]:
+        """Bytes and entity tag of a segment; no bytes: it has none of the tracks."""
+        etag = f'"{entry.number:x}-{entry.segment.checksum:08x}"'
+        if selection is None:
+            return self._packaged(stream, entry), etag
+        return self._selected(stream, entry, selection), f'{etag[:-1]}-{selection}"'
 
     async def _playlist(
         self, wanted: OpenRequest, path: HlsPath, kind: Kind, selection: TrackSelection | None
@@ -159,7 +244,10 @@ class HlsRoutes:
         body = self._playlists.body(stream, kind, selection, path.selection is not None)
         if selection is not None and not shown_token(wanted):
             return _playlist_reply(body)
-        return self._reply(stream, body, shown_token(wanted))
+        token = shown_token(wanted)
+        if selection is None and not token and wanted.account is not None:
+            wanted.account.repeat = _Lists(self, ref(stream), kind, path.file)
+        return self._reply(stream, body, token)
 
     async def _low_latency(
         self, wanted: OpenRequest, selection: TrackSelection | None, directives: Directives
@@ -171,31 +259,71 @@ class HlsRoutes:
             cmaf = self._playlists.cmaf.of(stream)
             target = self._playlists.part_target(stream, name)
             number, part = awaited(cmaf, name, number, directives.part, target)
-            come = await self._reloads.until(
-                stream,
-                (name, number, part),
-                lambda: has_come(cmaf, name, number, part),
-                _WAIT * stream.window.target_duration,
-                wanted.peer,
-            )
-            if not come:
-                return _LATE
+            waited = number, part
+
+            def come() -> bool:
+                return has_come(cmaf, name, *waited)
+
+            if not come():
+                token = shown_token(wanted)
+
+                def hold(answer: Callable[[FullReply, Ready | None], None]) -> Callable[[], None]:
+                    return self._reloads.hold(
+                        stream,
+                        (name, *waited),
+                        come,
+                        _WAIT * stream.window.target_duration,
+                        wanted.peer,
+                        lambda: answer(*self._waited(stream, name, directives.skip, token, waited, come)),
+                    )
+
+                return HeldReply(hold=hold)
         body = self._playlists.low_latency(stream, name, directives.skip)
         return self._reply(stream, body, shown_token(wanted), stream.window.target_duration if number else 1)
+
+    def _waited(
+        self,
+        stream: Stream,
+        name: str,
+        skip: bool,
+        token: str,
+        waited: tuple[int, int | None],
+        come: Callable[[], bool],
+    ) -> tuple[FullReply, Ready | None]:
+        """The answer to who has waited; made once for all that are answered in one turn of the reactor.
+
+        @param waited: for what. @param come: whether it was not in vain.
+        """
+        key = (self._reloads.turn, id(stream), name, skip, waited)
+        if not token and self._held_key == key:
+            return self._held
+        if not come():
+            return _LATE, None
+        try:
+            body = self._playlists.low_latency(stream, name, skip)
+        except Refused as refused:
+            return refusal_reply(refused, None), None
+        reply = self._reply(stream, body, token, stream.window.target_duration)
+        if token:
+            return reply, None
+        self._held_key = key
+        self._held = reply, ready_answer(reply.headers, body, reply.etag)
+        return self._held
 
     def _reply(self, stream: Stream, body: bytes, token: str, seconds: int = 1) -> FullReply:
         if token:
             return FullReply(status=200, headers=_PRIVATE_PLAYLIST_HEADERS, body=with_token(body, token))
-        replies = self._of(stream).replies
+        known = self._of(stream)
+        replies = known.replies if seconds <= 1 else known.waited
         reply = replies.get(id(body))
         if reply is None or reply.body is not body:
             reply = _playlist_reply(body)
+            if seconds > 1:
+                headers = PLAYLIST_TYPE + b"Cache-Control: max-age=%d\r\n" % seconds + CORS
+                reply = evolve(reply, headers=headers)
             if len(replies) >= _MAX_REPLIES:
                 replies.clear()
             replies[id(body)] = reply
-        if seconds > 1:
-            headers = PLAYLIST_TYPE + b"Cache-Control: max-age=%d\r\n" % seconds + CORS
-            return FullReply(status=200, headers=headers, body=body, etag=reply.etag)
         return reply
 
     def _packaged(self, stream: Stream, entry: WindowSegment) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from restreamer.http1.conditional import RangeOutcome, none_match_hit, wanted_range
-from restreamer.http1.reply import FullReply, HttpRequest
+from restreamer.http1.reply import FullReply, HttpRequest, Ready
 
 #: Reason phrases of every status this program answers (RFC 9110 section 15).
 REASON_PHRASES: Final[dict[int, bytes]] = {
@@ -67,6 +67,34 @@ def plain_reply(status: int, text: str = "") -> FullReply:
     """A short text answer; by default the reason phrase of C{status}."""
     body = text.encode() if text else REASON_PHRASES.get(status, b"Error")
     return FullReply(status=status, headers=_PLAIN, body=body + b"\n")
+
+
+#: Bodies up to this are joined with their head: one small copy is cheaper than a second buffer.
+JOIN_LIMIT: Final = 8 * 1024
+
+
+def takes_ready(request: HttpRequest) -> bool:
+    """Whether C{request}, of a connection that stays open, may be answered by a L{Ready}."""
+    asked = request.headers
+    return (
+        request.method == "GET"
+        and request.version == (1, 1)
+        and "range" not in asked
+        and "if-none-match" not in asked
+    )
+
+
+def ready_head(headers: bytes, size: int, etag: str = "") -> bytes:
+    """The head of status 200 as L{render_full} makes it for a GET without conditions over HTTP/1.1."""
+    if etag:
+        headers = b"%sETag: %s\r\nAccept-Ranges: bytes\r\n" % (headers, etag.encode("latin-1"))
+    return b"%s%sContent-Length: %d\r\n%s\r\n" % (STATUS_LINES[200], headers, size, PERSISTS)
+
+
+def ready_answer(headers: bytes, body: bytes, etag: str = "") -> Ready:
+    """The answer with that head."""
+    head, size = ready_head(headers, len(body), etag), len(body)
+    return Ready(head + body, b"", size) if size <= JOIN_LIMIT else Ready(head, body, size)
 
 
 def render_full(

@@ -47,6 +47,37 @@ class FullReply:
     etag: str = ""
 
 
+@frozen(eq=False)
+class Ready:
+    """An answer of status 200 as it goes over a connection of HTTP/1.1 that stays open.
+
+    @ivar head: head, and a small body with it. @ivar body: the rest; shared bytes. @ivar size: bytes of the
+        whole body. @ivar until: UTC ticks of the end of the media in it; 0: it has none.
+    """
+
+    head: bytes
+    body: bytes
+    size: int
+    until: int = 0
+
+
+#: The answer to a request like the last one but for the last part of its path, as it is sent; None: ask the
+#: routes. It is given that part (letters, digits, C{.}, C{-}, C{_}) and decides by what is known now: it
+#: neither waits nor raises.
+Repeat = Callable[[str], Ready | None]
+
+
+@frozen(kw_only=True)
+class HeldReply:
+    """An answer that many wait for at once. After everything has been asked that can refuse it.
+
+    @ivar hold: told who waits; gives what ends the wait of one that is gone. The answer comes later, once,
+        with the same answer as it is sent, if many get the same one.
+    """
+
+    hold: Callable[[Callable[[FullReply, Ready | None], None]], Callable[[], None]]
+
+
 class EndlessBody(Protocol):
     """Somebody who fills an endless body once the head is written."""
 
@@ -158,7 +189,7 @@ class UpgradeReply:
     protocol: Callable[[], Any]
 
 
-Reply = FullReply | EndlessReply | ChunkedReply | UploadReply | UpgradeReply
+Reply = FullReply | HeldReply | EndlessReply | ChunkedReply | UploadReply | UpgradeReply
 
 #: A route: gives None at once when the request is not its own; otherwise the reply or an awaitable of it.
 Route = Callable[[HttpRequest], "Reply | Awaitable[Reply] | None"]

@@ -4,6 +4,8 @@ Exists while it has viewers. Frames are muxed as they come and become log entrie
 each keyframe. A flush walks the live viewers in slices of L{SLICE} per reactor turn, so that thousands
 of viewers do not hold up timers, ingest or links to other nodes. While one walk is short, every batch
 of frames is flushed at once; with more viewers flushes are spaced out (L{CADENCES}): the cost is per send.
+They come with the first frame behind each border of a grid of decoding times, so that all nodes flush at the
+same frames and nodes in a row do not add up their waits; when no frame comes a timer flushes what there is.
 
 A viewer that falls behind the log's bounds jumps to the newest keyframe; one that does so too often, or
 has not taken the one entry it was given within L{STALL_SECONDS}, is aborted.
@@ -36,6 +38,14 @@ from restreamer.seams import Clock, FeedMuxer, Timer, ViewerTransport
 SLICE = 250
 #: Flush interval in seconds by number of viewers: (up to viewers, interval).
 CADENCES = ((100, 0.0), (1_000, 0.04), (4_000, 0.1), (1 << 62, 0.35))
+#: Borders of the grid are so many intervals apart; what waits for a flush waits for half of that on average.
+STEP = 1.6
+#: Frames that come faster than their times say are flushed no more often than after so many intervals.
+LEAST = 0.9
+#: What waits is flushed so many intervals after the last flush if no frame comes to do it.
+LATEST = 2.0
+#: A grid position so far below the last one is of another timeline, or of another interval.
+_CELLS_BACK = 8
 #: An entry is closed when it has so many bytes: the most a slow viewer has to itself, but for a larger frame.
 MAX_ENTRY = 128 * 1024
 #: A parked viewer that did not drain what it was given for so long is aborted, seconds.
@@ -129,6 +139,9 @@ class Feed(IdleTap):
         self._walking = False
         self._slice_timer: Timer | None = None
         self._flush_timer: Timer | None = None
+        self._flushed_at = -1e9
+        self._flushed_end = 0
+        self._cell = -1
         self._stall_timer: Timer | None = None
         self._tracks: Tracks = ()
         self._choose = choose
@@ -256,8 +269,20 @@ class Feed(IdleTap):
         interval = self.flush_interval
         if interval <= 0:
             self._flush()
+            return
+        passed = self._clock.seconds() - self._flushed_at
+        if passed >= LEAST * interval and self._passes_border(interval):
+            self._flush()
         elif self._flush_timer is None and not self._closed:
-            self._flush_timer = self._clock.callLater(interval, self._flush_due)
+            self._flush_timer = self._clock.callLater(max(0.0, LATEST * interval - passed), self._flush_due)
+
+    def _passes_border(self, interval: float) -> bool:
+        """Whether the newest frame is the first one behind a border of the grid."""
+        cell = self._newest // max(1, round(STEP * interval * TICKS_PER_SECOND))
+        if self._cell - _CELLS_BACK <= cell <= self._cell:
+            return False
+        self._cell = cell
+        return True
 
     @override
     def stream_ended(self, reason: str) -> None:
@@ -373,11 +398,19 @@ class Feed(IdleTap):
     # Sending.
 
     def _flush_due(self) -> None:
+        """No frame came to do it, or one did: the timer is left alone then, it is too many to cancel."""
         self._flush_timer = None
-        self._flush()
+        if self._pending or self.log.end != self._flushed_end:
+            wait = self._flushed_at + LATEST * self.flush_interval - self._clock.seconds()
+            if wait > 0:
+                self._flush_timer = self._clock.callLater(wait, self._flush_due)
+            else:
+                self._flush()
 
     def _flush(self) -> None:
+        self._flushed_at = self._clock.seconds()
         self._close_entry()
+        self._flushed_end = self.log.end
         if not self._walking and self._live:
             self._walk = list(self._live)
             self._walk_at = 0

@@ -8,7 +8,7 @@ and its viewers stay connected while a publisher or a source comes back.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 from typing import Protocol
 
@@ -116,11 +116,29 @@ class LiveEntry:
     expiry: Timer | None = field(default=None)
 
 
+class Arbiter(Protocol):
+    """Says for several processes whose publishers may have which name."""
+
+    def claim(self, name: str) -> Awaitable[None]:
+        """Claim C{name}.
+
+        @raise Refused: (from the awaitable) somebody else has it.
+        """
+        ...
+
+    def release(self, name: str) -> None:
+        """Give it back."""
+        ...
+
+
 class StreamRegistry:
     """All streams of a node.
 
-    @ivar ledger: last numbers by name.
+    @ivar ledger: last numbers by name. @ivar arbiter: is asked for each name that a publisher takes, in a
+        process of several; None: this one decides alone.
     """
+
+    arbiter: Arbiter | None
 
     def __init__(
         self,
@@ -130,6 +148,7 @@ class StreamRegistry:
         faulted: Faulted,
         max_streams: int = MAX_STREAMS,
     ) -> None:
+        self.arbiter = None
         self.ledger = ledger
         self.turns = Turns(clock)
         self._clock = clock
@@ -138,6 +157,7 @@ class StreamRegistry:
         self._max_streams = max_streams
         self._entries: dict[str, LiveEntry] = {}
         self._claims: dict[str, Claim] = {}
+        self._asked: set[str] = set()
         self._reserved: frozenset[str] = frozenset()
         self._supplies: dict[str, Supply] = {}
         self._refusals: list[Callable[[str, str], None]] = []
@@ -179,17 +199,30 @@ class StreamRegistry:
         publishes = kind == "publish"
         if len(self._claims) >= self._max_streams or (publishes and self._published >= MAX_PUBLISHED):
             raise Refused(Reason.OVERLOADED, "too many streams on this node")
+        if publishes and self.arbiter is not None:
+            await self._arbitrate(self.arbiter, name)
         self._published += publishes
         claim = self._claims[name] = Claim(name, kind)
         self._tell(lambda listener: listener.claim_changed(name, True))
         self._review(name)
         return claim
 
+    async def _arbitrate(self, arbiter: Arbiter, name: str) -> None:
+        if name in self._asked:
+            raise Refused(Reason.BUSY, f"stream {name} has a publisher already")
+        self._asked.add(name)
+        try:
+            await arbiter.claim(name)
+        finally:
+            self._asked.discard(name)
+
     def release(self, claim: Claim) -> None:
         """Give a name back. Idempotent."""
         if self._claims.get(claim.name) is claim:
             del self._claims[claim.name]
             self._published -= claim.kind == "publish"
+            if claim.kind == "publish" and self.arbiter is not None:
+                self.arbiter.release(claim.name)
             self._review(claim.name)
             self._tell(lambda listener: listener.claim_changed(claim.name, self.claimed(claim.name)))
 

@@ -79,6 +79,11 @@ class ChunkReader:
     @ivar partial_cap: bytes the unfinished messages may hold together; the owner may change it.
     """
 
+    __slots__ = (
+        "_carry", "_chunk_left", "_current", "_limits", "_message_cap", "_partial", "_spare_work",
+        "_streams", "chunk_size", "partial_cap",
+    )  # fmt: skip
+
     def __init__(self, limits: WireLimits) -> None:
         self._limits = limits
         self._message_cap = limits.message_bytes

@@ -124,10 +124,16 @@ class ServerConnection:
     @ivar ignored: messages nobody reads; @ivar received: bytes received.
     """
 
+    __slots__ = (
+        "_acknowledged", "_app", "_chunks", "_handshake", "_held", "_held_bytes", "_limits", "_out",
+        "_out_chunk", "_publisher", "_request", "_requested", "_streams", "_tc_url", "_window",
+        "allowed_commands", "commands", "ignored", "phase", "received",
+    )  # fmt: skip
+
     def __init__(self, nonce: bytes, limits: WireLimits | None = None) -> None:
         """C{nonce}: L{restreamer.rtmp.handshake.NONCE} random bytes."""
         self._limits = limits or WireLimits()
-        self._handshake = ServerHandshake(nonce)
+        self._handshake: ServerHandshake | None = ServerHandshake(nonce)
         self._chunks = ChunkReader(self._limits)
         self._chunks.partial_cap = self._limits.unasked_bytes
         self._out: list[bytes] = []
@@ -156,14 +162,17 @@ class ServerConnection:
         @raise RemoteProtocolError: close the connection.
         """
         self.received += len(data)
-        if self.phase is Phase.HANDSHAKE:
-            reply = self._handshake.receive(data)
+        handshake = self._handshake
+        if handshake is not None:
+            reply = handshake.receive(data)
             if reply:
                 self._out.append(reply)
-            if not self._handshake.done:
+            if not handshake.done:
                 return []
             self.phase = Phase.CONNECT
-            data = self._handshake.trailing
+            data = handshake.trailing
+            # Its packets are 3 KB, and nobody asks for them again.
+            self._handshake = None
         events: list[Event] = []
         for raw in self._chunks.receive(data):
             if raw.kind == Kind.AGGREGATE:

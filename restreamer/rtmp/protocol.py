@@ -103,6 +103,13 @@ class ServerParts:
 class RtmpServerProtocol(Protocol):
     """The shell around one L{ServerConnection}."""
 
+    __slots__ = (
+        "_attendance", "_capabilities", "_choice", "_client", "_clock", "_closed", "_connection",
+        "_deadline", "_frames", "_gone", "_granted", "_last_byte", "_limits", "_lost", "_media", "_opening",
+        "_parts", "_playable", "_rate", "_resume_call", "_sink", "_started", "_tick_call", "_viewer",
+        "_what", "_wire", "peer",
+    )  # fmt: skip
+
     def __init__(self, parts: ServerParts, lost: Callable[[RtmpServerProtocol], None]) -> None:
         """Serve one connection; C{lost} is called when it is gone."""
         self._parts = parts

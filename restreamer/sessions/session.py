@@ -153,6 +153,13 @@ class Session(Decision):
         if not self.announced:
             self.keeper.announce(self)
 
+    def goes_on(self, now: float) -> bool:
+        """See L{restreamer.seams.Viewing}."""
+        if not self.live or self.closed_at is not None or now >= self.due:
+            return False
+        self.touched = now
+        return True
+
     def show(self, until: int) -> None:
         """See L{restreamer.seams.Viewing}."""
         self.shown = until

@@ -141,6 +141,13 @@ class SessionGate:
                         session.grant_for_ever()
                 self._table.reauth(place.name)
 
+    def goes_on(self, session: Session) -> bool:
+        """A request of a session that was granted, of which another process knows: whether it may go on."""
+        if session.closed_at is not None or not self._goes_on(session):
+            return False
+        session.touched = self._clock.seconds()
+        return True
+
     # Requests of what is known.
 
     def _part(self, request: OpenRequest) -> None:

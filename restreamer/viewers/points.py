@@ -155,7 +155,7 @@ class Publishing:
             raise Refused(
                 Reason.BUSY, f"{request.name} was published too often in a short time: wait a few seconds"
             )
-        claim = await self._claim(request)
+        claim = await self._claim(request.name, True)
         try:
             ingest = self._ingests.ingest(
                 request.name, settings, lambda reason: self._ended(claim), lambda: self.fed(request.name)
@@ -191,22 +191,33 @@ class Publishing:
         @raise Refused: as L{publish}.
         """
         await self._gate.open(request)
-        name = request.name
+        return await self.hold(request.name, kick, yields, request.proto != NODE_PROTO)
+
+    async def hold(
+        self, name: str, kick: Kick, yields: Callable[[], bool] = lambda: False, publisher: bool = True
+    ) -> Taken:
+        """Grant a name to somebody whom the gate has let in.
+
+        @param yields: whether it gives way to a publisher that comes now.
+        @param publisher: it is one, and not a node that pushes.
+        @raise Refused: as L{publish}.
+        """
         settings = self._settings_of(name)
         if settings is None:
             raise Refused(Reason.NOT_FOUND, f"publishing to {name} is not configured here")
-        claim = await self._claim(request)
+        if publisher and self._ingests.ahead(name, settings) > MAX_AHEAD:
+            raise Refused(Reason.BUSY, f"{name} was published too often in a short time: wait a few seconds")
+        claim = await self._claim(name, publisher)
         self._kicks[name] = kick
         self._yields[name] = yields
         return Taken(settings, lambda: self.fed(name), lambda: self._ended(claim))
 
-    async def _claim(self, request: OpenRequest) -> Claim:
+    async def _claim(self, name: str, publisher: bool) -> Claim:
         """Take the name; from a publisher that has been silent for a while, too: it may be dead. And from
         a push that brings nothing now: it may be waiting for this very publisher.
         """
-        name = request.name
         yields = self._yields.get(name)
-        if yields is not None and request.proto != NODE_PROTO and yields():
+        if yields is not None and publisher and yields():
             self.kick(name, "a publisher takes over")
             self._ended(self._holders[name])
         watch = self._watches.get(name)

@@ -156,6 +156,23 @@ class ListenerInfo(TypedDict):
     api: bool
 
 
+class WorkerInfo(TypedDict, total=False):
+    """A process that serves viewers. C{starts}: processes in its place so far; C{lag}: milliseconds by which
+    its timers came late; C{memory} and C{bytes_out}: bytes; C{cpu_seconds}: of processor time. C{pid} and the
+    figures are not there while it has no process.
+    """
+
+    place: int
+    ready: bool
+    starts: int
+    pid: int
+    connections: int
+    bytes_out: int
+    memory: int
+    cpu_seconds: float
+    lag: int
+
+
 class ServerStats(TypedDict, total=False):
     """The whole node in figures. Rates are kbit/s; C{_at} and C{now} UTC milliseconds, C{uptime} seconds.
 
@@ -182,6 +199,7 @@ class ServerStats(TypedDict, total=False):
     bytes_in: int
     bytes_out: int
     listeners: Sequence[ListenerInfo]
+    workers: Sequence[WorkerInfo]
     dvr: DvrStats
 
 

@@ -42,6 +42,13 @@ HANDSHAKE, READING, WAITING, SENDING, UPLOADING, ENDLESS, PASSED, CLOSING, LOST 
 class FrontConnection(Protocol):
     """The connection of a L{restreamer.web.front.FrontProtocol}, which answers."""
 
+    __slots__ = (
+        "_body_due", "_body_status", "_chunks", "_clock", "_close_after", "_delivery", "_discarded", "_due",
+        "_front", "_head", "_head_begun", "_leave", "_limits", "_linger_after", "_parser", "_read_paused",
+        "_seconds", "_serial", "_served", "_socket", "_state", "_stop_endless", "_successor", "_timer",
+        "_turn", "_upload", "_waiting", "_wire", "_working",
+    )  # fmt: skip
+
     _log = Logger()
 
     def __init__(self, front: Front, peer: str) -> None:
@@ -66,6 +73,7 @@ class FrontConnection(Protocol):
         self._close_after = False
         self._linger_after = False
         self._waiting: Deferred[Any] | None = None
+        self._leave: Callable[[], None] | None = None
         self._stop_endless: Callable[[], None] | None = None
         self._successor: IProtocol | None = None
         self._delivery: Delivery | None = None
@@ -99,6 +107,10 @@ class FrontConnection(Protocol):
             self._arm(self._limits.handshake_timeout)
         else:
             self._arm(self._limits.idle_timeout)
+
+    def came_over_tls(self) -> None:
+        """Another process takes TLS off: requests are as those over it."""
+        self._parser.secure = True
 
     def handshakeCompleted(self) -> None:  # noqa: N802
         """IHandshakeListener: the TLS handshake is done, requests may come."""
@@ -140,6 +152,7 @@ class FrontConnection(Protocol):
         self._timer = self._turn = None
         delivery, self._delivery = self._delivery, None
         waiting, self._waiting = self._waiting, None
+        leave, self._leave = self._leave, None
         stop, self._stop_endless = self._stop_endless, None
         chunks, self._chunks = self._chunks, None
         upload, self._upload = self._upload, None
@@ -152,6 +165,8 @@ class FrontConnection(Protocol):
             stop = chunks.give_up()
         if waiting is not None:
             waiting.cancel()
+        if leave is not None:
+            leave()
         if stop is not None:
             try:
                 stop()
@@ -176,6 +191,15 @@ class FrontConnection(Protocol):
             self._end_upload(self._upload, 503, "the node stops")
         else:
             self._close_after = True
+
+    def retire(self) -> None:
+        """Close when idle, else after the answer in work; a link to another node now: it comes again."""
+        if self._state == PASSED:
+            close = getattr(self._successor, "close", None)
+            if close is not None:
+                close("another process serves this node")
+        elif self._state != ENDLESS:
+            self.drain()
 
     def abort(self) -> None:
         """Close now; nothing more is sent."""
@@ -339,10 +363,13 @@ class FrontConnection(Protocol):
     def _give_up_waiting(self) -> None:
         self._front.counters.wait_timeouts += 1
         waiting, self._waiting = self._waiting, None
+        leave, self._leave = self._leave, None
         self._serial += 1
         self._refuse(503)
         if waiting is not None:
             waiting.cancel()
+        if leave is not None:
+            leave()
 
     def _check_progress(self) -> None:
         """Abort a reader to whom not one byte could be sent for the whole stall timeout."""

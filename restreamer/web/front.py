@@ -21,18 +21,29 @@ from twisted.python.failure import Failure
 from typing_extensions import override
 
 from restreamer.errors import Refused, RemoteProtocolError
-from restreamer.http1.head import CLOSE, KEEP_ALIVE, PERSISTS, plain_reply, render_full, status_line
+from restreamer.http1.head import (
+    CLOSE,
+    KEEP_ALIVE,
+    PERSISTS,
+    plain_reply,
+    render_full,
+    status_line,
+    takes_ready,
+)
 from restreamer.http1.parse import RequestHead
 from restreamer.http1.refusal import refusal_reply
 from restreamer.http1.reply import (
     ChunkedReply,
     EndlessReply,
     FullReply,
+    HeldReply,
+    Ready,
     Reply,
     UpgradeReply,
     UploadReply,
 )
 from restreamer.live.kernel_backlog import bound_backlog
+from restreamer.web.again import Again
 from restreamer.web.chunked import ChunkSending
 from restreamer.web.connection import (
     CLOSING,
@@ -52,6 +63,54 @@ _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 class FrontProtocol(FrontConnection):
     """See the module. Made by L{restreamer.web.service.FrontFactory}."""
+
+    _again: Again | None = None
+
+    @override
+    def dataReceived(self, data: bytes) -> None:
+        again = self._again
+        if again is not None and self._state == READING and not self._working and not self._parser.buffered:
+            now = self._seconds()
+            ready = again.find(data, now)
+            if ready is not None and self._answer_again(again, ready, now):
+                return
+        FrontConnection.dataReceived(self, data)
+
+    def _answer_again(self, again: Again, ready: Ready, now: float) -> bool:
+        """Send C{ready}; False: it is to be done in full."""
+        front = self._front
+        if front.draining or self._served + 1 >= self._limits.requests or front.access_log:
+            return False
+        self._served += 1
+        self._close_after = self._linger_after = False
+        if again.viewing is not None:
+            again.viewing.count(ready.size)
+        self._send_ready(ready, now)
+        return True
+
+    def _send_ready(self, ready: Ready, now: float) -> None:
+        """Send C{ready} on a plain socket of which nothing waits."""
+        wire, head, body = self._socket, ready.head, ready.body
+        assert wire is not None
+        size = len(head) + len(body)
+        counters = self._front.counters
+        counters.requests += 1
+        counters.bytes_sent += size
+        try:
+            sent = wire.sendmsg((head, body)) if body else wire.send(head)
+        except (BlockingIOError, InterruptedError):
+            sent = 0
+        except OSError:
+            self.abort()
+            self._state = CLOSING
+            return
+        if sent == size:
+            self._due = now + self._limits.idle_timeout
+        else:
+            assert self._delivery is not None
+            self._delivery.send_rest(head, body, sent)
+            self._state = SENDING
+            self._arm(self._limits.stall_timeout / 4)
 
     # Finding an answer.
 
@@ -87,6 +146,8 @@ class FrontProtocol(FrontConnection):
                 self._carry_out(outcome)
             except Exception:
                 self._broken(Failure())
+        elif isinstance(outcome, HeldReply):
+            self._hold(outcome)
         else:
             self._wait_for(outcome)
 
@@ -128,6 +189,9 @@ class FrontProtocol(FrontConnection):
             if isinstance(reply, FullReply):
                 self._send_full(reply)
                 return
+            if isinstance(reply, HeldReply):
+                self._hold(reply)
+                return
             outcome = carried_on(reply) if isinstance(reply, Paused) else given(reply)
         self._state = WAITING
         self._serial = serial = self._serial + 1
@@ -137,6 +201,44 @@ class FrontProtocol(FrontConnection):
         _ = waiting.addErrback(self._broken)
         if self._state == WAITING and self._serial == serial:
             self._arm(self._limits.wait_timeout)
+
+    def _hold(self, reply: HeldReply) -> None:
+        """Wait with many others."""
+        self._state = WAITING
+        self._serial += 1
+        try:
+            self._leave = reply.hold(self._held)
+        except Refused as refused:
+            self._state = READING
+            self._send_full(self._refusal(refused))
+            return
+        self._arm(self._limits.wait_timeout)
+
+    def _held(self, reply: FullReply, ready: Ready | None) -> None:
+        """The answer that many waited for."""
+        if self._state != WAITING or self._leave is None:
+            return
+        self._leave = None
+        self._state = READING
+        head, front = self._head, self._front
+        if (
+            ready is None
+            or head is None
+            or self._socket is None
+            or self._close_after
+            or front.draining
+            or front.access_log is not None
+            or not takes_ready(head.request)
+        ):
+            self._send_full(reply)
+            return
+        self._head = None
+        viewing = head.request.account.viewing
+        if viewing is not None:
+            viewing.count(ready.size)
+        self._send_ready(ready, self._seconds())
+        if self._state == READING and self._parser.buffered:
+            self._work()
 
     def _answered(self, reply: Reply | Upload, serial: int) -> None:
         if self._state == WAITING and self._serial == serial:
@@ -175,6 +277,8 @@ class FrontProtocol(FrontConnection):
             self._begin_upload(reply)
         elif isinstance(reply, EndlessReply):
             self._send_endless(reply)
+        elif isinstance(reply, HeldReply):
+            self._hold(reply)
         elif isinstance(reply, UpgradeReply):
             self._upgrade(reply)
         else:
@@ -201,6 +305,11 @@ class FrontProtocol(FrontConnection):
             counters.errors += 1
         if front.access_log is not None:
             self._log_access(head, reply.status, len(body))
+        if head.request.account.repeat is not None and reply.status == 200 and connection is PERSISTS:
+            if self._again is None and self._socket is not None:
+                self._again = Again()
+            if self._again is not None:
+                self._again.keep(head, self._seconds())
         self._deliver(front_part, body)
 
     def _deliver(self, head: bytes, body: bytes | memoryview) -> None:

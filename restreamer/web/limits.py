@@ -45,7 +45,7 @@ class FrontLimits:
     upload_timeout: float = 20.0
     close_timeout: float = 5.0
     site_timeout: float = 300.0
-    requests: int = 1000
+    requests: int = 1_000_000
     requests_per_turn: int = 16
     buffered: int = 32 * 1024
     body: int = 64 * 1024

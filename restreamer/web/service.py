@@ -164,6 +164,14 @@ class FrontFactory(ServerFactory):
         if self._drained is not None and not self._open:
             self._finish_draining()
 
+    def retire(self) -> None:
+        """Another process takes requests from now on: connections close when they are idle, those of other
+        nodes at once; what is being sent goes on.
+        """
+        self.draining = True
+        for protocol in tuple(self._open):
+            protocol.retire()
+
     def drain(self, grace: float) -> Deferred[None]:
         """Take no more requests; fires when every connection is closed.
 

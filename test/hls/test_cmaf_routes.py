@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from attrs import evolve
@@ -21,7 +21,7 @@ from restreamer.hls.live_playlists import LivePlaylists
 from restreamer.hls.routes import hls_routes
 from restreamer.hls.service import ReloadLimits, Reloads
 from restreamer.http1.refusal import refusal_reply
-from restreamer.http1.reply import ChunkedReply, FullReply, HttpRequest
+from restreamer.http1.reply import ChunkedReply, FullReply, HeldReply, HttpRequest
 from restreamer.live.choices import MAX_CHOICES
 from restreamer.live.protocols import allowed
 from restreamer.live.stream import Stream
@@ -551,4 +551,11 @@ class _Writer:
 
 
 async def _result(outcome: Awaitable[Any]) -> Any:
-    return await outcome
+    """As the front does it: what is held is waited for."""
+    reply = await outcome
+    if not isinstance(reply, HeldReply):
+        return reply
+    leave: list[Callable[[], None]] = []
+    held: Deferred[Any] = Deferred(lambda _: leave[0]())
+    leave.append(reply.hold(lambda answer, ready: held.callback(answer)))
+    return await held

@@ -23,6 +23,7 @@ from restreamer.live.viewer import Viewer
 from restreamer.live.window import LiveWindow
 from restreamer.m4f.records import RunInfo
 from restreamer.m4f.segment import SegmentOpening
+from restreamer.media.timebase import TICKS_PER_SECOND
 from test.live.rig import AV, NODE, D
 from test.live.viewing import (
     PACKET,
@@ -168,9 +169,33 @@ class JoinTests(FeedCase):
             self.push()
             second, _ = self.join()
             self.push()
-            self.clock.advance(0.1)
+            self.clock.advance(0.1 * module.LATEST)
             for transport in (first, second):
                 self.assertEqual(Seen().check(bytes(transport.got)).last, self.muxer.number - 1)
+
+    def test_flushes_come_at_borders_of_a_grid(self) -> None:
+        """The first frame behind a border goes out at once with what waited; a timer does it without one."""
+        interval = 0.1
+        step = round(module.STEP * interval * TICKS_PER_SECOND)
+        with mock.patch.object(module, "CADENCES", ((1 << 62, interval),)):
+            self.gop()
+            transport, _ = self.join()
+            self.push()
+            self.clock.advance(1.0)
+            taken = []
+            for _ in range(50):
+                before = len(transport.got)
+                self.push()
+                if len(transport.got) != before:
+                    taken.append(picture(self.frame).dts)
+                self.clock.advance(0.04)
+            self.assertGreater(len(taken), 5)
+            for at in taken[1:]:
+                self.assertGreater(at // step, (at - picture(1).dts) // step, at)
+            before = len(transport.got)
+            self.clock.advance(2.0 * interval)
+            self.assertGreaterEqual(len(transport.got), before)
+            self.assertEqual(Seen().check(bytes(transport.got)).last, self.muxer.number - 1)
 
     def test_unknown_container(self) -> None:
         refused = self.assertRaises(Refused, self.playout.join, "flv", KernelTransport(), self.ended.append)

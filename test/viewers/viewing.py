@@ -26,6 +26,11 @@ class FakeViewing(Viewing):
         """See L{Viewing}."""
 
     @override
+    def goes_on(self, now: float) -> bool:
+        """See L{Viewing}."""
+        return not self.over
+
+    @override
     def show(self, until: int) -> None:
         """See L{Viewing}."""
         self.shown.append(until)
