@@ -26,6 +26,9 @@ from restreamer.config.cluster_options import read_balancers, read_cluster_key, 
 from restreamer.config.dvr_options import SPOOL, check_apart, read_stores
 from restreamer.config.grammar import Statement, fault
 from restreamer.config.model import (
+    AUTO,
+    DEFAULT_DRAIN_TIME,
+    MAX_WORKERS,
     BalancerConfig,
     Configuration,
     ConfigWarning,
@@ -74,6 +77,7 @@ def build(statements: Sequence[Statement]) -> tuple[Configuration, tuple[ConfigW
     _certified(each(*TLS_LISTENERS), certificate, by_word.get("ssl_certificate_key", ()))
     cluster_key = _first(by_word, "cluster_key", lambda found: read_cluster_key(found, warn)) or ""
     geoip = _first(by_word, "geoip", pem_file) or ""
+    drain_time = _first(by_word, "drain_time", _drain_time)
     backends = read_auth_backends(each("auth_backend"), bool(geoip), warn)
     around = Surroundings(
         cluster_key=cluster_key,
@@ -127,6 +131,8 @@ def build(statements: Sequence[Statement]) -> tuple[Configuration, tuple[ConfigW
         auth_backends=MappingProxyType(backends),
         geoip=geoip,
         forwarded_for=read_forwarded_for(each("forwarded_for"), warn),
+        workers=_first(by_word, "workers", _workers) or 0,
+        drain_time=DEFAULT_DRAIN_TIME if drain_time is None else drain_time,
         auth_token=_first(by_word, "auth_token", read_auth_token) or "",
     )
     blocks: list[StreamConfig | SourceConfig] = [
@@ -144,6 +150,20 @@ def build(statements: Sequence[Statement]) -> tuple[Configuration, tuple[ConfigW
 def _first(by_word: dict[str, list[Statement]], word: str, read: Callable[[Statement], _T]) -> _T | None:
     found = by_word.get(word)
     return read(found[0]) if found else None
+
+
+def _drain_time(statement: Statement) -> float:
+    return float(values.whole_seconds(statement, 0, 86_400))
+
+
+def _workers(statement: Statement) -> int:
+    argument = values.one(statement, "workers COUNT|auto;")
+    if argument.text == "auto":
+        return AUTO
+    count = int(argument.text) if argument.text.isascii() and argument.text.isdigit() else MAX_WORKERS + 1
+    if count > MAX_WORKERS:
+        raise values.wrong(statement, argument, f"auto, or a number up to {MAX_WORKERS}")
+    return count
 
 
 def _loglevel(statement: Statement) -> str:

@@ -29,6 +29,8 @@ GLOBALS = (
     "geoip",
     "auth_token",
     "forwarded_for",
+    "drain_time",
+    "workers",
 )
 
 STREAM_SETTINGS = frozenset(

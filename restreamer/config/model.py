@@ -16,6 +16,10 @@ from typing_extensions import override
 from restreamer.config.auth_model import NO_RULES, Network
 from restreamer.config.auth_model import AuthBackendConfig as AuthBackendConfig
 from restreamer.config.auth_model import AuthConfig as AuthConfig
+from restreamer.config.viewing_model import EventCondition as EventCondition
+from restreamer.config.viewing_model import EventSinkConfig as EventSinkConfig
+from restreamer.config.viewing_model import JournalConfig as JournalConfig
+from restreamer.config.viewing_model import LoginConfig as LoginConfig
 from restreamer.media.timebase import TICKS_PER_MS, TICKS_PER_SECOND
 
 DEFAULT_HTTP_PORT = 80
@@ -29,6 +33,11 @@ DEFAULT_SOURCE_TIMEOUT = 60.0
 DEFAULT_CLIENTS_TIMEOUT = 60.0
 DEFAULT_FSYNC_INTERVAL = 1.0
 NAME_PLACEHOLDER = "%s"
+DEFAULT_DRAIN_TIME = 60.0
+#: C{workers auto;}
+AUTO = -1
+#: The most workers.
+MAX_WORKERS = 64
 
 
 @frozen
@@ -514,48 +523,6 @@ class BalancerConfig:
 
 
 @frozen(kw_only=True)
-class LoginConfig:
-    """Who may ask the API."""
-
-    user: str
-    password: str = field(repr=False)
-
-
-@frozen(kw_only=True)
-class JournalConfig:
-    """Where closed sessions are written. @ivar url: of a database, may be secret; empty: a file in the
-    C{state_dir}. @ivar depth: seconds that rows are kept. @ivar off: nowhere.
-    """
-
-    url: str = field(default="", repr=False)
-    depth: int = 30 * 86400
-    off: bool = False
-
-
-@frozen(kw_only=True)
-class EventCondition:
-    """C{key=value,value*}: see L{restreamer.events.filters.Condition}."""
-
-    key: str
-    values: tuple[str, ...]
-
-
-@frozen(kw_only=True)
-class EventSinkConfig:
-    """Where events are sent: see L{restreamer.events.sinks.SinkLimits}. @ivar url: may be secret."""
-
-    name: str
-    url: str = field(repr=False)
-    only: tuple[EventCondition, ...] = ()
-    except_: tuple[EventCondition, ...] = ()
-    max_depth: int = 10_000
-    max_size: int = 1 << 20
-    resend_limit: int = 0
-    resend_timeout: float = 1.0
-    throttle_delay: float = 0.2
-
-
-@frozen(kw_only=True)
 class Configuration:
     """A whole file with everything it includes.
 
@@ -572,6 +539,8 @@ class Configuration:
     @ivar event_sinks: in file order. @ivar auth_backends: by name, in file order.
     @ivar geoip: absolute path of a database of countries; empty = none.
     @ivar forwarded_for: networks of proxies whose C{X-Forwarded-For} is believed.
+    @ivar workers: processes that serve viewers beside this one; 0 = none, L{AUTO} = one for each processor.
+    @ivar drain_time: seconds a process that was replaced goes on serving who is connected.
     @ivar auth_token: field of queries that has a viewer's token, beside C{token}; empty = none.
     """
 
@@ -596,9 +565,11 @@ class Configuration:
     dvrs: Mapping[str, DvrStoreConfig] = field(factory=dict)
     view_auth: LoginConfig | None = None
     edit_auth: LoginConfig | None = None
-    session_log: JournalConfig = JournalConfig()
+    session_log: JournalConfig = field(factory=JournalConfig)
     event_sinks: tuple[EventSinkConfig, ...] = ()
     auth_backends: Mapping[str, AuthBackendConfig] = field(factory=dict)
     geoip: str = ""
     forwarded_for: tuple[Network, ...] = ()
+    workers: int = 0
+    drain_time: float = DEFAULT_DRAIN_TIME
     auth_token: str = ""

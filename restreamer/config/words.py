@@ -79,9 +79,10 @@ _STREAM_OPTIONS = (
 
 SERVED: Mapping[str, frozenset[str]] = {
     FILE: _words("""
-        auth_backend auth_token balancer cluster_key dvr dvr_spool edit_auth event_sink file forwarded_for
-        geoip http https include live loglevel no_auto_token ondemand peer rtmp rtmps rtsp rtsps session_log
-        source ssl_ca ssl_certificate ssl_certificate_key state_dir stream template view_auth vod
+        auth_backend auth_token balancer cluster_key drain_time dvr dvr_spool edit_auth event_sink file
+        forwarded_for geoip http https include live loglevel no_auto_token ondemand peer rtmp rtmps rtsp
+        rtsps session_log source ssl_ca ssl_certificate ssl_certificate_key state_dir stream template
+        view_auth vod workers
         """),
     HTTP: frozenset(["api", "include"]),
     STREAM: frozenset([*_STREAM_OPTIONS, "include", "template"]),
@@ -123,7 +124,7 @@ KNOWN: Mapping[str, frozenset[str]] = {
         cache config_external dvb_card
         iptv logrequests mysql notify pulsedb rewrite rproxy
         segment_cache sip snmp srt transcoder transponder turn vision vsaas
-        web_script workers
+        web_script
         """
     ),
     HTTP: frozenset(["read_timeout", "write_timeout"]),

@@ -99,7 +99,7 @@ WRONG: list[tuple[str, int, int, str, str]] = [
     ("htpp 80;", 1, 1, "htpp", "did you mean http?"),
     ("segment_count 4;", 1, 1, "segment_count", "segment_count belongs in a stream block"),
     ("stream s {\n segmnt_count 4;\n}", 2, 2, "segmnt_count", "did you mean segment_count?"),
-    ("qqq;", 1, 1, "qqq", "cluster_key, dvr, dvr_spool, edit_auth, event_sink, file"),
+    ("qqq;", 1, 1, "qqq", "cluster_key, drain_time, dvr, dvr_spool, edit_auth, event_sink, file"),
     ("http;", 1, 1, "http", "http PORT;"),
     ("http 80 81;", 1, 9, "81", "http PORT;"),
     ("http 0;", 1, 6, "0", "PORT (1-65535)"),

@@ -1,0 +1,173 @@
+"""The program of a worker: C{python -m restreamer.workers.process FD}, started by the main process only.
+
+It speaks with the main process over the socket C{FD}, logs to its standard output (lines that begin with the
+level), and ends when the main process does.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import resource
+import signal
+import socket
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.logger import (
+    ILogObserver,
+    LogEvent,
+    LogLevel,
+    formatEvent,
+    globalLogBeginner,
+)
+from typing_extensions import override
+from zope.interface import implementer
+
+from restreamer.listeners import ListenError
+from restreamer.logs import Logger
+from restreamer.resolver import ImpatientResolver
+from restreamer.tls import TlsError
+from restreamer.workers.channel import Channel, adopt
+from restreamer.workers.messages import (
+    Configure,
+    Denied,
+    Failed,
+    Granted,
+    KickPublisher,
+    Message,
+    NameHeld,
+    Ready,
+    Retire,
+    Revoked,
+    RevokedAll,
+    Stop,
+    Taken,
+)
+from restreamer.workers.node import WorkerNode
+
+_log = Logger()
+
+#: Seconds to end in order once the main process is gone or says so.
+END_SECONDS: Final = 5.0
+
+
+@implementer(ILogObserver)
+class LineLog:
+    """Writes events for the main process to read: level, a tab, the text with its line ends made spaces."""
+
+    def __call__(self, event: LogEvent) -> None:
+        """Write one."""
+        level = event.get("log_level") or LogLevel.info
+        text = formatEvent(event)
+        failure = event.get("log_failure")
+        if failure is not None:
+            text = f"{text}\n{failure.getTraceback()}"
+        line = text.replace("\r", " ").replace("\n", "\x1f")
+        sys.stdout.write(f"{level.name}\t{line}\n")
+        sys.stdout.flush()
+
+
+class Worker:
+    """Carries out what the main process says."""
+
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
+        self.channel = Channel(self.heard, self.lost)
+        self.node: WorkerNode | None = None
+        self._ending = False
+
+    def heard(self, message: Message, fds: Sequence[int]) -> None:
+        """A message of the main process."""
+        node = self.node
+        if isinstance(message, Configure):
+            sockets = {key: socket.socket(fileno=fd) for key, fd in zip(message.sockets, fds, strict=True)}
+            self._configure(message, sockets)
+        elif isinstance(message, Stop):
+            self.end()
+        elif node is None:
+            return
+        elif isinstance(message, Retire):
+            node.retire(message.handed)
+        elif isinstance(message, Granted):
+            node.gate.granted(message)
+        elif isinstance(message, Denied):
+            if message.number < 0:
+                node.names.denied(message)
+            else:
+                node.gate.denied(message)
+        elif isinstance(message, Revoked):
+            node.gate.revoked(message)
+        elif isinstance(message, RevokedAll):
+            node.gate.ask_all_again()
+        elif isinstance(message, NameHeld):
+            node.names.held(message)
+        elif isinstance(message, KickPublisher):
+            node.kick_publisher(message.name, message.why)
+        elif isinstance(message, Taken):
+            node.passing.taken(message)
+
+    def lost(self) -> None:
+        """The main process is gone."""
+        self.end()
+
+    def end(self) -> None:
+        """End in order, and at last in any case."""
+        if self._ending:
+            return
+        self._ending = True
+        self._reactor.callLater(END_SECONDS, os._exit, 1)
+        node = self.node
+        stopping: Deferred[Any] = node.stopService() if node is not None and node.running else succeed(None)
+        _ = stopping.addErrback(lambda failure: _log.failure("the worker did not end in order", failure))
+        _ = stopping.addBoth(lambda _: self._reactor.stop())
+
+    def _configure(self, message: Configure, sockets: dict[tuple[str, str, int], socket.socket]) -> None:
+        try:
+            if self.node is not None:
+                self.node.reconfigure(message, sockets)
+                return
+            node = WorkerNode(self._reactor, message, sockets, self.channel.send, self._up)
+            node.startService()
+        except (ListenError, TlsError) as error:
+            self.channel.send(Failed(str(error)))
+            return
+        self.node = node
+
+    def _up(self) -> None:
+        # What exists now lives as long as the process: keep the collector away from it.
+        gc.collect()
+        gc.freeze()
+        self.channel.send(Ready(os.getpid()))
+
+    @override
+    def __repr__(self) -> str:
+        return f"<Worker {os.getpid()}>"
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run a worker that speaks over the descriptor named by C{arguments}."""
+    from twisted.internet import reactor
+
+    loop: Any = reactor
+    # Who stops or reloads the node tells the main process.
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    loop.seconds = time.monotonic
+    loop.installNameResolver(ImpatientResolver(loop))
+    globalLogBeginner.beginLoggingTo([LineLog()], redirectStandardIO=False, discardBuffer=True)
+    fd = int(arguments[0])
+    worker = Worker(loop)
+    adopt(loop, worker.channel, fd)
+    os.close(fd)
+    loop.addSystemEventTrigger("before", "shutdown", worker.end)
+    loop.run(installSignalHandlers=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
