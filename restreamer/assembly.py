@@ -30,7 +30,7 @@ from restreamer.cluster.seams import LinkHandler
 from restreamer.cluster.session_reports import SessionReports
 from restreamer.cluster.traffic import LinkTraffic
 from restreamer.config.model import AuthConfig, Configuration, PushConfig
-from restreamer.config.resolve import resolve_stream
+from restreamer.config.resolve import cluster_keys, resolve_stream
 from restreamer.config.resolve_auth import AuthRules
 from restreamer.dash.routes import dash_routes
 from restreamer.facts import InputFacts
@@ -58,12 +58,12 @@ from restreamer.node_archive import NodeArchive
 from restreamer.node_files import NodeFiles
 from restreamer.node_viewers import NodeViewers
 from restreamer.plans import Plans
-from restreamer.pressure import Pressure
+from restreamer.pressure import Pressure, allowed_bytes
 from restreamer.pulls import pulls
 from restreamer.pushes import OtherPush, push_target, pushings
 from restreamer.rtmp.play_muxer import RtmpMuxers
 from restreamer.rtsp.play_muxer import RtspFeedMuxer
-from restreamer.seams import PlayPoint
+from restreamer.seams import Gate, PlayPoint
 from restreamer.sessions.answers import Backend
 from restreamer.sessions.session_gate import SessionGate
 from restreamer.sessions.table import SessionTable
@@ -89,13 +89,23 @@ class Core:
     """What every node has once.
 
     @param reactor: the reactor, for time, threads and sockets.
-    @ivar configuration: the one in force.
+    @param gate: decides about viewers and publishers; None: L{gate} does.
+    @param fresh: makes the node's id and secret where none are kept.
+    @param share: into so many parts the memory is divided that this process may have one of.
+    @ivar configuration: the one in force. @ivar gate: of this process.
     """
 
-    def __init__(self, reactor: Any, configuration: Configuration) -> None:
+    def __init__(
+        self,
+        reactor: Any,
+        configuration: Configuration,
+        gate: Gate | None = None,
+        fresh: Callable[[int], bytes] = os.urandom,
+        share: int = 1,
+    ) -> None:
         self.reactor = reactor
         self.configuration = configuration
-        self.state = StateFile(configuration.state_dir, os.urandom)
+        self.state = StateFile(configuration.state_dir, fresh)
         self.utc = UtcClock(reactor.seconds, time.time)
         self.node_id = self.state.node_id
         self.registry = StreamRegistry(reactor, self.state.ledger, self._playout, _report)
@@ -119,15 +129,17 @@ class Core:
             self.state.secret,
             PasswordGate(self.publish_password),
         )
+        entrance: Gate = gate if gate is not None else self.gate
+        self._entrance = entrance
         self.reports: Callable[[], Sequence[SessionReports]] = tuple
         self.viewers = NodeViewers(reactor, self.node_id.hex(), lambda: self.reports())
         self.sessions.others = self.viewers.claims
         self.gate.upstream = self.viewers
         self.viewers.serve(self.sessions)
         self.waiting = WaitingRoom(self.registry, reactor)
-        self.pressure = Pressure(reactor, shed=self._shed)
+        self.pressure = Pressure(reactor, limit=allowed_bytes() // share, shed=self._shed)
         self.playing = Playing(
-            self.gate,
+            entrance,
             self.waiting,
             lambda: self.pressure.crowded,
             lambda request: self.neighbours.peers.elsewhere(request),
@@ -139,10 +151,10 @@ class Core:
             lambda: random.getrandbits(63) | 1,
             ForcedLog(reactor).of_run,
         )
-        self.publishing = Publishing(self.gate, self.registry, self.ingests, self._publish_settings, reactor)
+        self.publishing = Publishing(entrance, self.registry, self.ingests, self.publish_settings, reactor)
         self.catalogue = Catalogue(self.registry, self.node_id)
         self.files = NodeFiles(
-            reactor, self.node_id, self.gate, self.registry, lambda: self.pressure.crowded, self.utc.ticks
+            reactor, self.node_id, entrance, self.registry, lambda: self.pressure.crowded, self.utc.ticks
         )
         self.files.configure(configuration.vods)
         self.relays = Relays()
@@ -150,7 +162,7 @@ class Core:
         self.archive = NodeArchive(
             reactor,
             self.node_id,
-            self.gate,
+            entrance,
             self.registry,
             lambda: self.configuration,
             self.remote.source_of,
@@ -213,6 +225,11 @@ class Core:
             self._keys[cluster_key] = derive_key(cluster_key)
         return self._keys[cluster_key]
 
+    def derive_keys(self, configuration: Configuration) -> None:
+        """Derive all keys of C{configuration}: each takes some 40 ms, which a thread or a start can spare."""
+        for key in cluster_keys(configuration):
+            self.key(key)
+
     def accepted_keys(self) -> tuple[bytes, ...]:
         """The derived keys of nodes that may link to this one."""
         key = self.configuration.cluster_key
@@ -242,15 +259,33 @@ class Core:
     def routes(self) -> list[Route]:
         """What the HTTP front answers itself."""
         return [
-            link_route(
-                self.node_id,
-                self.accepted_keys,
-                lambda: os.urandom(16),
-                self._link_handler,
-                self.reactor,
-                self.served,
-            ),
-            *self.neighbours.routes(self.gate),
+            self.link_route(self.accepted_keys),
+            *self.neighbours.routes(self._entrance),
+            *self.media_routes(),
+        ]
+
+    def link_route(
+        self,
+        keys: Callable[[], Sequence[bytes]],
+        handler: Callable[[Authorised], LinkHandler] | None = None,
+    ) -> Route:
+        """What takes links.
+
+        @param keys: the derived keys that are accepted.
+        @param handler: who speaks on them; None: who speaks with other nodes.
+        """
+        return link_route(
+            self.node_id,
+            keys,
+            lambda: os.urandom(16),
+            handler or self._link_handler,
+            self.reactor,
+            self.served,
+        )
+
+    def media_routes(self) -> list[Route]:
+        """What answers with media."""
+        return [
             *self.files.routes(),
             *self.archive.routes(hls_routes(self.playing, mux_segment, self.reactor)),
             dash_routes(self.playing, self.utc.ticks),
@@ -273,6 +308,21 @@ class Core:
         if event.purpose == "file":
             return self.files.server()
         return MediaServer(self.waiting, self.relays, self.node_id, self.utc.ticks)
+
+    def own_process(
+        self, event: Authorised, catalogue: Catalogue, pushed: Callable[[], LinkHandler]
+    ) -> LinkHandler:
+        """Who speaks with another process of this node: it may have everything.
+
+        @param catalogue: of everything. @param pushed: who takes what the other process pushes.
+        """
+        if event.purpose == "control":
+            return ControlServer(catalogue, self.utc.ticks, self.files.catalogue)
+        if event.purpose == "push":
+            return pushed()
+        if event.purpose == "file":
+            return self.files.server(self.archive.archive.asked_by)
+        return MediaServer(self.waiting, self.relays, self.node_id, self.utc.ticks, proto="")
 
     def _load(self) -> NodeLoad:
         """How busy this node is now."""
@@ -399,7 +449,8 @@ class Core:
             return None
         return self.plans.stream(stream, random.uniform, spawn, passing=True)
 
-    def _publish_settings(self, name: str) -> StreamSettings | None:
+    def publish_settings(self, name: str) -> StreamSettings | None:
+        """How a name is kept that is published; None: nobody may publish it."""
         stream = resolve_stream(self.configuration, name)
         if stream is None or not stream.takes_publisher:
             return None

@@ -154,3 +154,23 @@ class PusherFacts:
     since: int
     frames: int = 0
     bytes: int = 0
+
+
+@frozen(kw_only=True)
+class WorkerFacts:
+    """A process that serves viewers.
+
+    @ivar place: from 1. @ivar starts: processes in its place so far. @ivar pid: None: there is none now.
+    @ivar ready: it listens. @ivar connections, sent, resident, cpu, late: as it told last: connections,
+        bytes, bytes, seconds of processor time, seconds by which its timers came late; None: it told nothing.
+    """
+
+    place: int
+    starts: int
+    pid: int | None
+    ready: bool
+    connections: int | None = None
+    sent: int | None = None
+    resident: int | None = None
+    cpu: float | None = None
+    late: float | None = None

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import random
 import socket
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from twisted.application.service import MultiService
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import Deferred, gatherResults, succeed
 from typing_extensions import override
 
 from restreamer import __version__
 from restreamer.assembly import Core, spawn
+from restreamer.between import Between
 from restreamer.cluster.source_service import ClusterSource
 from restreamer.config.difference import (
     SOURCE_SETTINGS,
@@ -23,16 +25,19 @@ from restreamer.config.model import Configuration, Listen, SourceConfig, StreamC
 from restreamer.config.resolve import resolve_stream
 from restreamer.config.words import LISTENERS, TLS_LISTENERS
 from restreamer.facts import SourceFacts
-from restreamer.listeners import BoundSocket, ListenError, bind
+from restreamer.listeners import BoundSocket, ListenError, bind, inherited
 from restreamer.logs import GATE, Logger
 from restreamer.neighbours import read_tls
 from restreamer.node_api import NodeEndpoints
 from restreamer.node_events import NodeEvents
 from restreamer.node_journal import NodeJournal
+from restreamer.node_state import KeptState
 from restreamer.rtmp.service import RtmpFactory
 from restreamer.rtsp.service import RtspFactory
+from restreamer.succession import Door
 from restreamer.web.api import ServerFacts
 from restreamer.web.service import FrontFactory
+from restreamer.workers.crew import Crew, worker_count
 
 _log = Logger()
 
@@ -40,8 +45,10 @@ _log = Logger()
 _HTTP = ("http", "https")
 #: Kinds of listeners that serve RTMP.
 _RTMP = ("rtmp", "rtmps")
-#: How often the state file is written when something changed, seconds.
-SAVE_EVERY = 1.0
+#: Seconds a new process waits for the list of what the one before it has.
+FOLLOW_SECONDS = 3.0
+#: Seconds after which it looks again whether all that is there is fed here.
+ENTER_SECONDS = 0.05
 #: Seconds a stopping node waits for its connections and files.
 STOP_SECONDS = 4.0
 #: Seconds its HTTP clients get to take what they asked for.
@@ -51,24 +58,38 @@ DRAIN_SECONDS = 1.0
 class Node(MultiService):
     """A whole node as a service.
 
-    @ivar core: its parts.
+    @ivar core: its parts. @ivar heir: of another process of this node: where that takes links, and our id on
+        them; to be set before the start; None: this one begins afresh.
     """
 
-    def __init__(self, reactor: Any, configuration: Configuration) -> None:
+    def __init__(
+        self,
+        reactor: Any,
+        configuration: Configuration,
+        held: Mapping[tuple[str, str, int], Sequence[socket.socket]] | None = None,
+    ) -> None:
         """Bind every listener; nothing is started.
 
+        @param held: listening sockets that are there already; those that are not wanted are closed.
         @raise restreamer.listeners.ListenError: a port cannot be had; everything bound before is let go.
         """
         super().__init__()
         self._sockets: dict[tuple[str, str, int], BoundSocket] = {}
         tls = read_tls(configuration)
+        workers = worker_count(configuration)
+        self._processes = max(1, workers)
+        left = dict(held or {})
         try:
             for kind, listen in _listeners(configuration):
-                self._sockets[kind, *listen.key] = bind(kind, *listen.key)
+                self._sockets[kind, *listen.key] = self._listening(kind, listen, left)
         except BaseException:
             for bound in self._sockets.values():
                 bound.close()
             raise
+        finally:
+            for sockets in left.values():
+                for each in sockets:
+                    each.close()
         self.core = Core(reactor, configuration)
         self.core.neighbours.use_tls(tls)
         playing = self.core.past_or_live()
@@ -77,10 +98,122 @@ class Node(MultiService):
         self._routes = self.core.routes()
         self.fronts: dict[tuple[str, int], FrontFactory] = {}
         self._sources: dict[tuple[str, int], ClusterSource] = {}
-        self._saving: Any = None
-        self._writing = False
-        self._saved: Deferred[None] | None = None
+        self.state = KeptState(reactor, self.core.state, self.core.in_thread)
+        self._retired = self._handed = self._listens = False
+        self._waiting: list[Deferred[None]] = []
+        self.heir: tuple[Door, bytes] | None = None
+        self._between: Between | None = None
         self._add_api(reactor, configuration)
+        self.crew = Crew(self.core, workers, self._sockets, self.fronts) if workers else None
+        self.core.stats.workers = self.crew
+
+    def _listening(
+        self, kind: str, listen: Listen, held: dict[tuple[str, str, int], Sequence[socket.socket]]
+    ) -> BoundSocket:
+        found = held.pop((kind, *listen.key), None)
+        if found is None:
+            return bind(kind, *listen.key, self._processes)
+        return inherited(kind, *listen.key, found, self._processes)
+
+    def ready(self) -> Deferred[None]:
+        """Fires when connections are taken."""
+        done: Deferred[None] = Deferred()
+        if self._listens:
+            done.callback(None)
+        else:
+            self._waiting.append(done)
+        return done.addCallback(lambda _: self.crew.ready() if self.crew is not None else succeed(None))
+
+    # Being replaced by another process, and replacing one.
+
+    def listening(self) -> list[tuple[tuple[str, str, int], socket.socket]]:
+        """All listening sockets, by (kind, address, port)."""
+        return [(key, each) for key, bound in self._sockets.items() for each in bound.sockets]
+
+    @property
+    def connections(self) -> int:
+        """Those that are open."""
+        fronts = sum(front.connections for front in self.fronts.values())
+        own = fronts + self.rtmp.connections + self.rtsp.connections
+        return own + (self.crew.connections if self.crew is not None else 0)
+
+    def door(self) -> Door:
+        """Where another process of this node may link to."""
+        if self._between is None:
+            self._between = Between(self.core)
+        return self._between.door
+
+    def retire(self) -> Deferred[Any]:
+        """Let go of all that only one process may have: another one of this node begins.
+
+        Who is connected is served on. @return: fires when it is let go.
+        """
+        self._retired = True
+        waits: list[Deferred[Any]] = []
+        for bound in self._sockets.values():
+            _collect(waits, bound.close())
+        self._sockets.clear()
+        if self.crew is not None:
+            self.crew.retire(False)
+        waits += self.core.archive.close()
+        waits += [self.journal.retire(), self.events.close()]
+        waits.append(self.state.finish())
+        return gatherResults(waits, consumeErrors=True).addErrback(lambda failure: None)
+
+    def stand_behind(self, door: Door, node_id: bytes) -> None:
+        """The process that replaces this one serves: all streams come from there from now on."""
+        assert self._between is not None
+        self._between.follow(door, node_id, (), self._handed_on)
+
+    def _handed_on(self, ready: bool) -> None:
+        """The list of what the other process has is whole."""
+        core = self.core
+        if not ready or not self._retired or self._handed:
+            return
+        self._handed = True
+        core.registry.reserve(frozenset())
+        for closing in (*core.streams.close(), *core.neighbours.close()):
+            if isinstance(closing, Deferred):
+                _ = closing.addErrback(lambda failure: None)
+        for source in list(self._sources.values()):
+            _ = source.disownServiceParent()
+        self.rtmp.request_reconnect()
+        for front in self.fronts.values():
+            front.retire()
+        if self.crew is not None:
+            self.crew.retire(True)
+
+    def _follow(self, door: Door, node_id: bytes) -> None:
+        """Take from the process that this one replaces what is still published there, then listen."""
+        self.door()
+        assert self._between is not None
+        late = self.core.reactor.callLater(FOLLOW_SECONDS, self._listen)
+
+        def entered(between: Between) -> None:
+            if not late.active():
+                return
+            if between.entered:
+                late.cancel()
+                self._listen()
+            else:
+                self.core.reactor.callLater(ENTER_SECONDS, entered, between)
+
+        between = self._between
+        between.follow(door, node_id, None, lambda ready: entered(between) if ready else None)
+
+    def _listen(self) -> None:
+        if not self.running:
+            return
+        for kind, listen in _listeners(self.core.configuration):
+            self._serve(kind, listen)
+        if self.crew is not None:
+            self.crew.start()
+        waiting, self._waiting = self._waiting, []
+        self._listens = True
+        for done in waiting:
+            done.callback(None)
+
+    # Its parts.
 
     def _add_api(self, reactor: Any, configuration: Configuration) -> None:
         """What tells of the node: events, journal, API."""
@@ -106,7 +239,7 @@ class Node(MultiService):
             version=__version__,
             started_at=utc_ms(),
             now=core.utc.seconds,
-            ready=lambda: bool(self.running),
+            ready=lambda: bool(self.running) and (self.crew is None or self.crew.all_ready),
         )
         self.api = NodeEndpoints(core, facts, self.events, self.journal, self._stop_by_name)
         core.reports = lambda: [
@@ -136,6 +269,7 @@ class Node(MultiService):
         configuration = self.core.configuration
         GATE.set(configuration.loglevel)
         self._tell(configuration)
+        self.core.derive_keys(configuration)
         self.core.use_auth()
         self._reserve(configuration)
         self.core.archive.configure()
@@ -144,13 +278,15 @@ class Node(MultiService):
         for source in configuration.sources:
             self._start_source(source)
         self.core.neighbours.start(configuration)
-        for kind, listen in _listeners(configuration):
-            self._serve(kind, listen)
+        if self.heir is None:
+            self._listen()
+        else:
+            self._follow(*self.heir)
         self.core.pressure.start()
-        self.core.http_sent = lambda: sum(front.counters.bytes_sent for front in self.fronts.values())
+        self.core.http_sent = self._http_sent
         self.core.stats.tell_sources(self._source_facts)
         self.core.stats.start(self.core.reactor)
-        self._save_later()
+        self.state.start()
         self.events.start()
         _log.info(
             "node {node} is up: {listeners}",
@@ -161,7 +297,7 @@ class Node(MultiService):
     @override
     def stopService(self) -> Deferred[Any]:
         """Stop listening, send everybody away, close what is open, keep the state."""
-        waits: list[Deferred[Any]] = []
+        waits: list[Deferred[Any]] = [self.crew.stop()] if self.crew is not None else []
         for bound in self._sockets.values():
             _collect(waits, bound.close())
         self.rtmp.request_reconnect()
@@ -173,10 +309,12 @@ class Node(MultiService):
             _collect(waits, source.disownServiceParent())
         for closing in self.core.neighbours.close():
             _collect(waits, closing)
+        if self._between is not None:
+            waits.append(self._between.close())
         self.core.remote.close()
         self.core.files.close()
         self.core.registry.close()
-        waits += self.core.archive.close()
+        waits += [] if self._retired else self.core.archive.close()
         for front in self.fronts.values():
             waits.append(front.drain(DRAIN_SECONDS))
         self.core.pressure.stop()
@@ -184,15 +322,11 @@ class Node(MultiService):
         waits.append(self.core.authorities.close())
         self.core.viewers.remote.close()
         self.api.readers.close()
-        waits += [self.journal.close(), self.events.close()]
+        waits.append(self.journal.close())
         self.core.stats.stop()
-        if self._saving is not None and self._saving.active():
-            self._saving.cancel()
-        if self._writing:
-            self._saved = Deferred()
-            waits.append(self._saved)
-        else:
-            self.core.state.save()
+        if not self._retired:
+            waits.append(self.events.close())
+            waits.append(self.state.finish())
         _collect(waits, super().stopService())
         done = gatherResults(waits, consumeErrors=True).addErrback(lambda failure: None)
         return done.addTimeout(STOP_SECONDS, self.core.reactor, onTimeoutCancel=lambda result, seconds: None)
@@ -229,16 +363,20 @@ class Node(MultiService):
         self._apply_sources(difference)
         core.archive.configure()
         core.neighbours.apply(configuration, difference)
+        if self.crew is not None:
+            self.crew.reconfigure(tuple(fresh))
+            self.crew.rules_changed()
         self.events.bus.emit("config_changed")
-        if "state_dir" in difference.globals:
-            _log.warn("state_dir changes at the next start")
+        for word in ("state_dir", "workers"):
+            if word in difference.globals:
+                _log.warn("{word} changes at the next start", word=word)
         return difference
 
     # Listeners.
 
     def _bind(self, kind: str, address: str, port: int) -> BoundSocket:
         try:
-            return bind(kind, address, port)
+            return bind(kind, address, port, self._processes)
         except ListenError as error:
             own = [
                 f"{other} {Listen(address=host, port=held)}"
@@ -262,9 +400,16 @@ class Node(MultiService):
             )
         else:
             factory = self.rtmp if kind in _RTMP else self.rtsp
+        if self.crew is not None:
+            # The workers listen.
+            return
         if kind in TLS_LISTENERS:
             factory = self.core.neighbours.certificate.wrap(factory, reactor)
         self._sockets[kind, *listen.key].serve(reactor, factory)
+
+    def _http_sent(self) -> int:
+        own = sum(front.counters.bytes_sent for front in self.fronts.values())
+        return own + (self.crew.totals.sent if self.crew is not None else 0)
 
     def _stop_by_name(self, name: str) -> bool:
         """Send the publisher of C{name} away, begin its inputs anew; whether there was anything to stop."""
@@ -413,34 +558,6 @@ class Node(MultiService):
             self.core.files.remote.reorder(
                 self._sources[source.key].files for source in self.core.configuration.sources
             )
-
-    # State.
-
-    def _save_later(self) -> None:
-        self._saving = self.core.reactor.callLater(SAVE_EVERY, self._save)
-
-    def _save(self) -> None:
-        try:
-            text = self.core.state.changes()
-        except Exception:
-            _log.failure("the state was not kept")
-            text = None
-        if text is None:
-            self._save_later()
-            return
-        self._writing = True
-        writing = self.core.in_thread(self.core.state.write, text)
-        _ = writing.addErrback(lambda failure: _log.failure("the state was not kept", failure))
-        _ = writing.addBoth(self._written)
-
-    def _written(self, _: object) -> None:
-        self._writing = False
-        if self.running:
-            self._save_later()
-        elif self._saved is not None:
-            # What changed while the node stopped comes last, never under what was written before.
-            self.core.state.save()
-            self._saved.callback(None)
 
 
 def _listeners(configuration: Configuration) -> list[tuple[str, Listen]]:

@@ -68,9 +68,12 @@ class NodeFiles:
             file_mpegts_route(self._files, self._gate, self._reactor, self._is_stream, self._crowded),
         ]
 
-    def server(self) -> FileServer:
-        """Who speaks on a link by which another node asks for files."""
-        return FileServer(self._files, self._utc, self._node_id, self.archives)
+    def server(self, archives: AskedFor | None = None) -> FileServer:
+        """Who speaks on a link by which another node asks for files.
+
+        @param archives: the past of streams that it may ask for; None: L{archives}.
+        """
+        return FileServer(self._files, self._utc, self._node_id, archives or self.archives)
 
     def close(self) -> None:
         """Ask other nodes no more."""

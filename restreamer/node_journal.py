@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from twisted.internet.defer import Deferred, succeed
 
@@ -19,6 +20,9 @@ from restreamer.viewer_facts import SessionFacts
 from restreamer.vod.disk import DiskThreads
 
 _log = Logger()
+
+#: Where rows wait for the database.
+_SPOOL: Final = "journal-spool"
 
 
 class NodeJournal:
@@ -45,6 +49,7 @@ class NodeJournal:
         self._config: JournalConfig | None = None
         self._opened: dict[tuple[str, str], int] = {}
         self._ending: Deferred[Any] = succeed(None)
+        self._spool = _SPOOL
         table.listen(self)
 
     def configure(self, config: JournalConfig) -> None:
@@ -59,7 +64,9 @@ class NodeJournal:
         if not url:
             url = f"sqlite:///{self._folder / 'journal.db'}"
         try:
-            spool = Spool(self._folder / "journal-spool")
+            spool = Spool(self._folder / self._spool)
+            if self._spool == _SPOOL:
+                _adopt_spools(self._folder, spool)
             database = Database(checked_url(url))
         except (OSError, ValueError) as error:
             _log.error("the journal cannot be kept: {error}", error=error)
@@ -77,6 +84,18 @@ class NodeJournal:
         # Two journals never load one spool at a time.
         journal = self.journal
         _ = self._ending.addBoth(lambda _: journal.startService() if journal is self.journal else None)
+
+    def retire(self) -> Deferred[Any]:
+        """Another process keeps the journal from now on; what is left to tell here is told beside it.
+
+        @return: fires when what is on disk may be taken over.
+        """
+        config, self._config = self._config, None
+        self._spool = f"{_SPOOL}-{os.getpid()}"
+        closed = self.close()
+        if config is not None:
+            self.configure(config)
+        return closed
 
     def close(self) -> Deferred[Any]:
         """Write down what there is; fires when it is on disk."""
@@ -114,3 +133,19 @@ class NodeJournal:
                 opened=opened.get(where, 0),
                 viewers=viewers.get(where, 0),
             )
+
+
+def _adopt_spools(folder: Path, spool: Spool) -> None:
+    """Take what processes that are gone left to be told."""
+    for left in sorted(folder.glob(f"{_SPOOL}-*")):
+        pid = left.name.rpartition("-")[2]
+        if not pid.isdigit() or os.path.exists(f"/proc/{pid}"):
+            continue
+        try:
+            old = Spool(left)
+            for number in old.files:
+                spool.append(old.load(number))
+                old.drop(number)
+            left.rmdir()
+        except OSError as error:
+            _log.error("rows of {folder} are not told: {error}", folder=left, error=error)

@@ -50,6 +50,16 @@ class Supervisor:
         if self._every > 0:
             self._timer = self._clock.callLater(self._every, self._sign)
 
+    def hand_over(self, pid: int) -> None:
+        """Say that process C{pid} is the service from now on; this one gives no life signs any more."""
+        self._tell(b"MAINPID=%d" % pid)
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        self._timer = None
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
     def stop(self) -> None:
         """Say that the node ends; no life signs any more."""
         if self._timer is not None and self._timer.active():

@@ -8,6 +8,7 @@ import resource
 import signal
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 from twisted.application.service import Service
@@ -26,9 +27,23 @@ from restreamer.logs import Logger
 from restreamer.node import Node
 from restreamer.node_api import config_file
 from restreamer.resolver import ImpatientResolver
+from restreamer.succession import (
+    VARIABLE as PREDECESSOR,
+)
+from restreamer.succession import (
+    Door,
+    Predecessor,
+    SuccessionError,
+    Successor,
+    start_successor,
+)
 from restreamer.supervisor import Supervisor
 
 _log = Logger()
+
+#: A process that was replaced first looks after so many seconds whether all have left: the figures of workers
+#: are almost that old.
+DRAIN_LOOK_SECONDS = 5.0
 
 
 class Options(usage.Options):
@@ -52,7 +67,12 @@ class RunningNode(Service):
     @ivar path: the file; @ivar node: the node.
     """
 
-    def __init__(self, reactor: Any, path: str, loaded: Loaded, node: Node) -> None:
+    def __init__(
+        self, reactor: Any, path: str, loaded: Loaded, node: Node, predecessor: Predecessor | None = None
+    ) -> None:
+        self._predecessor = predecessor
+        self._successor: Any = None
+        self._draining = 0.0
         self._reactor = reactor
         self.path = path
         self.node = node
@@ -68,8 +88,14 @@ class RunningNode(Service):
         """Start the node; from here on SIGHUP reloads."""
         super().startService()
         _warn(self._loaded)
+        predecessor, self._predecessor = self._predecessor, None
+        if predecessor is not None:
+            self.node.heir = (predecessor.take_over(), os.urandom(16))
         self.node.startService()
         signal.signal(signal.SIGHUP, self._hung_up)
+        signal.signal(signal.SIGUSR2, self._replaced)
+        if predecessor is not None:
+            self._succeed(predecessor)
         # What exists now lives as long as the process: keep the collector away from it.
         gc.collect()
         gc.freeze()
@@ -82,13 +108,74 @@ class RunningNode(Service):
         super().stopService()
         self._supervisor.stop()
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        signal.signal(signal.SIGUSR2, signal.SIG_IGN)
         if self._reloading is not None and self._reloading.active():
             self._reloading.cancel()
         return self.node.stopService()
 
+    # Replacing another process, and being replaced.
+
+    def _succeed(self, predecessor: Predecessor) -> None:
+        assert self.node.heir is not None
+        node_id = self.node.heir[1]
+
+        def up(_: None) -> None:
+            _log.info("this process serves in the place of the one before")
+            predecessor.up(self.node.door(), node_id)
+
+        _ = self.node.ready().addCallback(up)
+
+    def _replaced(self, number: int, frame: object) -> None:
+        self._reactor.callFromThread(self._replace)
+
+    def _replace(self) -> None:
+        """Start the program anew, and go behind it."""
+        if not self.running or self._successor is not None:
+            _log.warn("this process is being replaced already")
+            return
+        successor = Successor(self._let_go, self._go_behind, self._not_replaced)
+        try:
+            self._successor = start_successor(self._reactor, successor, self.node.listening())
+        except OSError as error:
+            _log.error("no other process can be started, this one goes on: {error}", error=error)
+            return
+        _log.info("process {pid} is to serve in the place of this one", pid=self._successor.pid)
+
+    def _let_go(self, reply: Callable[[Door], None]) -> None:
+        door = self.node.door()
+        _ = self.node.retire().addCallback(lambda _: reply(door))
+
+    def _go_behind(self, door: Door, node_id: bytes) -> None:
+        seconds = self.node.core.configuration.drain_time
+        _log.info("another process serves; this one ends when all have left, in {n:g} s at last", n=seconds)
+        self._supervisor.hand_over(self._successor.pid)
+        self.node.stand_behind(door, node_id)
+        self._draining = self._reactor.seconds() + seconds
+        first = DRAIN_LOOK_SECONDS if self.node.crew is not None else 1.0
+        self._reactor.callLater(min(first, seconds), self._drained)
+
+    def _drained(self) -> None:
+        if not self.running:
+            return
+        if self.node.connections and self._reactor.seconds() < self._draining:
+            self._reactor.callLater(1.0, self._drained)
+            return
+        _log.info("this process ends: {left} connections are left", left=self.node.connections)
+        self._reactor.stop()
+
+    def _not_replaced(self, taken: bool) -> None:
+        self._successor = None
+        if not taken:
+            _log.error("the other process did not start, this one goes on")
+            return
+        # What it took is gone with it: whoever watches over the service starts it anew.
+        _log.error("the other process died as it began to serve: this one ends, to be started again")
+        self._reactor.addSystemEventTrigger("after", "shutdown", os._exit, 1)
+        self._reactor.stop()
+
     def _up(self) -> None:
         if self.running:
-            self._supervisor.start()
+            _ = self.node.ready().addCallback(lambda _: self._supervisor.start() if self.running else None)
 
     async def reload(self) -> bool:
         """Load the file again and go over to it; a bad file changes nothing.
@@ -97,7 +184,9 @@ class RunningNode(Service):
         @return: whether the new configuration is in force.
         """
         try:
-            loaded = await deferToThreadPool(self._reactor, self._reactor.getThreadPool(), load, self.path)
+            threads = self._reactor.getThreadPool()
+            loaded = await deferToThreadPool(self._reactor, threads, load, self.path)
+            await deferToThreadPool(self._reactor, threads, self.node.core.derive_keys, loaded.configuration)
             if not self.running:
                 return False
             difference = self.node.apply(loaded.configuration)
@@ -140,6 +229,7 @@ def makeService(options: Options) -> Service:
 
     # What is asked for before the node is up is read anyway; without this it would end the program.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.signal(signal.SIGUSR2, signal.SIG_IGN)
     _raise_file_limit()
     # Timers must not follow a wall clock that steps; Twisted's default is time.time.
     reactor.seconds = time.monotonic  # type: ignore[method-assign]
@@ -151,11 +241,14 @@ def makeService(options: Options) -> Service:
         sys.stderr.write(describe(error, _text_of(error.path)) + "\n")
         raise SystemExit(1)
     try:
-        node = Node(reactor, loaded.configuration)
-    except ListenError as error:
+        predecessor = Predecessor.of(os.environ)
+        os.environ.pop(PREDECESSOR, None)
+        held = predecessor.sockets if predecessor is not None else None
+        node = Node(reactor, loaded.configuration, held)
+    except (ListenError, SuccessionError) as error:
         sys.stderr.write(f"restreamer: {error}\n")
         raise SystemExit(1)
-    return RunningNode(reactor, path, loaded, node)
+    return RunningNode(reactor, path, loaded, node, predecessor)
 
 
 def _raise_file_limit() -> None:

@@ -47,6 +47,7 @@ class SourceOffer:
     @ivar gone: it has been away for a while: a name that only such sources list is listed by none.
     @ivar standing: links that stand by now.
     @ivar fresh: names of a whole list that is coming, which replaces what is listed; None: none is.
+    @ivar node_id: ours on links to it: a stream that passed it came from here; empty: that of this node.
     """
 
     address: str
@@ -59,6 +60,7 @@ class SourceOffer:
     prefix: str = ""
     priority: int = 0
     backup: BackupOffer | None = None
+    node_id: bytes = b""
     listed: dict[str, StreamListed] = field(factory=dict)
     away: bool = False
     gone: bool = False

@@ -77,6 +77,8 @@ class RemoteStreams:
         self._sources: list[SourceOffer] = []
         self._fed: dict[str, _Fed] = {}
         self._missing: dict[str, tuple[InputFacts, ...]] = {}
+        #: Settings of a name that are known better than by its source's block; None: they are not.
+        self.settings_of: Callable[[str], StreamSettings | None] = lambda name: None
         registry.listen(self)
 
     def add_source(self, source: SourceOffer, position: int | None = None) -> None:
@@ -113,7 +115,7 @@ class RemoteStreams:
         name = source.local_name(entry.name)
         if name is None or not valid_stream_name(name):
             return
-        if self._node_id in entry.path:
+        if (source.node_id or self._node_id) in entry.path:
             self.unlisted(source, entry.name)
             return
         if not source.has_room(name):
@@ -237,6 +239,11 @@ class RemoteStreams:
 
     # Inside.
 
+    def settings_changed(self, name: str) -> None:
+        """L{settings_of} says something else of C{name}."""
+        if name in self._fed:
+            self._review(name)
+
     def _names(self) -> set[str]:
         names = set(self._fed)
         for source in self._sources:
@@ -267,7 +274,7 @@ class RemoteStreams:
         if fed is None:
             fed = self._fed[name] = self._make(name, first, choice)
         self._use_backup(name, fed, first.backup)
-        if fed.settings != first.settings or fed.linger != first.clients_timeout:
+        if fed.settings != self._settings(name, first) or fed.linger != first.clients_timeout:
             self._settle(name, fed, first)
         kept: set[Hashable] = {source for _, source in offers}
         for index, source in offers:
@@ -277,8 +284,11 @@ class RemoteStreams:
                 fed.switch.drop(slot.key)
         self._live(name, fed, first, choice)
 
+    def _settings(self, name: str, first: SourceOffer) -> StreamSettings:
+        return self.settings_of(name) or first.settings
+
     def _make(self, name: str, first: SourceOffer, choice: Choice) -> _Fed:
-        settings = first.settings
+        settings = self._settings(name, first)
         switch = InputSwitch(
             name,
             self._clock,
@@ -304,7 +314,7 @@ class RemoteStreams:
 
     def _settle(self, name: str, fed: _Fed, first: SourceOffer) -> None:
         """Other settings: another source is the first now, or its block says something else."""
-        settings = fed.settings = first.settings
+        settings = fed.settings = self._settings(name, first)
         fed.linger = first.clients_timeout
         fed.switch.source_timeout = settings.source_timeout
         if fed.demand is not None:

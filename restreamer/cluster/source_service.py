@@ -204,6 +204,7 @@ class ClusterSource(Service):
             prefix=prefix,
             priority=priority,
             backup=backup,
+            node_id=node.node_id,
         )
         self.reports = (
             SessionReports(book, lambda name: streams.name_at(self.offer, name), node.clock)
