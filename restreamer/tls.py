@@ -36,6 +36,7 @@ from zope.interface import implementer
 from restreamer.failures import SaidLately
 from restreamer.listeners import ListenError
 from restreamer.logs import Logger
+from restreamer.sealed import SealedProtocol
 
 _log = Logger()
 
@@ -54,7 +55,9 @@ class TlsError(ListenError):
 
 
 class _SecureFactory(TLSMemoryBIOFactory):
-    """Twisted's, which does not know that a factory may refuse a connection."""
+    """Twisted's, which does not know that a factory may refuse a connection; of L{SealedProtocol}."""
+
+    protocol = SealedProtocol
 
     @override
     def buildProtocol(  # type: ignore[override]
@@ -135,6 +138,10 @@ def load_certificate(certificate: str, key: str) -> SSL.Context:
         raise TlsError("https needs a certificate: ssl_certificate is not set")
     options = CertificateOptions(raiseMinimumTo=TLSVersion.TLSv1_2, acceptableProtocols=[b"http/1.1"])
     context = options.getContext()
+    # A connection that is idle holds no buffers of records (16 KiB each way).
+    context.set_mode(SSL.MODE_RELEASE_BUFFERS)
+    # Nobody makes us shake hands again and again (TLS 1.2), nor wait for that in the middle of media.
+    context.set_options(SSL.OP_NO_RENEGOTIATION)
     # A key with a passphrase would ask for it on the terminal, and the node would hang.
     context.set_passwd_cb(lambda *_: b"")
     for path in (certificate, key or certificate):

@@ -8,14 +8,15 @@ So private memory is at most one entry, packets are never torn, and only public 
 The order rule: the socket is written directly only while the transport's buffer is empty. A new viewer is
 therefore parked first, behind whatever its protocol wrote before (a response head, RTMP status messages).
 
-A viewer over TLS has no socket to write to: L{BufferedViewer}.
+A viewer over TLS sends records instead (L{SealedViewer}), or has no socket to write to (L{BufferedViewer}:
+our own connections to others).
 """
 
 from __future__ import annotations
 
 import socket
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 from typing_extensions import override
 
@@ -71,6 +72,7 @@ class Viewer:
         "_ended",
         "_feed",
         "_first_call",
+        "_line",
         "bytes_sent",
         "gone",
         "parked",
@@ -85,6 +87,8 @@ class Viewer:
         self._feed = feed
         self.transport = transport
         self._ended = ended
+        #: Whose buffer the viewer waits for.
+        self._line = transport
         self.send = direct_send(transport)
         self.position = 0
         self.bytes_sent = 0
@@ -98,9 +102,10 @@ class Viewer:
         """Leave C{rest} to the transport and wait until it is gone."""
         self.parked = True
         self.parked_at = now
-        self.transport.write(rest)
+        if rest:
+            self.transport.write(rest)
         self._first_call = True
-        self.transport.registerProducer(self, False)
+        self._line.registerProducer(self, False)
         self._first_call = False
 
     def resumeProducing(self) -> None:
@@ -108,7 +113,7 @@ class Viewer:
         if self._first_call or self.gone or not self.parked:
             return
         self.parked = False
-        self.transport.unregisterProducer()
+        self._line.unregisterProducer()
         self._feed.drained(self)
 
     def stopProducing(self) -> None:
@@ -150,7 +155,47 @@ class Viewer:
         self.gone = True
         if self.parked:
             self.parked = False
-            self.transport.unregisterProducer()
+            self._line.unregisterProducer()
+
+
+class SealedViewer(Viewer):
+    """A viewer over TLS: what it is sent is made records of by itself, and these go into the socket.
+
+    @param transport: one that seals (L{restreamer.sealed.SealedProtocol}).
+    """
+
+    __slots__ = ("_seal", "_send_records")
+
+    def __init__(self, feed: ViewerHost, transport: Any, ended: Callable[[str], None]) -> None:
+        super().__init__(feed, transport, ended)
+        self._seal: Callable[[bytes], bytes] = transport.seal
+        self._line = transport.wire.transport
+        self._send_records = direct_send(self._line)
+        self.send = self._send
+        transport.wire.told = self._written_aside
+
+    def _send(self, data: bytes) -> int:
+        """Records cannot be taken back: all of C{data} is taken, whatever the kernel takes of them."""
+        records = self._seal(data)
+        try:
+            sent = self._send_records(records)
+        except BlockingIOError:
+            sent = 0
+        if sent != len(records):
+            self._line.write(records[sent:])
+            self._feed.hold(self, b"")
+        return len(data)
+
+    def _written_aside(self) -> None:
+        """TLS has sent something by itself, which waits in the transport below."""
+        if not self.gone and self._feed.is_live(self):
+            self._feed.hold(self, b"")
+
+    @override
+    def _release(self) -> None:
+        super()._release()
+        wire: Any = self.transport
+        wire.wire.told = None
 
 
 class BufferedViewer(Viewer):
@@ -215,4 +260,6 @@ def is_buffered(transport: ViewerTransport) -> bool:
 
 def viewer_of(feed: ViewerHost, transport: ViewerTransport, ended: Callable[[str], None]) -> Viewer:
     """The kind of viewer that C{transport} needs."""
+    if hasattr(transport, "seal"):
+        return SealedViewer(feed, transport, ended)
     return (BufferedViewer if is_buffered(transport) else Viewer)(feed, transport, ended)

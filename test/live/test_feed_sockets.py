@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import random
 import socket
+from pathlib import Path
 from typing import Any
 
 from attrs import define, field
+from OpenSSL import SSL
 from twisted.internet import tcp
-from twisted.internet.protocol import Protocol
+from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.selectreactor import SelectReactor
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -17,10 +19,12 @@ from typing_extensions import override
 from restreamer.live.feed import FeedLimits
 from restreamer.live.playout import Playout
 from restreamer.live.stream import Stream
-from restreamer.live.viewer import Viewer
+from restreamer.live.viewer import SealedViewer, Viewer
 from restreamer.live.window import LiveWindow
 from restreamer.m4f.records import RunInfo
 from restreamer.m4f.segment import SegmentOpening
+from restreamer.tls import ServerCertificate, load_certificate
+from test.certificates import Authority
 from test.live.rig import AV, NODE, D
 from test.live.viewing import PACKET, PacketMuxer, Seen, aside, picture
 
@@ -52,15 +56,18 @@ class Client:
     session: _Session
     rate: int
     got: bytearray = field(factory=bytearray)
+    tls: SSL.Connection | None = None
 
     def read(self, amount: int | None = None) -> None:
         wanted = self.rate if amount is None else amount
         while wanted > 0:
             try:
-                data = self.socket.recv(min(wanted, 65_536))
-            except BlockingIOError:
+                data = (self.tls or self.socket).recv(min(wanted, 65_536))
+            except SSL.ZeroReturnError:
+                assert self.tls is not None
+                self.tls.shutdown()
                 return
-            except OSError:
+            except (OSError, SSL.Error):
                 return
             if not data:
                 return
@@ -70,6 +77,9 @@ class Client:
 
 class SocketTests(SynchronousTestCase):
     """Sixty viewers and more on socket pairs."""
+
+    #: Bytes that an entry is longer by on its way.
+    more = 0
 
     @override
     def setUp(self) -> None:
@@ -105,15 +115,24 @@ class SocketTests(SynchronousTestCase):
         for each in (ours, theirs):
             each.setblocking(False)
         session = _Session()
-        port: Any = _Port()
-        transport = tcp.Server(ours, session, ("", 0), port, 0, self.reactor)
-        session.makeConnection(transport)
-        if before:
-            transport.write(before)
         client = Client(theirs, session, rate)
         self.clients.append(client)
+        self.connect(ours, client)
+        transport: Any = session.transport
+        if before:
+            transport.write(before)
         session.viewer = self.playout.join("p", transport, self.ended.append)
         return client
+
+    def connect(self, ours: socket.socket, client: Client) -> None:
+        port: Any = _Port()
+        transport = tcp.Server(ours, client.session, ("", 0), port, 0, self.reactor)
+        client.session.makeConnection(transport)
+
+    def held(self, client: Client) -> int:
+        """Bytes that the transport of a client holds."""
+        transport: Any = client.session.transport
+        return int(len(transport.dataBuffer) - transport.offset + transport._tempDataLen)
 
     def push(self, packets: int, key: bool = False) -> None:
         self.frame += 1
@@ -165,9 +184,7 @@ class SocketTests(SynchronousTestCase):
                 self.push(4, key=index == 0)
                 self.turn()
                 healthy.read()
-            transport: Any = stopped.session.transport
-            held = len(transport.dataBuffer) - transport.offset + transport._tempDataLen
-            self.assertLessEqual(held, 4 * PACKET, second)
+            self.assertLessEqual(self.held(stopped), 4 * PACKET + self.more, second)
             self.clock.advance(1)
         self.turn(3)
         self.assertTrue(stopped.session.lost)
@@ -206,3 +223,83 @@ class SocketTests(SynchronousTestCase):
             client.read(1 << 20)
         self.assertTrue(client.session.lost)
         self.assertEqual(Seen().check(bytes(client.got)).packets, 200)
+
+
+class TlsTests(SocketTests):
+    """The same over TLS."""
+
+    more = 2 * 100
+    version = SSL.TLS1_3_VERSION
+
+    @override
+    def setUp(self) -> None:
+        super().setUp()
+        folder = Path(self.mktemp())
+        folder.mkdir()
+        files = Authority(folder).issue("node", "localhost")
+        self.certificate = ServerCertificate()
+        self.certificate.use(load_certificate(files.certificate, files.key), files.certificate, files.key)
+        self.context = SSL.Context(SSL.TLS_CLIENT_METHOD)
+        self.context.set_max_proto_version(self.version)
+
+    @override
+    def connect(self, ours: socket.socket, client: Client) -> None:
+        port: Any = _Port()
+        factory: Any = Factory.forProtocol(lambda: client.session)
+        protocol: Any = self.certificate.wrap(factory, self.reactor).buildProtocol(None)
+        transport = tcp.Server(ours, protocol, ("", 0), port, 0, self.reactor)
+        protocol.makeConnection(transport)
+        client.tls = SSL.Connection(self.context, client.socket)
+        client.tls.set_connect_state()
+        for _ in range(20):
+            try:
+                client.tls.do_handshake()
+            except SSL.WantReadError:
+                self.turn()
+            else:
+                break
+        self.turn()
+
+    @override
+    def held(self, client: Client) -> int:
+        transport: Any = client.session.transport
+        below = transport.wire.transport
+        return int(len(below.dataBuffer) - below.offset + below._tempDataLen)
+
+    def test_large_entries(self) -> None:
+        """More than one record each, into a socket that takes a part of one at a time."""
+        self.push(700, key=True)
+        client = self.join(20_000)
+        self.assertIsInstance(client.session.viewer, SealedViewer)
+        for index in range(20):
+            self.push(300, key=index % 5 == 0)
+            for _ in range(40):
+                self.turn()
+                client.read()
+        seen = Seen().check(bytes(client.got))
+        self.assertEqual((seen.last, seen.skips), (self.muxer.number - 1, 0))
+
+    def test_others_write_in_between(self) -> None:
+        """What the connection sends by itself keeps its place among the records of the media."""
+        self.push(3, key=True)
+        client = self.join(1 << 20)
+        self.turn(2)
+        transport: Any = client.session.transport
+        for number in range(20):
+            self.push(3)
+            transport.write(aside(number))
+            self.push(3)
+            self.turn()
+            self.push(3)
+            client.read()
+        self.turn(2)
+        client.read()
+        seen = Seen().check(bytes(client.got))
+        self.assertEqual((seen.last, seen.skips), (self.muxer.number - 1, 0))
+        self.assertEqual(seen.asides, list(range(20)))
+
+
+class OldTlsTests(TlsTests):
+    """The same with TLS 1.2."""
+
+    version = SSL.TLS1_2_VERSION
