@@ -4,8 +4,9 @@ Exists while it has viewers. Frames are muxed as they come and become log entrie
 each keyframe. A flush walks the live viewers in slices of L{SLICE} per reactor turn, so that thousands
 of viewers do not hold up timers, ingest or links to other nodes. While one walk is short, every batch
 of frames is flushed at once; with more viewers flushes are spaced out (L{CADENCES}): the cost is per send.
-They come with the first frame behind each border of a grid of decoding times, so that all nodes flush at the
-same frames and nodes in a row do not add up their waits; when no frame comes a timer flushes what there is.
+They come with the first frame behind each border of a grid of decoding times of that width, so that all
+nodes flush at the same frames and nodes in a row do not add up their waits; when no frame comes a timer
+flushes what there is.
 
 A viewer that falls behind the log's bounds jumps to the newest keyframe; one that does so too often, or
 has not taken the one entry it was given within L{STALL_SECONDS}, is aborted.
@@ -35,13 +36,11 @@ from restreamer.media.track import TrackKind, Tracks, same_tracks
 from restreamer.seams import Clock, FeedMuxer, Timer, ViewerTransport
 
 #: Viewers served in one reactor turn.
-SLICE = 250
+SLICE = 150
 #: Flush interval in seconds by number of viewers: (up to viewers, interval).
 CADENCES = ((100, 0.0), (1_000, 0.04), (4_000, 0.1), (1 << 62, 0.35))
-#: Borders of the grid are so many intervals apart; what waits for a flush waits for half of that on average.
-STEP = 1.6
 #: Frames that come faster than their times say are flushed no more often than after so many intervals.
-LEAST = 0.9
+LEAST = 0.75
 #: What waits is flushed so many intervals after the last flush if no frame comes to do it.
 LATEST = 2.0
 #: A grid position so far below the last one is of another timeline, or of another interval.
@@ -278,7 +277,7 @@ class Feed(IdleTap):
 
     def _passes_border(self, interval: float) -> bool:
         """Whether the newest frame is the first one behind a border of the grid."""
-        cell = self._newest // max(1, round(STEP * interval * TICKS_PER_SECOND))
+        cell = self._newest // max(1, round(interval * TICKS_PER_SECOND))
         if self._cell - _CELLS_BACK <= cell <= self._cell:
             return False
         self._cell = cell

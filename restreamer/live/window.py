@@ -300,6 +300,8 @@ class LiveWindow:
         lost_from = last.start + last.duration
         share = max(0, start - lost_from) // missing
         longest = max(last.duration, TICKS_PER_SECOND)
+        # As many as may be listed at most: with fewer what is before them could be listed without them.
+        most = max(self.segment_count, MAX_LISTED)
         return [
             WindowGap(
                 last.number + 1 + index,
@@ -307,11 +309,11 @@ class LiveWindow:
                 min(share, longest) or longest,
                 last.discontinuity_sequence,
             )
-            for index in range(max(0, missing - self.listed_count(longest)), missing)
+            for index in range(max(0, missing - most), missing)
         ]
 
-    def listed_count(self, shortest: int = 0) -> int:
-        """How many entries are listed. @param shortest: ticks of another one that is to come, if there is."""
+    def listed_count(self) -> int:
+        """How many entries are listed."""
         left = TARGETS_LISTED * self.target_duration * TICKS_PER_SECOND
         count = 0
         for entry in reversed(self._all):
@@ -319,8 +321,7 @@ class LiveWindow:
                 return count
             left -= entry.duration
             count += 1
-        more = -(-max(0, left) // shortest) if shortest else 0
-        return max(self.segment_count, min(MAX_LISTED, count + more))
+        return max(self.segment_count, min(MAX_LISTED, count))
 
     def _trim(self) -> None:
         count = self.listed_count()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
@@ -152,6 +152,7 @@ class WindowTests(SynchronousTestCase):
         self.assertEqual(made, [entry.segment] * 2)
 
     @settings(deadline=None, max_examples=80, derandomize=True)
+    @example([(9, 1), (2, 1), (3, 7 * SECOND), (3, 7 * SECOND), (9, SECOND), (1, 7 * SECOND)], 2)
     @given(
         st.lists(st.tuples(st.integers(-3, 9), st.integers(1, 7 * SECOND)), max_size=30), st.integers(1, 6)
     )
