@@ -14,17 +14,18 @@ import argparse
 import asyncio
 import contextlib
 import heapq
+import multiprocessing
 import os
 import subprocess
 import sys
-import threading
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
-from attrs import define, field
+from attrs import define, field, frozen
 
 from bench.servers import pin
 from test.e2e.nodes import KEY, Node, free_ports, wait_for_port
@@ -39,48 +40,48 @@ _TICK = os.sysconf("SC_CLK_TCK")
 
 
 class Backend:
-    """Answers 200 to everybody, from a thread with a loop of its own. @ivar questions: so far, by kind."""
+    """Answers 200 to everybody, in a process of its own."""
 
     def __init__(self, port: int, duration: int) -> None:
-        self.questions: Counter[str] = Counter()
-        self._answer = f"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nX-AuthDuration: {duration}\r\n\r\n".encode(
-            "ascii"
+        self._questions = {kind: multiprocessing.Value("Q", 0) for kind in ("new", "update")}
+        self._process = multiprocessing.Process(
+            target=_answer, args=(port, duration, self._questions), daemon=True
         )
         self._port = port
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    @property
+    def questions(self) -> dict[str, int]:
+        """So far, by kind."""
+        return {kind: int(counted.value) for kind, counted in self._questions.items()}
 
     def start(self) -> None:
         """Listen."""
-        self._thread.start()
+        self._process.start()
         wait_for_port(self._port, 5)
 
     def kill(self) -> None:
         """Be gone, with all connections."""
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
+        self._process.kill()
+        self._process.join()
 
-    def _run(self) -> None:
-        asyncio.set_event_loop(self._loop)
-        server = self._loop.run_until_complete(asyncio.start_server(self._serve, "127.0.0.1", self._port))
-        with contextlib.suppress(RuntimeError):
-            self._loop.run_forever()
-        server.close()
-        for task in asyncio.all_tasks(self._loop):
-            task.cancel()
-        self._loop.run_until_complete(asyncio.sleep(0.1))
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
+def _answer(port: int, duration: int, questions: dict[str, Any]) -> None:
+    """The backend's process."""
+    words = f"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nX-AuthDuration: {duration}\r\n\r\n".encode("ascii")
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
-                first = b"request_type=new_session" in head
-                self.questions["new" if first else "update"] += 1
-                writer.write(self._answer)
-        except (asyncio.IncompleteReadError, asyncio.CancelledError, ConnectionError):
-            pass
-        finally:
-            writer.close()
+                questions["new" if b"request_type=new_session" in head else "update"].value += 1
+                writer.write(words)
+        writer.close()
+
+    async def run() -> None:
+        async with await asyncio.start_server(serve, "127.0.0.1", port, backlog=1024) as server:
+            await server.serve_forever()
+
+    asyncio.run(run())
 
 
 @define(eq=False)
@@ -154,11 +155,22 @@ class Load:
         return int(head[9:12]), body
 
 
-def usage(pid: int) -> tuple[float, int]:
-    """Processor seconds and resident bytes of a process."""
-    parts = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return (int(parts[11]) + int(parts[12])) / _TICK, pages * os.sysconf("SC_PAGE_SIZE")
+@frozen
+class Usage:
+    """Of a process: processor seconds, resident bytes, bytes that are its alone."""
+
+    seconds: float
+    resident: int
+    own: int
+
+    @classmethod
+    def of(cls, pid: int) -> Usage:
+        """Now."""
+        parts = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        rows = (line.split() for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:])
+        sizes = {row[0]: int(row[1]) * 1024 for row in rows}
+        own = sizes["Private_Clean:"] + sizes["Private_Dirty:"]
+        return cls((int(parts[11]) + int(parts[12])) / _TICK, sizes["Rss:"], own)
 
 
 @contextlib.asynccontextmanager
@@ -183,59 +195,55 @@ async def cluster(folder: Path, backend: int) -> AsyncIterator[Node]:
         yield edge
 
 
-async def come(folder: Path, sessions: int, rate: float) -> None:
-    """Everybody comes; one question each."""
+async def watch(folder: Path, sessions: int, rate: float, dead: float) -> None:
+    """Everybody comes, one question each; then the backend dies, and each decision runs out meanwhile."""
     (port,) = free_ports(1)
-    backend = Backend(port, 3600)
+    coming = sessions / rate
+    # Nobody is asked about again before the backend is dead, everybody is before the end.
+    duration = int(coming + 2 * EVERY)
+    backend = Backend(port, duration)
     backend.start()
     async with cluster(folder, port) as edge:
         load = Load(edge.http, sessions, rate)
-        before, memory = usage(edge.pid)
-        work = asyncio.ensure_future(load.run(30.0))
+        before = Usage.of(edge.pid)
+        work = asyncio.ensure_future(load.run(1.5 * EVERY + dead))
         while load.came < sessions:
             await asyncio.sleep(0.05)
-        await asyncio.sleep(2 * EVERY)
-        coming, grown = usage(edge.pid)
-        asked = load.requests
+        await asyncio.sleep(0.5)
+        there = Usage.of(edge.pid)
+        asked, began = load.requests, time.process_time()
         load.slow = 0.0
         await asyncio.sleep(EVERY)
-        after, _ = usage(edge.pid)
-        steady = (after - coming) / max(1, load.requests - asked)
-        await work
+        after = Usage.of(edge.pid)
+        busy = (time.process_time() - began) / EVERY
+        steady = (after.seconds - there.seconds) / max(1, load.requests - asked)
+        newcomers = (there.seconds - before.seconds - steady * asked) / sessions
+        resident, own = (there.resident - before.resident) / sessions, (there.own - before.own) / sessions
         counted = edge.streams()[NAME]["stats"]["online_clients"]
-        newcomers = (coming - before - steady * asked) / sessions
-        print(f"sessions {counted}; questions {dict(backend.questions)}")
-        print(f"outcomes {dict(load.outcomes)}")
+        print(f"sessions {counted}; questions {backend.questions}; outcomes {dict(load.outcomes)}")
         print(f"processor: {steady * 1e6:.0f} us a request, {newcomers * 1e6:.0f} us more for each who comes")
-        print(
-            f"memory: {(grown - memory) / sessions:.0f} bytes a session; the slowest answer {load.slow:.3f} s"
-        )
-    backend.kill()
-
-
-async def outlive(folder: Path, sessions: int, dead: float) -> None:
-    """The backend dies while everybody watches, and answers run out after 15 s."""
-    (port,) = free_ports(1)
-    backend = Backend(port, 15)
-    backend.start()
-    async with cluster(folder, port) as edge:
-        load = Load(edge.http, sessions, 500.0)
-        work = asyncio.ensure_future(load.run(25.0 + dead))
-        await asyncio.sleep(sessions / 500.0 + 20.0)
-        asked = dict(backend.questions)
+        print(f"memory: {resident:.0f} bytes a session resident, {own:.0f} its own")
+        print(f"the slowest answer {load.slow:.3f} s; the load generator was busy {busy:.0%}")
+        known = backend.questions
         backend.kill()
+        killed = time.monotonic()
         load.outcomes.clear()
-        await asyncio.sleep(5.0)
-        newcomers = Load(edge.http, 100, 50.0, "new")
-        await newcomers.run(dead - 20.0)
-        print(f"questions until the backend died {asked}; dead for {dead:.0f} s")
-        print(f"who watched: {dict(load.outcomes)}")
-        print(f"who was new: {dict(newcomers.outcomes)}")
+        load.slow = 0.0
+        began_dead = Usage.of(edge.pid)
+        newcomers_of = Load(edge.http, 100, 100 / (dead - 5.0), "new")
+        await newcomers_of.run(0.0)
+        await asyncio.sleep(max(0.0, killed + dead - time.monotonic()))
+        spent = Usage.of(edge.pid).seconds - began_dead.seconds
+        counted = edge.streams()[NAME]["stats"]["online_clients"]
+        print(f"the backend dead for {time.monotonic() - killed:.0f} s, decisions were good for {duration} s")
+        print(f"who watched: {counted} sessions, {dict(load.outcomes)}; the slowest answer {load.slow:.3f} s")
+        print(f"who was new: {dict(newcomers_of.outcomes)}; processor {spent / dead:.0%}")
+        print(f"questions until then {known}")
         await work
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Run both."""
+    """Run it."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -245,9 +253,7 @@ def main(arguments: Sequence[str]) -> None:
     given = parser.parse_args(arguments)
     print(f"load average {os.getloadavg()[0]:.2f}")
     with TemporaryDirectory(prefix="bench-auth-") as folder:
-        asyncio.run(come(Path(folder), given.sessions, given.rate))
-    with TemporaryDirectory(prefix="bench-auth-") as folder:
-        asyncio.run(outlive(Path(folder), min(5_000, given.sessions), given.dead))
+        asyncio.run(watch(Path(folder), given.sessions, given.rate, given.dead))
 
 
 if __name__ == "__main__":

@@ -51,6 +51,8 @@ class Decision:
     @ivar due: from when on the backend is to be asked again; of a denial: when it is forgotten.
     @ivar until: from when on a question without a decision ends what was granted.
     @ivar duration: seconds the last answer holds. @ivar number: questions so far.
+    @ivar silent_since: when the first question was sent of those in a row that got no answer, or none that
+        can be read; infinite: the last one got one.
     """
 
     state: State = State.NEW
@@ -58,6 +60,7 @@ class Decision:
     until: float = math.inf
     duration: float = DEFAULT_DURATION
     number: int = 0
+    silent_since: float = math.inf
 
     def grant_for_ever(self) -> None:
         """There is nobody to ask."""
@@ -76,8 +79,8 @@ class Decision:
 
         @param duration: what it says of how long it holds. @param grace: seconds a granted session goes on
             after that without another one; None: as long again, and L{LEAST_GRACE} at least.
-        @param nobody_answers: the backend answered nobody since it was asked: to be late, then, says nothing
-            about this session.
+        @param nobody_answers: the backend answered nobody since L{silent_since}: to be late, then, says
+            nothing about this session.
         """
         fresh = self.state is State.NEW
         if verdict is Verdict.UNDECIDED or (verdict is Verdict.FAILED and nobody_answers and not fresh):

@@ -7,6 +7,7 @@ backend, and whoever comes meanwhile as the same viewer waits with it: one quest
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
@@ -40,6 +41,8 @@ _log = Logger()
 #: Where a viewer may be sent (RFC 3986), and what may stand in a header.
 _ELSEWHERE: Final = re.compile(r"(?:https?|rtmps?|rtsps?)://[!-~]{1,2000}")
 _OPEN: Final = AuthConfig()
+#: A question about who is in that failed sooner is asked once more before it counts, seconds.
+_BROKEN_OFF: Final = 1.0
 _REFUSED: Final = "this may not be played or published here"
 
 
@@ -345,7 +348,12 @@ class SessionGate:
         asked = auth.on_play if session.kind == "play" else auth.on_publish
         if answer.verdict in (Verdict.ALLOW, Verdict.DENY, Verdict.REDIRECT):
             self._answered[asked] = now
-        nobody = self._answered.get(asked, -1.0) < began
+        # What cannot be read comes within a moment: who is answered since the first such answer counts.
+        # One that was broken off may be the backend's end: who was answered just before says nothing then.
+        since = min(began, session.silent_since)
+        broken_off = session.silent_since == math.inf and now - began < _BROKEN_OFF
+        session.silent_since = since if answer.verdict is Verdict.FAILED else math.inf
+        nobody = broken_off or self._answered.get(asked, -1.0) < since
         claimed = None
         if answer.verdict is Verdict.ALLOW and not session.live:
             claimed = await self._claim(session, answer)

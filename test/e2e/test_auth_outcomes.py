@@ -41,7 +41,7 @@ UPDATE: Final = {
     "404": "no",
     "500": "yes",
     "hang": "no",
-    "garbage": "yes",
+    "garbage": "no",
     "refused": "yes",
 }
 FILES: Final = (
@@ -142,6 +142,41 @@ class Outcomes(StageCase):
         return int(told.split()[1])
 
     @classmethod
+    def watch_rtsp(cls, token: str) -> socket.socket:
+        """A player that is played to, over its own connection."""
+        wire = socket.create_connection(("127.0.0.1", cls.rtsp), 10.0)
+        url, session, sequence = f"rtsp://127.0.0.1:{cls.rtsp}/{STREAM}?token={token}", "", 0
+
+        def ask(method: str, target: str, more: str = "") -> str:
+            nonlocal sequence
+            sequence += 1
+            wire.sendall(f"{method} {target} RTSP/1.0\r\nCSeq: {sequence}\r\n{session}{more}\r\n".encode())
+            told = b""
+            while b"\r\n\r\n" not in told:
+                piece = wire.recv(1)
+                assert piece, told
+                told += piece
+            answer = told.decode("latin-1")
+            assert answer.startswith("RTSP/1.0 200 "), answer
+            size = re.search(r"(?i)content-length: *(\d+)", answer)
+            left = int(size[1]) if size else 0
+            while left:
+                piece = wire.recv(left)
+                assert piece, told
+                left -= len(piece)
+                answer += piece.decode("latin-1")
+            return answer
+
+        told = ask("DESCRIBE", url, "Accept: application/sdp\r\n")
+        base = re.search(r"(?i)content-base: *(\S+)", told)
+        control = re.findall(r"a=control:(\S+)", told)[-1]
+        track = control if "://" in control else (base[1] if base else url + "/") + control
+        told = ask("SETUP", track, "Transport: RTP/AVP/TCP;unicast;interleaved=0-1\r\n")
+        session = "Session: " + told.partition("Session: ")[2].partition("\r")[0].partition(";")[0] + "\r\n"
+        ask("PLAY", url)
+        return wire
+
+    @classmethod
     def publish_rtmp(cls, token: str) -> int:
         client = WireClient.connect(cls.node.rtmp, "live", 15.0)
         try:
@@ -224,7 +259,7 @@ class Outcomes(StageCase):
                     time.sleep(0.2)
             if answer == "refused":
                 self.backend.start()
-            if answer in ("refused", "garbage"):
+            if answer == "refused":
                 self.recovered()
 
     def wait_cut(self, goes_on: Callable[[], dict[str, bool]], answer: str) -> None:
@@ -249,6 +284,8 @@ class Outcomes(StageCase):
         for wire in connections.values():
             self.addCleanup(wire.close)
             self.assertIn(b"200", wire.recv(100))
+        connections["rtsp"] = self.watch_rtsp(token)
+        self.addCleanup(connections["rtsp"].close)
         self.addCleanup(rtmp.close)
         over: set[str] = set()
         playlist = get(self.node.http, f"/{STREAM}/index.m3u8?token={token}").body.decode()
@@ -270,7 +307,8 @@ class Outcomes(StageCase):
         def goes_on() -> dict[str, bool]:
             told = {name: name not in over and alive(name, wire) for name, wire in connections.items()}
             told["rtmp"] = "rtmp" not in over and alive("rtmp", rtmp.sock)
-            told["list"] = get(self.node.http, f"/{STREAM}/index.m3u8?token={token}").status == 200
+            for file in ("index.m3u8", "index.ll.m3u8", "index.mpd"):
+                told[file] = get(self.node.http, f"/{STREAM}/{file}?token={token}").status == 200
             told["segment"] = get(self.node.http, f"/{STREAM}/{segment}").status in (200, 404)
             return told
 

@@ -71,6 +71,9 @@ class AnswerTests(GateTestCase):
                 other = self.begin(self.request(proto, token="other"))
                 self.backend.waiting.pop(1).callback(ALLOW)
                 self.successResultOf(other)
+                if answer is FAILED:
+                    # It is late.
+                    self.clock.advance(2)
                 self.backend.answer(answer)
                 if granted:
                     self.assertIs(self.granted(self.request(proto, token="t")), session)
@@ -90,6 +93,54 @@ class AnswerTests(GateTestCase):
         self.pass_time(182)
         self.assertEqual(len(self.backend.questions), 2)
         self.assertEqual(connection.kicked, [])
+        self.assertTrue(session.live)
+
+    def test_unreadable_and_others_are_answered(self) -> None:
+        """What cannot be read comes at once: only later it shows that others are answered, and ends it."""
+        for proto in PROTOS:
+            self.make()
+            request = self.request(proto, token="t")
+            session = self.granted(request)
+            if proto in LASTING:
+                self.connect(session)
+            self.backend.say = FAILED
+            self.watch(185, request)
+            self.assertTrue(session.live, proto)
+            self.backend.say = ALLOW
+            self.granted(self.request(proto, token="other"))
+            self.backend.say = FAILED
+            self.watch(15, request)
+            self.assertEqual(session.closed_why, "denied", proto)
+
+    def test_broken_off(self) -> None:
+        """A backend that dies breaks off what it was asked just after it answered others: nobody is cut."""
+        self.make()
+        session = self.granted(self.request("rtmp", token="t"))
+        self.connect(session)
+        self.backend.say = None
+        self.pass_time(181)
+        other = self.begin(self.request("rtmp", token="other"))
+        self.backend.waiting.pop(1).callback(ALLOW)
+        self.successResultOf(other)
+        self.backend.answer(FAILED)
+        self.assertTrue(session.live)
+        self.backend.say = UNDECIDED
+        self.pass_time(300)
+        self.assertTrue(session.live)
+
+    def test_unreadable_for_a_while(self) -> None:
+        """A backend that fails for everybody and comes back has cut nobody; what was before is forgotten."""
+        self.make()
+        request = self.request("rtmp", token="t")
+        session = self.granted(request)
+        self.connect(session)
+        for _ in range(2):
+            self.backend.say = FAILED
+            self.pass_time(200)
+            self.assertTrue(session.live)
+            self.backend.say = ALLOW
+            self.pass_time(15)
+            self.granted(self.request("rtmp", token="other"))
         self.assertTrue(session.live)
 
     def test_redirect_answer(self) -> None:
