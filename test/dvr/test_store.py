@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import errno
 import os
+import posixpath
 import subprocess
 import sys
 import threading
 from pathlib import Path
 
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
 
 from restreamer.dvr.store import LOCK, MARKER, Store, StoreUnavailableError, describe_error
 from restreamer.errors import Reason, Refused
+from restreamer.media.names import valid_stream_name
 from test.dvr.memory_archive import FIRST
 from test.dvr.recordings import FIRST_HOUR, recorded, several
 from test.dvr.simulated_disk import Fault, SimulatedDisk
@@ -197,6 +201,31 @@ class Streams(SynchronousTestCase):
         """No name leads out of the volume."""
         for name in ("..", "../x", "/x", "", "a//b", "@locks", "a/@2023-11-14", ".lock", "a\0b"):
             self.assertRaises(ValueError, self.store.stream, name)
+
+    @settings(deadline=None, max_examples=200, derandomize=True)
+    @example("cafe\u0301")
+    @example("caf\u00e9")
+    @example("a/../../etc")
+    @example("x" * 300)
+    @example("%2e%2e/a")
+    @given(st.text(max_size=40) | st.text("aA0._-/@~ %", max_size=12))
+    def test_any_name(self, name: str) -> None:
+        """What may name a stream has a folder of its own below the volume; what may not has none (A14)."""
+        if not valid_stream_name(name):
+            self.assertRaises(ValueError, self.store.stream, name)
+            return
+        folder = self.store.stream(name).folder
+        self.assertEqual(folder, f"/d/{name}")
+        self.assertEqual(posixpath.normpath(folder), folder)
+        self.assertTrue(folder.isascii())
+
+    def test_letters_are_different(self) -> None:
+        """Names that differ in the size of a letter are two streams with two folders."""
+        for name, mark in (("cam", b"a"), ("Cam", b"b")):
+            list(self.store.stream(name).append(several(range(2), mark)))
+        streams = [self.store.stream(name) for name in ("cam", "Cam")]
+        first, second = (next(iter(each.hour(each.holdings().hours[0]))).checksum for each in streams)
+        self.assertNotEqual(first, second)
 
     def test_file_size(self) -> None:
         """Data files are a small part of the volume."""
