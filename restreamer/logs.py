@@ -52,6 +52,33 @@ class LevelGate:
 GATE = LevelGate()
 
 
+@implementer(ILogObserver)
+class FaultCount:
+    """Counts errors of the program itself: what is logged with the failure it was.
+
+    @ivar faults: so far.
+    """
+
+    def __init__(self) -> None:
+        self.faults = 0
+
+    def __call__(self, event: LogEvent) -> None:
+        """Count C{event}, if it is one."""
+        if "log_failure" in event:
+            self.faults += 1
+
+    def watch(self) -> None:
+        """Count from now on; what Twisted catches for us is counted too."""
+        globalLogPublisher.addObserver(self)
+
+    def rest(self) -> None:
+        """Count no more."""
+        globalLogPublisher.removeObserver(self)
+
+
+FAULTS = FaultCount()
+
+
 class Logger(twisted.logger.Logger):
     """A logger of one module, behind the level of the configuration."""
 

@@ -35,6 +35,7 @@ class MetricSources:
     @ivar version: of the program. @ivar resident: bytes of memory. @ivar sessions: how many viewers there
         are, by (stream, protocol). @ivar decisions: answers of the gate, by what they were.
     @ivar sent: bytes sent to viewers, by protocol. @ivar extra: further gauges, by name: (text, value).
+    @ivar faults: errors of the program itself.
     """
 
     version: str
@@ -46,6 +47,7 @@ class MetricSources:
     decisions: Callable[[], Mapping[str, int]] = field(default=dict)
     sent: Callable[[], Mapping[str, int]] = field(default=dict)
     extra: Callable[[], Mapping[str, tuple[str, float]]] = field(default=dict)
+    faults: Callable[[], int] = field(default=lambda: 0)
 
 
 @define(slots=False, eq=False)
@@ -82,6 +84,7 @@ class NodeCollector(Collector):
         yield _gauge("restreamer_loop_lag_seconds", "How late the newest timer came.", loop.late)
         yield _gauge("restreamer_loop_lag_worst_seconds", "The same, the greatest so far.", loop.worst)
         yield _gauge("restreamer_resident_memory_bytes", "Memory in use.", self.sources.resident())
+        yield _counter("restreamer_faults", "Errors of the program itself.", self.sources.faults())
         for name, (text, value) in self.sources.extra().items():
             yield _gauge(f"restreamer_{name}", text, value)
 

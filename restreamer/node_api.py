@@ -15,6 +15,7 @@ from restreamer import __version__, configured
 from restreamer.assembly import Core
 from restreamer.config.model import Configuration, Listen, LoginConfig
 from restreamer.config_file import BlockError, ChangedElsewhereError, ConfigFile
+from restreamer.logs import FAULTS
 from restreamer.media.names import valid_stream_name
 from restreamer.metrics import Metrics, MetricSources
 from restreamer.node_events import NodeEvents
@@ -101,6 +102,7 @@ class NodeEndpoints:
                 decisions=self._decisions,
                 sent=lambda: core.sessions.sent,
                 extra=self._extra,
+                faults=lambda: FAULTS.faults,
             )
         )
         core.gate.observe = lambda verdict, seconds: self._metrics.auth_seconds.labels(verdict.value).observe(

@@ -106,6 +106,7 @@ def metrics() -> Metrics:
             decisions=lambda: {"allow": 9},
             sent=lambda: {"hls": 5},
             extra=lambda: {"journal_waiting_rows": ("Rows that wait.", 3)},
+            faults=lambda: 2,
         )
     )
 
@@ -126,6 +127,7 @@ class MetricTests(SynchronousTestCase):
             ("restreamer_streams", (), 2),
             ("restreamer_sent_bytes_total", (), 77),
             ("restreamer_loop_lag_seconds", (), 0.25),
+            ("restreamer_faults_total", (), 2),
             ("restreamer_resident_memory_bytes", (), 1000),
             ("restreamer_stream_alive", (odd,), 1),
             ("restreamer_stream_alive", (("name", "b"),), 0),

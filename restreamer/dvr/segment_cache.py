@@ -251,8 +251,13 @@ class DiskCache:
         if not self._works():
             self._tend_after(REST)
             return
-        work = self._writing(self._folder.tend)
-        self._watch(work, WRITE_PATIENCE)
+        try:
+            work = self._writing(self._folder.tend)
+            self._watch(work, WRITE_PATIENCE)
+        except Exception:
+            _log.failure("the segment cache {root} cannot be looked after", root=self.root)
+            self._tend_after(REST)
+            return
         _ = work.addCallbacks(self._tended, self._failed)
         _ = work.addBoth(lambda again: self._tend_after(BUSY_SECONDS if again else TEND_SECONDS))
 

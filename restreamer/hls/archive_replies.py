@@ -23,8 +23,11 @@ from restreamer.hls.archive_body import (
 from restreamer.hls.archive_playlists import Listing
 from restreamer.http1.coding import takes_gzip
 from restreamer.http1.reply import ChunkedReply, ChunkWriter, FullReply, HttpRequest, Reply
+from restreamer.logs import Logger
 from restreamer.seams import Clock, Timer
 from restreamer.vod.keep import Kept
+
+_log = Logger()
 
 #: Bytes of text up to which an answer is one body.
 SHORT: Final = 512 * 1024
@@ -132,7 +135,12 @@ class _Sending:
         self._turn = None
         wait = AGAIN
         if self._writer.waiting < AHEAD:
-            part = next(self._parts, None)
+            try:
+                part = next(self._parts, None)
+            except Exception:
+                _log.failure("a list of an archive could not be written")
+                self._ended("internal error")
+                return
             if part is None:
                 self._ended("")
                 return

@@ -418,8 +418,29 @@ class Feed(IdleTap):
             self._slice()
 
     def _slice(self) -> None:
-        """Send the newest entry to the next viewers of the walk; this loop is the hot path."""
+        """The next viewers of the walk. It goes on, or is over and the next one can begin, whatever fails."""
         self._slice_timer = None
+        try:
+            self._serve()
+        except Exception as error:
+            self._faulted("a walk over viewers failed", error)
+        if self._closed:
+            return
+        if self._walk_at < len(self._walk):
+            self._slice_timer = self._clock.callLater(0, self._slice)
+            return
+        if self.log.end == self._walk_end:
+            self._walking = False
+            self._walk = []
+            return
+        # Entries came while the walk ran: the viewers of its first slices lack them.
+        self._walk = list(self._live)
+        self._walk_at = 0
+        self._walk_end = self.log.end
+        self._slice_timer = self._clock.callLater(0, self._slice)
+
+    def _serve(self) -> None:
+        """Send the newest entry to the next viewers of the walk; this loop is the hot path."""
         log = self.log
         end = log.end
         newest = end - 1
@@ -446,20 +467,6 @@ class Feed(IdleTap):
             elif viewer.position < newest:
                 del live[viewer]
                 self._pump(viewer)
-        if self._closed:
-            return
-        if stop < len(self._walk):
-            self._slice_timer = self._clock.callLater(0, self._slice)
-            return
-        if log.end == self._walk_end:
-            self._walking = False
-            self._walk = []
-            return
-        # Entries came while the walk ran: the viewers of its first slices lack them.
-        self._walk = list(live)
-        self._walk_at = 0
-        self._walk_end = log.end
-        self._slice_timer = self._clock.callLater(0, self._slice)
 
     def _start(self, viewer: Viewer) -> None:
         """Place C{viewer} at the newest key point and give it that entry through its transport.
@@ -562,7 +569,9 @@ class Feed(IdleTap):
     def _check_stalls(self) -> None:
         self._stall_timer = None
         now = self._clock.seconds()
-        for viewer in [v for v in self._parked if now - v.parked_at > STALL_SECONDS]:
-            self._drop(viewer, f"did not take what it was sent for {STALL_SECONDS:.0f} s")
-        if self._parked:
-            self._watch_stalls()
+        try:
+            for viewer in [v for v in self._parked if now - v.parked_at > STALL_SECONDS]:
+                self._drop(viewer, f"did not take what it was sent for {STALL_SECONDS:.0f} s")
+        finally:
+            if self._parked:
+                self._watch_stalls()

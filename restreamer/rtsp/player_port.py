@@ -123,9 +123,11 @@ class DatagramPort(ViewerTransport):
     def _run(self) -> None:
         self._timer = None
         waiting = self._waiting
-        for _ in range(min(max(BURST, len(waiting) // PART), len(waiting))):
-            self._send(*waiting.popleft())
-        if waiting:
-            self._run_later(PAUSE)
-        elif self._producer is not None:
-            self._producer.resumeProducing()
+        try:
+            for _ in range(min(max(BURST, len(waiting) // PART), len(waiting))):
+                self._send(*waiting.popleft())
+        finally:
+            if waiting:
+                self._run_later(PAUSE)
+            elif self._producer is not None:
+                self._producer.resumeProducing()

@@ -206,6 +206,7 @@ class UdpPush:
             _log.failure("push {url} failed", url=self.target.shown)
             self._fail("internal error")
             return
+        self._turn = self.reactor.callLater(TURN, self._send)
         if self._state != "pushing":
             self._enter("pushing")
             self._pause = FIRST_PAUSE
@@ -213,7 +214,6 @@ class UdpPush:
             self._overflows = pacer.overflows
             self._error = "the bit rate is too low, or frames come in bursts: frames were left out"
             _log.warn("push {url}: {why}", url=self.target.shown, why=self._error)
-        self._turn = self.reactor.callLater(TURN, self._send)
 
     def _connect(self) -> None:
         """Find the address, then open the socket."""

@@ -372,6 +372,8 @@ class LeasedGate(Gate):
 
     def _tell(self) -> None:
         self._timer = None
+        if self._served:
+            self._tell_later()
         self._turn += 1
         rows = [(lease.lease, lease.total, lease.touched, lease.shown) for lease in self._used]
         for lease in self._used:
@@ -383,5 +385,3 @@ class LeasedGate(Gate):
         self._used.clear()
         if rows:
             self._send(Used(tuple(rows)))
-        if self._served:
-            self._tell_later()
