@@ -6,8 +6,10 @@ goes through it.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
+import stat
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
@@ -53,6 +55,10 @@ class Filesystem(Protocol):
 
     def names(self, folder: str) -> list[str]:
         """What is in a folder, in any order."""
+        ...
+
+    def files(self, folder: str) -> list[str]:
+        """The ordinary files in a folder, in any order: no links, pipes, devices or folders."""
         ...
 
     def make_folder(self, path: str) -> None:
@@ -175,6 +181,11 @@ class RealFilesystem(Filesystem):
         return os.listdir(folder)
 
     @override
+    def files(self, folder: str) -> list[str]:
+        with os.scandir(folder) as found:
+            return [each.name for each in found if each.is_file(follow_symlinks=False)]
+
+    @override
     def make_folder(self, path: str) -> None:
         try:
             os.mkdir(path, FOLDER_MODE)
@@ -188,7 +199,7 @@ class RealFilesystem(Filesystem):
 
     @override
     def open(self, path: str) -> OpenFile:
-        return _RealFile(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, FILE_MODE))
+        return _RealFile(_descriptor(path, os.O_WRONLY | os.O_CREAT))
 
     @override
     def is_link(self, path: str) -> bool:
@@ -196,11 +207,11 @@ class RealFilesystem(Filesystem):
 
     @override
     def size(self, path: str) -> int:
-        return os.stat(path).st_size
+        return os.lstat(path).st_size
 
     @override
     def read(self, path: str, offset: int = 0, size: int | None = None) -> bytes:
-        with open(path, "rb", buffering=0) as file:
+        with open(_descriptor(path, os.O_RDONLY), "rb", buffering=0) as file:
             if size is None:
                 return file.readall()[offset:]
             found = os.pread(file.fileno(), size, offset)
@@ -234,10 +245,34 @@ class RealFilesystem(Filesystem):
 
     @override
     def lock(self, path: str) -> Callable[[], None]:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
+        descriptor = _descriptor(path, os.O_RDWR | os.O_CREAT)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             os.close(descriptor)
             raise
         return lambda: os.close(descriptor)
+
+
+def _descriptor(path: str, flags: int) -> int:
+    """Open a file of the archive: no link, device or pipe that somebody put in its place.
+
+    @raise OSError: it is one, or would be written although it has another name (a hard link), as which it may
+        be anything.
+    """
+    try:
+        # Without O_NONBLOCK opening a pipe would wait for its other end.
+        descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, FILE_MODE)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise OSError(errno.ELOOP, "It is a link, which is not followed", path) from None
+        raise
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(descriptor)
+        # What is in the way is a folder, or as good as one.
+        raise IsADirectoryError(errno.EISDIR, "It is no ordinary file", path)
+    if status.st_nlink > 1 and flags & (os.O_WRONLY | os.O_RDWR):
+        os.close(descriptor)
+        raise OSError(errno.EMLINK, "It has another name (a hard link) and is not written to", path)
+    return descriptor

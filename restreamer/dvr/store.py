@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import errno
 import json
-import os
 import threading
 import uuid
 from collections.abc import Callable, Collection
 
 from typing_extensions import override
 
+from restreamer.account import describe
 from restreamer.dvr.filesystem import Filesystem, RealFilesystem, Space, replace_file
 from restreamer.dvr.hour_cache import HourCache
 from restreamer.dvr.hour_file import parse_day
@@ -264,5 +264,5 @@ class Store:
 def describe_error(error: BaseException) -> str:
     """What went wrong, for the log and the API."""
     if isinstance(error, OSError) and error.errno is not None:
-        return error.strerror or os.strerror(error.errno)
+        return describe(error)
     return str(error) or type(error).__name__

@@ -86,13 +86,13 @@ class StreamFolder:
         except FileNotFoundError:
             return looked
         days = {name: first for name in names if (first := parse_day(name)) is not None}
-        summary = self._read_summary(names, looked)
+        summary = self._read_summary(self._files.files(self._folder), looked)
         for day, first in days.items():
             if self._files.is_link(f"{self._folder}/{day}"):
                 # What it leads to is another's: of another day, or of another disk.
                 continue
             try:
-                inside = self._files.names(f"{self._folder}/{day}")
+                inside = self._files.files(f"{self._folder}/{day}")
             except (FileNotFoundError, NotADirectoryError):
                 # No folder of ours: a file, or a link to nowhere.
                 continue
@@ -211,7 +211,7 @@ class StreamFolder:
         return f"{self._folder}/{day_folder(hour)}"
 
     def _listing(self, hour: int) -> HourListing:
-        listed = list_day(self._files.names(self._day(hour)), hour - hour % 24)
+        listed = list_day(self._files.files(self._day(hour)), hour - hour % 24)
         return listed.get(hour, HourListing())
 
     def _look_at(self, hour: int, listing: HourListing, known: HourFacts | None, looked: Looked) -> None:

@@ -134,6 +134,11 @@ class SimulatedDisk:
         self.before("names", folder)
         return list(self._folder(folder))
 
+    def files(self, folder: str) -> list[str]:
+        """See the seam."""
+        self.before("names", folder)
+        return [name for name, inode in self._folder(folder).items() if inode is not None]
+
     def is_link(self, path: str) -> bool:
         """See the seam: it has none."""
         return False
