@@ -516,4 +516,4 @@ class UnitTests(SynchronousTestCase):
             program, word, path = line.partition("=")[2].split()
             self.assertEqual(Path(program).parent, Path(run[0]).parent)
             self.assertEqual(path, run[-1])
-            self.assertEqual(command([word, str(ROOT / "conf" / "origin.conf")], out, out), 0)
+            self.assertEqual(command([word, str(ROOT / "conf" / "restreamer.conf")], out, out), 0)

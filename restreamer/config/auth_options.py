@@ -23,6 +23,8 @@ MAX_DOMAINS: Final = 1000
 MOST_SESSIONS: Final = 1_000_000
 #: Characters of a signing key below which it can be guessed.
 SHORT_KEY: Final = 16
+#: … and below which it is refused.
+SHORTEST_KEY: Final = 8
 #: What sessions may be told apart by; the first three always.
 SESSION_KEYS: Final = ("name", "ip", "proto", "token", "user_agent")
 
@@ -75,6 +77,10 @@ def _signed(statement: Statement, argument: Argument, warn: Warn) -> str:
         raise values.wrong(statement, argument, "securetoken:// with a key of printable ASCII characters")
     if query not in ("", "no_check_ip=true", "no_check_ip=false"):
         raise values.wrong(statement, argument, "nothing but ?no_check_ip=true behind the key")
+    if len(key) < SHORTEST_KEY:
+        raise values.wrong(
+            statement, argument, f"securetoken:// with a key of at least {SHORTEST_KEY} characters"
+        )
     if len(key) < SHORT_KEY:
         text = f"its key is shorter than {SHORT_KEY} characters and can be guessed"
         warn(statement.place, statement.word, text)

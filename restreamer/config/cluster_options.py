@@ -24,14 +24,23 @@ from restreamer.config.words import (
 from restreamer.errors import ConfigError
 
 SHORT_KEY = 16
+#: Characters: a shorter one is found out within hours by whoever records one handshake.
+SHORTEST_KEY = 8
 MAX_PATTERNS = 10_000
 _NO_KEY = "a cluster_key, in its block or at the top level"
 _LEFT_OUT = "this transport is not served yet: the {word} is left out"
 
 
 def read_cluster_key(statement: Statement, warn: Warn) -> str:
-    """C{cluster_key SECRET;}, with a warning when it is easily guessed."""
+    """C{cluster_key SECRET;}, with a warning when it is easily guessed.
+
+    @raise ConfigError: it is shorter than L{SHORTEST_KEY}.
+    """
     key = values.secret(statement)
+    if len(key) < SHORTEST_KEY:
+        raise values.wrong(
+            statement, statement.arguments[0], f"a secret of at least {SHORTEST_KEY} characters"
+        )
     if len(key) < SHORT_KEY:
         warn(statement.place, statement.word, f"it is shorter than {SHORT_KEY} characters and can be guessed")
     if key in EXAMPLE_KEYS:

@@ -13,11 +13,13 @@ from collections.abc import Iterator, Sequence
 
 from attrs import frozen
 
+from restreamer.addresses import is_loopback
 from restreamer.config.build import build, pem_file
-from restreamer.config.grammar import Statement, read_statements
+from restreamer.config.grammar import Argument, Statement, read_statements
 from restreamer.config.include import MAX_BYTES, ConfigFileError, FileReader, expanded, no_include
 from restreamer.config.model import NAME_PLACEHOLDER, Configuration, ConfigWarning, Place, StreamConfig
-from restreamer.config.words import CERTIFICATES, EXAMPLE_KEYS, LISTENERS, SECRET_WORDS
+from restreamer.config.values import wrong
+from restreamer.config.words import CERTIFICATES, EVERYBODY_KNOWS, EXAMPLE_KEYS, LISTENERS, SECRET_WORDS
 
 NEAR = os.path.join("conf", "restreamer.conf")
 _KEY_OF = re.compile(r"^securetoken://|\?.*")
@@ -49,8 +51,12 @@ def parse(text: str, path: str = "restreamer.conf") -> Loaded:
     return Loaded(configuration=configuration, warnings=warnings)
 
 
-def load(path: str) -> Loaded:
+def load(path: str, *, examples: bool = False) -> Loaded:
     """The configuration in the file C{path} and in what it includes.
+
+    A key that everybody knows, because it is in the shipped examples, is refused as long as others than this
+    machine can connect.
+    @param examples: it is a shipped example itself: such a key is right.
 
     Besides the warnings of the text there is one for each storage folder, certificate file and film that does
     not exist, one for each file with a secret in it that everybody on the machine can read, and one when
@@ -60,6 +66,8 @@ def load(path: str) -> Loaded:
     reader = FileReader()
     statements = reader.read(path)
     configuration, warnings = build(statements)
+    if not examples and _is_reachable(configuration):
+        _no_known_keys(statements)
     try:
         open_secrets = _open_secrets(statements)
     except OSError as error:
@@ -95,8 +103,7 @@ def _open_secrets(statements: Sequence[Statement]) -> list[ConfigWarning]:
     """One warning for each file with a secret in it that everybody on the machine can read."""
     first: dict[str, Statement] = {}
     for statement in _with_blocks(statements):
-        known = any(_KEY_OF.sub("", each.text) in EXAMPLE_KEYS for each in statement.arguments)
-        if _is_secret(statement) and not known:
+        if _is_secret(statement) and _known_key(statement) is None:
             first.setdefault(statement.place.path, statement)
     warnings: list[ConfigWarning] = []
     for path, statement in first.items():
@@ -107,6 +114,25 @@ def _open_secrets(statements: Sequence[Statement]) -> list[ConfigWarning]:
             )
             warnings.append(_warning(statement.place, statement.word, text))
     return warnings
+
+
+def _no_known_keys(statements: Sequence[Statement]) -> None:
+    """@raise ConfigError: one of the secrets is one of the examples."""
+    for statement in _with_blocks(statements):
+        argument = _known_key(statement) if _is_secret(statement) else None
+        if argument is not None:
+            raise wrong(statement, argument, f"a key of your own ({EVERYBODY_KNOWS}): openssl rand -hex 24")
+
+
+def _known_key(statement: Statement) -> Argument | None:
+    """The argument that is a key of the shipped examples."""
+    return next((each for each in statement.arguments if _KEY_OF.sub("", each.text) in EXAMPLE_KEYS), None)
+
+
+def _is_reachable(configuration: Configuration) -> bool:
+    """Whether others than this machine can connect to any port."""
+    listeners = [each for word in LISTENERS for each in getattr(configuration, word)]
+    return any(not each.address or not is_loopback(each.address) for each in listeners)
 
 
 def _is_secret(statement: Statement) -> bool:

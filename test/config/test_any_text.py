@@ -65,6 +65,8 @@ _PART = st.text("abcXYZ019_", min_size=1, max_size=5)
 _NAME = st.lists(_PART, min_size=1, max_size=3).map("/".join)
 _TEXT = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs", "Zl", "Zp"]), max_size=12)
 _SECRET = _TEXT.filter(bool)
+#: Eight characters at least.
+_KEY = _TEXT.map(lambda text: f"01234567{text}")
 _SECONDS = st.sampled_from([0.0, 0.1, 1.5, 10.0, 86400.0])
 _HOST = st.sampled_from(["origin", "a.b-c", "192.0.2.7", "::1", "2001:db8::2"])
 _INPUTS = st.lists(
@@ -163,7 +165,7 @@ _SOURCE = st.builds(
     prefix=st.just("") | _NAME,
     host=_HOST,
     port=st.integers(1, 65535),
-    cluster_key=_SECRET,
+    cluster_key=_KEY,
     only=st.none() | _PATTERNS,
     except_=_PATTERNS,
     segment_count=st.integers(3, 100),
@@ -177,7 +179,7 @@ _PEERS = st.lists(
         port=st.integers(1, 65535),
         tls=st.booleans(),
         public=st.sampled_from(["", "http://[::1]:80", "https://cdn.example.net:443"]),
-        cluster_key=_SECRET,
+        cluster_key=_KEY,
     ),
     min_size=1,
     max_size=2,

@@ -232,6 +232,7 @@ class BackendTests(SynchronousTestCase):
             ("auth_backend a { allow ip; }", "1:18", "at least one value"),
             ("auth_backend a { allow ip 10.10; }", "1:27", "a network"),
             ("auth_backend a { allow ip 10.1.1.1/8; }", "1:27", "is 10.0.0.0/8 meant"),
+            ("stream s { on_play securetoken://hunter2; }", "1:20", "at least 8 characters"),
             ("auth_backend a { allow ip fe80::1%eth0; }", "1:27", "an address"),
             ("auth_backend a { allow who x; }", "1:24", "ip, token"),
             ("auth_backend a { allow default; deny default; }", "1:38", "alone"),
@@ -252,7 +253,7 @@ class BackendTests(SynchronousTestCase):
         for text, word in (
             ("auth_backend a { deny country DE; }", "country"),
             ("forwarded_for 0.0.0.0/0;", "forwarded_for"),
-            ("stream s { input publish://; on_play securetoken://short; }", "on_play"),
+            ("stream s { input publish://; on_play securetoken://short-key; }", "on_play"),
         ):
             self.assertEqual([each.word for each in parse(text).warnings], [word], text)
 

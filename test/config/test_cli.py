@@ -35,15 +35,15 @@ class CommandTests(SynchronousTestCase):
         self.assertEqual(err, f"{path}:3:30: warning: hls_scte35: not served yet, it has no effect\n")
 
     def test_wrong(self) -> None:
-        path = self.write("http 80;\ncluster_key hunter2; source [::1 { }\n")
+        path = self.write("http 80;\ncluster_key hunter2hunter2; source [::1 { }\n")
         status, out, err = self.run_command("check", path)
         self.assertEqual((status, out), (1, ""))
         self.assertEqual(
             err.splitlines(),
             [
-                f"{path}:2:29: error: found '[::1'",
-                "    cluster_key *******; source [::1 { }",
-                "                                ^~~~",
+                f"{path}:2:36: error: found '[::1'",
+                "    cluster_key **************; source [::1 { }",
+                "                                       ^~~~",
                 "  expected: source HOST[:PORT], an IPv6 address in brackets ([::1]:8081)",
             ],
         )

@@ -198,6 +198,13 @@ class NodeTests(SynchronousTestCase):
                 self.assertEqual(error.column, column)
                 self.assertIn("a cluster_key", error.expected)
 
+    def test_short_keys(self) -> None:
+        error = self.assertRaises(ConfigError, parse, "http 80;\ncluster_key hunter2;")
+        self.assertEqual((error.line, error.column, error.found), (2, 13, "***"))
+        self.assertIn("at least 8 characters", error.expected)
+        warning = parse("http 80;\ncluster_key hunter22;").warnings[0]
+        self.assertEqual((warning.word, "can be guessed" in warning.text), ("cluster_key", True))
+
     def test_own_key_is_enough(self) -> None:
         text = (
             "source h { cluster_key abcdefghijklmnop; push m4f://o/%s; }"

@@ -32,7 +32,7 @@ def text(name: str) -> str:
 
 
 def recipe(name: str) -> Loaded:
-    return load(os.path.join(FOLDER, f"{name}.conf"))
+    return load(os.path.join(FOLDER, f"{name}.conf"), examples=True)
 
 
 def of(name: str) -> Configuration:

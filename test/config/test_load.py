@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 
 from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
@@ -51,10 +52,30 @@ class LoadTests(SynchronousTestCase):
         place = found.configuration.streams["x"].place
         self.assertEqual((place.path, place.line), (os.path.join(self.folder, "d", "more/x"), 1))
 
+    def test_keys_of_the_examples(self) -> None:
+        """Refused where others than this machine can connect; in an example itself they are right."""
+        known = "replace-this-by-a-long-random-key"
+        for text in (
+            f"http 80;\ncluster_key {known};",
+            f"http 127.0.0.1:80;\nrtsp [::]:554; source h {{ cluster_key {known}; }}",
+            f"rtmp 192.0.2.1:1;\nlive a {{ on_play securetoken://{known}?no_check_ip=true; }}",
+            "http 80;\nauth_backend a { allow token choose-a-long-random-token; }",
+        ):
+            with self.subTest(text):
+                path = self.write("r.conf", text)
+                error = self.assertRaises(ConfigError, load.load, path)
+                self.assertEqual((error.path, error.line), (path, 2))
+                self.assertIn("a key of your own", str(error))
+                self.assertNotIn(known, str(error))
+                load.load(path, examples=True)
+                inside = re.sub(r"(?<=http )80|(?<=rtmp )192.0.2.1:1|\[::\]:554", "[::1]:8443", text)
+                self.load(inside)
+
     def test_include_in_a_block(self) -> None:
         self.write("common", "segment_count 7;\n")
         found = self.load(
-            "stream a { input publish://; include common; }\nsource h { include common; cluster_key x; }"
+            "stream a { input publish://; include common; }\n"
+            "source h { include common; cluster_key 12345678; }"
         )
         self.assertEqual(found.configuration.streams["a"].segment_count, 7)
         self.assertEqual(found.configuration.sources[0].segment_count, 7)

@@ -89,7 +89,7 @@ class SecrecyTests(SynchronousTestCase):
 
     def test_reprs(self) -> None:
         text = (
-            "cluster_key hunter2; source h { cluster_key hunter2a; } stream s { input m4f://h/x; }"
+            "cluster_key hunter2-hunter2; source h { cluster_key hunter2-a; } stream s { input m4f://h/x; }"
             "stream t { password hunter2b; }live l { password hunter2c; } stream r rtsp://u:hunter2@h;"
             "stream q { input publish://; auth hunter2; }"
         )

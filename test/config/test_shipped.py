@@ -31,7 +31,7 @@ EXPLAINED = 0.3
 
 
 def shipped(name: str) -> Loaded:
-    return load(os.path.join(ROOT, "conf", name))
+    return load(os.path.join(ROOT, "conf", name), examples=True)
 
 
 def page() -> str:
@@ -60,7 +60,7 @@ class ShippedTests(SynchronousTestCase):
         )
         for path in paths:
             with self.subTest(path):
-                loaded = load(path)
+                loaded = load(path, examples=True)
                 # Only that the key of the examples is no secret.
                 self.assertEqual({each.word for each in loaded.warnings} - EXAMPLES, set())
                 with open(path, encoding="utf-8") as file:
