@@ -66,9 +66,10 @@ class StateFile:
             os.replace(part, self._path)
         except OSError as error:
             self.ledger.changed = True
-            if str(error) != self._trouble:
-                _log.error("state is not kept: {path}: {error}", path=self._path, error=error)
-            self._trouble = str(error)
+            why = error.strerror or str(error)
+            if why != self._trouble:
+                _log.error("state is not kept: {path}: {why}", path=self._path, why=why)
+            self._trouble = why
         else:
             self._trouble = ""
 

@@ -17,13 +17,14 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.python import usage
 from typing_extensions import override
 
+from restreamer.account import cannot_write, too_much
 from restreamer.config.difference import Difference
 from restreamer.config.excerpt import describe
 from restreamer.config.include import MAX_BYTES, decode
 from restreamer.config.load import Loaded, find_config, load
 from restreamer.errors import ConfigError
 from restreamer.listeners import ListenError
-from restreamer.logs import Logger
+from restreamer.logs import FAULTS, Logger
 from restreamer.node import Node
 from restreamer.node_api import config_file
 from restreamer.resolver import ImpatientResolver
@@ -87,7 +88,9 @@ class RunningNode(Service):
     def startService(self) -> None:
         """Start the node; from here on SIGHUP reloads."""
         super().startService()
+        FAULTS.watch()
         _warn(self._loaded)
+        _look_at_rights(self._loaded.configuration.state_dir)
         predecessor, self._predecessor = self._predecessor, None
         if predecessor is not None:
             self.node.heir = (predecessor.take_over(), os.urandom(16))
@@ -106,6 +109,7 @@ class RunningNode(Service):
     def stopService(self) -> Deferred[Any]:
         """Stop the node."""
         super().stopService()
+        FAULTS.rest()
         self._supervisor.stop()
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         signal.signal(signal.SIGUSR2, signal.SIG_IGN)
@@ -273,6 +277,21 @@ def _text_of(path: str) -> str | None:
 def _warn(loaded: Loaded) -> None:
     for warning in loaded.warnings:
         _log.warn("{warning}", warning=warning)
+
+
+def _look_at_rights(state_dir: str) -> None:
+    """Say when the account of this process, which is its last one by now, may too much or too little."""
+    why = too_much()
+    if why:
+        _log.warn("{why}", why=why)
+    why = cannot_write(state_dir) if state_dir else ""
+    if why:
+        _log.error(
+            "state_dir {folder}: {why}; the node runs, but its id, numbers of segments and the journal do "
+            "not outlive it",
+            folder=state_dir,
+            why=why,
+        )
 
 
 def summary(difference: Difference) -> str:
