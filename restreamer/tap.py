@@ -27,6 +27,7 @@ from restreamer.listeners import ListenError
 from restreamer.logs import FAULTS, Logger
 from restreamer.node import Node
 from restreamer.node_api import config_file
+from restreamer.polling import quicken
 from restreamer.resolver import ImpatientResolver
 from restreamer.succession import (
     VARIABLE as PREDECESSOR,
@@ -237,6 +238,7 @@ def makeService(options: Options) -> Service:
     _raise_file_limit()
     # Timers must not follow a wall clock that steps; Twisted's default is time.time.
     reactor.seconds = time.monotonic  # type: ignore[method-assign]
+    quicken(reactor)
     reactor.installNameResolver(ImpatientResolver(reactor))  # type: ignore[attr-defined]
     try:
         path = find_config(options["config"])

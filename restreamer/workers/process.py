@@ -29,6 +29,7 @@ from zope.interface import implementer
 
 from restreamer.listeners import ListenError
 from restreamer.logs import Logger
+from restreamer.polling import quicken
 from restreamer.resolver import ImpatientResolver
 from restreamer.tls import TlsError
 from restreamer.workers.channel import Channel, adopt
@@ -159,6 +160,7 @@ def main(arguments: Sequence[str]) -> None:
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     loop.seconds = time.monotonic
+    quicken(loop)
     loop.installNameResolver(ImpatientResolver(loop))
     globalLogBeginner.beginLoggingTo([LineLog()], redirectStandardIO=False, discardBuffer=True)
     fd = int(arguments[0])
