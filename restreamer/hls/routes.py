@@ -89,8 +89,8 @@ class _Known:
 
     @ivar numbers: segment numbers by URI, unlisted ones included. @ivar replies: finished answers by body,
         for viewers without a token, and C{waited} for those of them that waited.
-    @ivar lists: those as they are sent. @ivar heads: of answers with segments, by URI and tracks; the bytes
-        of segments are the window's.
+    @ivar lists: those as they are sent. @ivar segments: answers with segments as they are sent, by URI and
+        tracks.
     """
 
     version: int
@@ -98,7 +98,7 @@ class _Known:
     replies: dict[int, FullReply] = field(factory=dict, init=False)
     waited: dict[int, FullReply] = field(factory=dict, init=False)
     lists: dict[int, tuple[bytes, Ready]] = field(factory=dict, init=False)
-    heads: dict[tuple[str, TrackSelection | None], bytes] = field(factory=dict, init=False)
+    segments: dict[tuple[str, TrackSelection | None], Ready] = field(factory=dict, init=False)
 
 
 @frozen
@@ -117,18 +117,35 @@ class _Segments:
         return self.routes.ready_segment(stream, self.folder + file, self.selection)
 
 
-@frozen
+@define
 class _Lists:
-    """A L{restreamer.http1.reply.Repeat}: one playlist of a stream."""
+    """A L{restreamer.http1.reply.Repeat}: one playlist of a stream, kept as long as it is right."""
 
     routes: HlsRoutes
     stream: ref[Stream]
     kind: Kind
     file: str
+    _window: ref[LiveWindow] | None = field(default=None, init=False, eq=False)
+    _version: int = field(default=0, init=False, eq=False)
+    _url_prefix: str = field(default="", init=False, eq=False)
+    _ready: Ready | None = field(default=None, init=False, eq=False)
 
     def __call__(self, file: str) -> Ready | None:
-        stream = self.stream() if file == self.file else None
-        return self.routes.ready_list(stream, self.kind) if stream is not None else None
+        stream = self.stream()
+        if stream is None or file != self.file:
+            return None
+        window = stream.window
+        if (
+            self._window is None
+            or self._window() is not window
+            or self._version != window.version
+            or self._url_prefix != stream.url_prefix
+            or stream.ended
+            or stream.catching_up
+        ):
+            self._ready = self.routes.ready_list(stream, self.kind)
+            self._window, self._version, self._url_prefix = ref(window), window.version, stream.url_prefix
+        return self._ready
 
 
 @define(eq=False)
@@ -182,15 +199,17 @@ class HlsRoutes:
         entry = stream.window.find(number) if number is not None else None
         if entry is None:
             return NO_SEGMENT
-        body, etag = self._segment(stream, entry, path.selection)
+        selection = path.selection
+        body = (
+            self._packaged(stream, entry) if selection is None else self._selected(stream, entry, selection)
+        )
         if not body:
             return NO_SEGMENT
         if wanted.account is not None:
-            wanted.account.repeat = _Segments(
-                self, ref(stream), path.selection, path.file[: path.file.rfind("/") + 1]
-            )
+            folder = path.file[: path.file.rfind("/") + 1]
+            wanted.account.repeat = _Segments(self, ref(stream), selection, folder)
         shown(wanted, entry.segment.end)
-        return FullReply(status=200, headers=SEGMENT_HEADERS, body=body, etag=etag)
+        return FullReply(status=200, headers=SEGMENT_HEADERS, body=body, etag=_etag(entry, selection))
 
     def ready_segment(self, stream: Stream, file: str, selection: TrackSelection | None) -> Ready | None:
         """A segment that is held, for who passed the gate."""
@@ -201,15 +220,19 @@ class HlsRoutes:
         entry = stream.window.find(number) if number is not None else None
         if entry is None:
             return None
-        body, etag = self._segment(stream, entry, selection)
+        if selection is None:
+            body = self._packaged(stream, entry)
+        else:
+            body = self._selected(stream, entry, selection)
         if not body:
             return None
-        head = known.heads.get((file, selection))
-        if head is None:
-            if len(known.heads) >= _MAX_REPLIES:
-                known.heads.clear()
-            head = known.heads[file, selection] = ready_head(SEGMENT_HEADERS, len(body), etag)
-        return Ready(head, body, len(body), entry.segment.end)
+        ready = known.segments.get((file, selection))
+        if ready is None or ready.body is not body:
+            if len(known.segments) >= _MAX_REPLIES:
+                known.segments.clear()
+            head = ready_head(SEGMENT_HEADERS, len(body), _etag(entry, selection))
+            ready = known.segments[file, selection] = Ready(head, body, len(body), entry.segment.end)
+        return ready
 
     def ready_list(self, stream: Stream, kind: Kind) -> Ready | None:
         """A playlist of all tracks, for who passed the gate and has no token."""
@@ -227,15 +250,6 @@ class HlsRoutes:
                 lists.clear()
             held = lists[id(body)] = (body, ready_answer(reply.headers, body, reply.etag))
         return held[1]
-
-    def _segment(
-        self, stream: Stream, entry: WindowSegment, selection: TrackSelection | None
-    ) -> tuple[bytes, str]:
-        """Bytes and entity tag of a segment; no bytes: it has none of the tracks."""
-        etag = f'"{entry.number:x}-{entry.segment.checksum:08x}"'
-        if selection is None:
-            return self._packaged(stream, entry), etag
-        return self._selected(stream, entry, selection), f'{etag[:-1]}-{selection}"'
 
     async def _playlist(
         self, wanted: OpenRequest, path: HlsPath, kind: Kind, selection: TrackSelection | None
@@ -367,6 +381,12 @@ class HlsRoutes:
                 },
             )
         return known
+
+
+def _etag(entry: WindowSegment, selection: TrackSelection | None) -> str:
+    """The entity tag of a segment, or of some of its tracks."""
+    chosen = "" if selection is None else f"-{selection}"
+    return f'"{entry.number:x}-{entry.segment.checksum:08x}{chosen}"'
 
 
 def _end_of(stream: Stream, file: str) -> int | None:

@@ -25,9 +25,13 @@ _FILE: Final = re.compile(rb"[A-Za-z0-9._-]+")
 
 
 class _Kind:
-    """Heads that are alike. @ivar prefix, @ivar suffix: what they begin and end with."""
+    """Heads that are alike.
 
-    __slots__ = ("prefix", "repeat", "suffix", "until", "viewing")
+    @ivar prefix, @ivar suffix: what they begin and end with. @ivar last: the last of them; @ivar file: what
+        it had in between.
+    """
+
+    __slots__ = ("file", "last", "prefix", "repeat", "suffix", "until", "viewing")
 
     def __init__(
         self, prefix: bytes, suffix: bytes, repeat: Repeat, viewing: Viewing | None, until: float
@@ -37,6 +41,8 @@ class _Kind:
         self.repeat = repeat
         self.viewing = viewing
         self.until = until
+        self.last = b""
+        self.file = ""
 
 
 class Again:
@@ -74,19 +80,24 @@ class Again:
         asked.
         """
         for kind in self._kinds:
-            prefix, suffix = kind.prefix, kind.suffix
-            if data.startswith(prefix) and data.endswith(suffix) and now < kind.until:
+            if now >= kind.until:
+                continue
+            if data != kind.last:
+                prefix, suffix = kind.prefix, kind.suffix
+                if not (data.startswith(prefix) and data.endswith(suffix)):
+                    continue
                 file = data[len(prefix) : -len(suffix)]
                 if _FILE.fullmatch(file) is None:
                     continue
-                ready: Ready | None = kind.repeat(file.decode("ascii"))
-                if ready is not None:
-                    self.viewing = viewing = kind.viewing
-                    if viewing is None:
-                        return ready
-                    if not viewing.goes_on(now):
-                        return None
-                    if ready.until:
-                        viewing.show(ready.until)
+                kind.last, kind.file = data, file.decode("ascii")
+            ready = kind.repeat(kind.file)
+            if ready is not None:
+                self.viewing = viewing = kind.viewing
+                if viewing is None:
                     return ready
+                if not viewing.goes_on(now):
+                    return None
+                if ready.until:
+                    viewing.show(ready.until)
+                return ready
         return None

@@ -15,6 +15,7 @@ from twisted.internet.interfaces import IPullProducer
 from zope.interface import implementer
 
 from restreamer.http1.head import JOIN_LIMIT
+from restreamer.web.shared_files import SharedFile
 from restreamer.web.wire import unacknowledged
 
 #: Bytes per pull of the transport: the private memory of a slow reader.
@@ -31,6 +32,8 @@ class Delivery:
     """
 
     __slots__ = (
+        "_file",
+        "_file_at",
         "_moved_at",
         "_queue",
         "_queue_mark",
@@ -58,14 +61,18 @@ class Delivery:
         self._sent = sent
         # A list: an empty deque takes 600 bytes of each connection, and few pieces wait at a time.
         self._queue: list[bytes | memoryview] = []
+        # A file, and how much of it went: behind what is queued.
+        self._file: SharedFile | None = None
+        self._file_at = 0
         self._unconfirmed = 0
         self._queue_mark: int | None = None
         self._moved_at = 0.0
         self.busy = False
 
-    def send(self, head: bytes, body: bytes | memoryview) -> bool:
+    def send(self, head: bytes, body: bytes | memoryview, file: SharedFile | None = None) -> bool:
         """Give the kernel what it takes at once; the rest is pulled. Only when nothing is L{busy}.
 
+        @param file: of the same body, on a plain socket.
         @return: whether it is all gone; else the owner is told later.
         @raise OSError: the connection is broken.
         """
@@ -74,7 +81,12 @@ class Delivery:
         direct = self._socket
         if direct is not None:
             try:
-                sent = direct.send(head + body) if len(body) <= JOIN_LIMIT else direct.sendmsg((head, body))
+                if file is not None:
+                    sent = file.send_all(direct, head)
+                else:
+                    sent = (
+                        direct.send(head + body) if len(body) <= JOIN_LIMIT else direct.sendmsg((head, body))
+                    )
             except (BlockingIOError, InterruptedError):
                 pass
             if sent == size:
@@ -83,14 +95,21 @@ class Delivery:
             self._unconfirmed += size
             self._wire.write(head + body)
             return True
-        self.send_rest(head, body, sent)
+        self.send_rest(head, body, sent, file)
         return False
 
-    def send_rest(self, head: bytes, body: bytes | memoryview, sent: int) -> None:
+    def send_rest(
+        self, head: bytes, body: bytes | memoryview, sent: int, file: SharedFile | None = None
+    ) -> None:
         """Send what is left of an answer, C{sent} bytes of which are gone. Only when nothing is L{busy}."""
         if sent < len(head):
             self._queue.append(head[sent:])
-        self._queue.append(memoryview(body)[max(0, sent - len(head)) :])
+        at = max(0, sent - len(head))
+        if file is not None:
+            self._file = file
+            self._file_at = at
+        else:
+            self._queue.append(memoryview(body)[at:])
         self._pull()
 
     def add(self, *pieces: bytes) -> None:
@@ -102,7 +121,8 @@ class Delivery:
     @property
     def waiting(self) -> int:
         """Bytes that were given and not handed on yet."""
-        return sum([len(piece) for piece in self._queue])
+        waiting = sum([len(piece) for piece in self._queue])
+        return waiting if self._file is None else waiting + len(self._file.body) - self._file_at
 
     def stalled(self, timeout: float) -> bool:
         """Whether not one byte could be sent for C{timeout} seconds, though there are some.
@@ -122,6 +142,7 @@ class Delivery:
     def forget(self) -> None:
         """The connection is lost: nothing more is sent."""
         self._queue.clear()
+        self._file = None
 
     def _pull(self) -> None:
         self.busy = True
@@ -149,11 +170,30 @@ class Delivery:
         if room < SLICE:
             self._wire.write(b"".join(parts))
             return
+        if self._file is not None and not self._file_done(self._file):
+            return
         self.busy = False
         self._unconfirmed = 0
         self._wire.unregisterProducer()
         self._sent()
 
+    def _file_done(self, file: SharedFile) -> bool:
+        """Send more of a file; whether that was all."""
+        assert self._socket is not None
+        try:
+            self._file_at += file.send(self._socket, self._file_at)
+        except (BlockingIOError, InterruptedError):
+            pass
+        except OSError:
+            self._wire.abortConnection()
+            return False
+        if self._file_at < len(file.body):
+            # There is nothing in the transport's buffer, but it is to tell when the socket takes more.
+            self._wire.startWriting()
+            return False
+        self._file = None
+        return True
+
     def stopProducing(self) -> None:
         """IPullProducer: the connection is lost; the protocol hears of it too."""
-        self._queue.clear()
+        self.forget()

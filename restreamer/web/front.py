@@ -56,6 +56,7 @@ from restreamer.web.connection import (
     FrontConnection,
 )
 from restreamer.web.eager import Paused, awaited, carried_on, first_step, given
+from restreamer.web.shared_files import SHARE_FROM
 from restreamer.web.upload import Upload
 
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -96,8 +97,12 @@ class FrontProtocol(FrontConnection):
         counters = self._front.counters
         counters.requests += 1
         counters.bytes_sent += size
+        file = self._front.files.of(body, now) if len(body) >= SHARE_FROM else None
         try:
-            sent = wire.sendmsg((head, body)) if body else wire.send(head)
+            if file is not None:
+                sent = file.send_all(wire, head)
+            else:
+                sent = wire.sendmsg((head, body)) if body else wire.send(head)
         except (BlockingIOError, InterruptedError):
             sent = 0
         except OSError:
@@ -108,7 +113,7 @@ class FrontProtocol(FrontConnection):
             self._due = now + self._limits.idle_timeout
         else:
             assert self._delivery is not None
-            self._delivery.send_rest(head, body, sent)
+            self._delivery.send_rest(head, body, sent, file)
             self._state = SENDING
             self._arm(self._limits.stall_timeout / 4)
 
@@ -315,8 +320,11 @@ class FrontProtocol(FrontConnection):
     def _deliver(self, head: bytes, body: bytes | memoryview) -> None:
         """Send an answer; the next request waits until it is gone."""
         assert self._delivery is not None
+        file = None
+        if len(body) >= SHARE_FROM and type(body) is bytes and self._socket is not None:
+            file = self._front.files.of(body, self._seconds())
         try:
-            gone = self._delivery.send(head, body)
+            gone = self._delivery.send(head, body, file)
         except OSError:
             self.abort()
             self._state = CLOSING

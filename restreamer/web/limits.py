@@ -10,6 +10,7 @@ from attrs import define, frozen
 from restreamer.buckets import AddressLines
 from restreamer.http1.forwarded import TrustedProxies
 from restreamer.http1.reply import Route
+from restreamer.web.shared_files import SharedFiles
 
 #: Told (peer, method, path, status, body bytes) for each answer of the front; never a query.
 AccessLog = Callable[[str, str, str, int, int], None]
@@ -90,7 +91,8 @@ class Front(Protocol):
     """The factory as its connections see it (L{restreamer.web.service.FrontFactory}).
 
     @ivar clock: the reactor's time. @ivar site: takes connections whose request no route wants; None: 404.
-    @ivar lines: what of an address the log is told. @ivar proxies: of whom C{X-Forwarded-For} is believed.
+    @ivar lines: what of an address the log is told. @ivar files: of bodies that many ask for.
+    @ivar proxies: of whom C{X-Forwarded-For} is believed.
     @ivar draining: no more requests are taken. @ivar busy_answer: what is said when there is no room.
     """
 
@@ -102,6 +104,7 @@ class Front(Protocol):
     access_log: AccessLog | None
     counters: FrontCounters
     lines: AddressLines
+    files: SharedFiles
     draining: bool
     busy_answer: bytes
 

@@ -22,6 +22,7 @@ from restreamer.http1.reply import FullReply, HttpRequest, Route
 from restreamer.web.connection import FrontConnection
 from restreamer.web.front import FrontProtocol
 from restreamer.web.limits import AccessLog, FrontCounters, FrontLimits
+from restreamer.web.shared_files import SharedFiles
 from restreamer.web.wire import peer_host
 
 #: Seconds a connection that was refused at accept may take to fetch its answer.
@@ -99,6 +100,7 @@ class FrontFactory(ServerFactory):
         self.access_log = access_log
         self.counters = FrontCounters()
         self.lines = AddressLines()
+        self.files = SharedFiles(clock)
         self.draining = False
         most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         self._descriptors = most - self.limits.reserve if most != resource.RLIM_INFINITY else None
@@ -106,6 +108,10 @@ class FrontFactory(ServerFactory):
         self._per_address: dict[str, int] = {}
         self._drained: Deferred[None] | None = None
         self._drain_timer: IDelayedCall | None = None
+
+    @override
+    def stopFactory(self) -> None:
+        self.files.close()
 
     @property
     def connections(self) -> int:

@@ -32,6 +32,7 @@ class Wire:
         self.half_closed = self.closing = self.aborted = self.lost = False
         self.largest = 0
         self.writes = 0
+        self.waits = False
 
     # What a protocol calls.
 
@@ -60,6 +61,9 @@ class Wire:
         self.streaming = streaming
         if not streaming:
             self.producer.resumeProducing()
+
+    def startWriting(self) -> None:  # noqa: N802
+        self.waits = True
 
     def unregisterProducer(self) -> None:  # noqa: N802
         self.producer = None
@@ -95,6 +99,10 @@ class Wire:
             if self.producer is None or self.streaming:
                 return
             self.producer.resumeProducing()
+            if self.waits:
+                # The producer writes to the socket itself, which takes no more now.
+                self.waits = False
+                return
 
 
 class Visit:
