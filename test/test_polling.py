@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from functools import partial
 
 from twisted.internet.epollreactor import EPollReactor
 from twisted.internet.error import ConnectionDone
@@ -11,7 +12,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
 
-from restreamer.polling import MOST_EVENTS, quicken
+from restreamer.polling import MOST_EVENTS, TURN_SECONDS, quicken
 
 
 class Reader:
@@ -140,6 +141,36 @@ class TurnTests(SynchronousTestCase):
         self.reactor.doIteration(0)
         self.reactor.doIteration(0)
         self.assertEqual(set(served), {copy.descriptor for copy in copies})
+
+    def test_a_turn_ends(self) -> None:
+        """When it took too long; the others are served in the next one, first and without waiting."""
+        now = [0.0]
+        self.reactor.seconds = lambda: now[0]
+        quicken(self.reactor)
+        order: list[Reader] = []
+
+        def slow(reader: Reader) -> None:
+            reader.socket.recv(100)
+            order.append(reader)
+            now[0] += TURN_SECONDS
+
+        pairs = [self.pair() for _ in range(40)]
+        for reader, far in pairs:
+            self.patch(reader, "doRead", partial(slow, reader))
+            far.send(b"x")
+        self.reactor.doIteration(0)
+        self.assertEqual(len(order), 8)
+        gone = next(reader for reader, _ in pairs if reader not in order)
+        self.reactor.removeReader(gone)
+        for reader, far in pairs:
+            if reader in order:
+                far.send(b"x")
+        for _ in range(4):
+            self.reactor.doIteration(60)
+        self.assertEqual(len(set(order)), 39)
+        self.assertEqual(len(order), 39)
+        self.reactor.doIteration(60)
+        self.assertEqual(len(order), 47)
 
     def test_another_reactor(self) -> None:
         self.assertFalse(quicken(Clock()))

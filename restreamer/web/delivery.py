@@ -15,7 +15,7 @@ from twisted.internet.interfaces import IPullProducer
 from zope.interface import implementer
 
 from restreamer.http1.head import JOIN_LIMIT
-from restreamer.web.shared_files import SharedFile
+from restreamer.web.memory_file import MemoryFile
 from restreamer.web.wire import unacknowledged
 
 #: Bytes per pull of the transport: the private memory of a slow reader.
@@ -62,14 +62,14 @@ class Delivery:
         # A list: an empty deque takes 600 bytes of each connection, and few pieces wait at a time.
         self._queue: list[bytes | memoryview] = []
         # A file, and how much of it went: behind what is queued.
-        self._file: SharedFile | None = None
+        self._file: MemoryFile | None = None
         self._file_at = 0
         self._unconfirmed = 0
         self._queue_mark: int | None = None
         self._moved_at = 0.0
         self.busy = False
 
-    def send(self, head: bytes, body: bytes | memoryview, file: SharedFile | None = None) -> bool:
+    def send(self, head: bytes, body: bytes | memoryview, file: MemoryFile | None = None) -> bool:
         """Give the kernel what it takes at once; the rest is pulled. Only when nothing is L{busy}.
 
         @param file: of the same body, on a plain socket.
@@ -82,7 +82,7 @@ class Delivery:
         if direct is not None:
             try:
                 if file is not None:
-                    sent = file.send_all(direct, head)
+                    sent = file.send_after(direct, head)
                 else:
                     sent = (
                         direct.send(head + body) if len(body) <= JOIN_LIMIT else direct.sendmsg((head, body))
@@ -99,7 +99,7 @@ class Delivery:
         return False
 
     def send_rest(
-        self, head: bytes, body: bytes | memoryview, sent: int, file: SharedFile | None = None
+        self, head: bytes, body: bytes | memoryview, sent: int, file: MemoryFile | None = None
     ) -> None:
         """Send what is left of an answer, C{sent} bytes of which are gone. Only when nothing is L{busy}."""
         if sent < len(head):
@@ -177,7 +177,7 @@ class Delivery:
         self._wire.unregisterProducer()
         self._sent()
 
-    def _file_done(self, file: SharedFile) -> bool:
+    def _file_done(self, file: MemoryFile) -> bool:
         """Send more of a file; whether that was all."""
         assert self._socket is not None
         try:

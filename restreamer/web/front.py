@@ -100,7 +100,7 @@ class FrontProtocol(FrontConnection):
         file = self._front.files.of(body, now) if len(body) >= SHARE_FROM else None
         try:
             if file is not None:
-                sent = file.send_all(wire, head)
+                sent = file.send_after(wire, head)
             else:
                 sent = wire.sendmsg((head, body)) if body else wire.send(head)
         except (BlockingIOError, InterruptedError):

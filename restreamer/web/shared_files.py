@@ -1,8 +1,7 @@
 """Bodies that many ask for, in files that exist in memory only: the kernel sends those without copying them.
 
-C{send} copies a body into the buffer of every viewer's connection; C{sendfile} lends its pages to all of
-them: a segment of 250 KB costs a third less. It needs a file: one without a name (C{memfd_create}, Linux),
-made when a body is asked for a second time, and gone some seconds after the last.
+A segment of 250 KB costs a third less so. A file is made when a body is asked for a second time, and is gone
+some seconds after the last.
 
 The figures are those of the loopback interface (bench/scenarios/segments.py): below L{SHARE_FROM} a second
 system call costs more than the copy, and beyond L{SHARE_TO}, where the connection does not take the body in
@@ -12,10 +11,10 @@ one go, pages that many connections share cost more than copies.
 from __future__ import annotations
 
 import os
-import socket
 from typing import Final
 
 from restreamer.seams import Clock, Timer
+from restreamer.web.memory_file import MemoryFile
 
 #: Bytes of bodies that are sent so.
 SHARE_FROM: Final = 48 * 1024
@@ -30,48 +29,14 @@ UNUSED: Final = 10.0
 _LOOK: Final = 5.0
 
 
-class SharedFile:
-    """A body in a file. The file is closed with this object, so who still sends from it keeps it.
+class _Kept:
+    """A file. @ivar used: when it was asked for last."""
 
-    @ivar body: the same bytes. @ivar used: when it was asked for last.
-    """
+    __slots__ = ("file", "used")
 
-    __slots__ = ("_descriptor", "body", "used")
-
-    def __init__(self, body: bytes) -> None:
-        """@raise OSError: there is no room for it."""
-        self._descriptor = -1
-        self._descriptor = os.memfd_create("segment")
-        self.body = body
+    def __init__(self, file: MemoryFile) -> None:
+        self.file = file
         self.used = 0.0
-        rest = memoryview(body)
-        while rest:
-            rest = rest[os.write(self._descriptor, rest) :]
-
-    def send(self, connection: socket.socket, offset: int) -> int:
-        """Give the kernel what it takes of the body from C{offset} on.
-
-        @return: bytes. @raise BlockingIOError: nothing. @raise OSError: the connection is broken.
-        """
-        return os.sendfile(connection.fileno(), self._descriptor, offset, len(self.body) - offset)
-
-    def send_all(self, connection: socket.socket, head: bytes) -> int:
-        """Send C{head} and the body behind it, in one packet as far as that goes.
-
-        @return: the bytes of both that went.
-        @raise BlockingIOError: nothing went. @raise OSError: the connection is broken.
-        """
-        sent = connection.send(head, socket.MSG_MORE)
-        if sent == len(head):
-            try:
-                sent += self.send(connection, 0)
-            except BlockingIOError:
-                pass
-        return sent
-
-    def __del__(self) -> None:
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
 
 
 class SharedFiles:
@@ -79,7 +44,7 @@ class SharedFiles:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._files: dict[int, SharedFile] = {}
+        self._files: dict[int, _Kept] = {}
         # By identity, without holding them: another body in the same place gets its file a request early.
         self._seen: set[int] = set()
         self._size = 0
@@ -91,7 +56,7 @@ class SharedFiles:
         """Bytes in files."""
         return self._size
 
-    def of(self, body: bytes, now: float) -> SharedFile | None:
+    def of(self, body: bytes, now: float) -> MemoryFile | None:
         """The file of C{body}; None: it has none, since it is asked for the first time, its size is not right
         or there is no room for more.
 
@@ -112,13 +77,13 @@ class SharedFiles:
             if found is None:
                 return None
         found.used = now
-        return found
+        return found.file
 
-    def _make(self, body: bytes) -> SharedFile | None:
+    def _make(self, body: bytes) -> _Kept | None:
         if not self._possible or len(self._files) >= MAX_FILES or self._size + len(body) > MAX_BYTES:
             return None
         try:
-            made = SharedFile(body)
+            made = _Kept(MemoryFile(body))
         except OSError:
             # No memory, or not allowed here: it goes without.
             self._possible = False
@@ -132,10 +97,10 @@ class SharedFiles:
     def _look(self) -> None:
         self._timer = None
         then = self._clock.seconds() - UNUSED
-        for key, file in list(self._files.items()):
-            if file.used <= then:
+        for key, kept in list(self._files.items()):
+            if kept.used <= then:
                 del self._files[key]
-                self._size -= len(file.body)
+                self._size -= len(kept.file.body)
         if self._files:
             self._timer = self._clock.callLater(_LOOK, self._look)
 

@@ -11,7 +11,7 @@ from typing_extensions import override
 
 from restreamer.http1.reply import FullReply, HttpRequest, Reply
 from restreamer.web import shared_files
-from restreamer.web.shared_files import MAX_FILES, SHARE_FROM, SHARE_TO, UNUSED, SharedFile, SharedFiles
+from restreamer.web.shared_files import MAX_FILES, SHARE_FROM, SHARE_TO, UNUSED, SharedFiles
 from test.web.wires import Visit
 
 #: No two blocks of it are alike.
@@ -146,13 +146,3 @@ class SentTests(SynchronousTestCase):
         visit.wire.flush()
         self.assertTrue(visit.wire.aborted)
         visit.factory.stopFactory()
-
-    def test_head_first(self) -> None:
-        """One packet, as far as that goes."""
-        near, far = socket.socketpair()
-        for end in (near, far):
-            self.addCleanup(end.close)
-            end.setblocking(False)
-        file = SharedFile(b"body" * 10)
-        self.assertEqual(file.send_all(near, b"head"), 44)
-        self.assertEqual(far.recv(1000), b"head" + b"body" * 10)
