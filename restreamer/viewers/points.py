@@ -281,6 +281,21 @@ def _has_segment(stream: Stream) -> bool:
     return bool(stream.window.entries) and not stream.catching_up
 
 
+class Absence:
+    """What becomes of requests for streams that are not here: they are refused."""
+
+    async def unknown(self, request: OpenRequest) -> None:
+        """Nobody here knows the name. Returns once it is known and the gate was passed.
+
+        @raise Refused: it cannot be had.
+        """
+        raise Refused(Reason.NOT_FOUND, "no such stream")
+
+    def refusal(self, request: OpenRequest, refused: Refused) -> Refused:
+        """What a viewer is told whom the gate let in, and who cannot have the stream."""
+        return refused
+
+
 class Playing:
     """A L{restreamer.seams.PlayPoint}, and the way to a stream's window for HLS."""
 
@@ -294,6 +309,8 @@ class Playing:
         """@param crowded: whether the node is too short of memory for another viewer.
         @param elsewhere: where a viewer is to go instead, if the stream is not fed here and is there.
         """
+        #: What to do where the stream is not here, or not now.
+        self.absence = Absence()
         self._gate = gate
         self._waiting = waiting
         self._crowded = crowded
@@ -321,11 +338,11 @@ class Playing:
         """The stream once it is C{ready}; who cannot have it leaves no session."""
         try:
             return await self._waiting.entry(request.name, ready, request.proto)
-        except Refused:
+        except Refused as refused:
             viewing = request.account.viewing if request.account is not None else None
             if viewing is not None and not request.part:
                 viewing.give_back()
-            raise
+            raise self.absence.refusal(request, refused) from None
 
     async def _pass(self, request: OpenRequest) -> None:
         """Pass the gate; who is wanted elsewhere goes no further.
@@ -334,7 +351,8 @@ class Playing:
         """
         elsewhere = self._elsewhere(request)
         if elsewhere is None and not self._waiting.knows(request.name):
-            raise Refused(Reason.NOT_FOUND, "no such stream")
+            await self.absence.unknown(request)
+            return
         await self._gate.open(request)
         if elsewhere is not None:
             raise elsewhere

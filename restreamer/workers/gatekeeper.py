@@ -10,6 +10,7 @@ from restreamer.live.protocols import allowed
 from restreamer.live.registry import StreamSettings
 from restreamer.seams import OpenRequest
 from restreamer.sessions.session import Session
+from restreamer.workers.absent import STAYING
 
 
 class NodeGatekeeper:
@@ -30,6 +31,8 @@ class NodeGatekeeper:
             if elsewhere is not None:
                 await core.gate.open(request)
                 raise elsewhere
+            if request.proto in STAYING and request.span is None and not core.waiting.knows(request.name):
+                raise Refused(Reason.NOT_FOUND, "no such stream")
         return await core.gate.open(request)
 
     def goes_on(self, session: Session) -> bool:
