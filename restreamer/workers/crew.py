@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -29,6 +30,7 @@ from restreamer.cluster.catalogue import Catalogue
 from restreamer.cluster.push import PushServer
 from restreamer.cluster.seams import LinkHandler
 from restreamer.config.model import Configuration
+from restreamer.errors import RestreamerError
 from restreamer.facts import WorkerFacts
 from restreamer.listeners import BoundSocket
 from restreamer.logs import Logger
@@ -69,7 +71,16 @@ STEADY_SECONDS: Final = 30.0
 SILENT_SECONDS: Final = 15.0
 #: Seconds a worker gets to end in order.
 END_SECONDS: Final = 5.5
+#: Seconds its program gets to show that it starts.
+TRY_SECONDS: Final = 30.0
 _CHANNEL_FD: Final = 3
+_PROGRAM: Final = "restreamer.workers.process"
+#: The argument with which it ends once it is loaded.
+CHECK: Final = "check"
+
+
+class WorkerError(RestreamerError):
+    """No worker can be started; the text says why."""
 
 
 class Worker(ProcessProtocol):
@@ -125,7 +136,7 @@ class Worker(ProcessProtocol):
         self._process = self._clock.spawnProcess(
             self,
             sys.executable,
-            [sys.executable, "-m", "restreamer.workers.process", str(_CHANNEL_FD)],
+            [sys.executable, "-m", _PROGRAM, str(_CHANNEL_FD)],
             env=_environment(),
             childFDs={0: "w", 1: "r", 2: "r", _CHANNEL_FD: theirs.fileno()},
         )
@@ -421,6 +432,23 @@ def _environment() -> dict[str, str]:
     for name in ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"):
         found.pop(name, None)
     return found
+
+
+def try_worker() -> None:
+    """See whether the program of a worker starts at all. Blocks for a second.
+
+    @raise WorkerError: it does not.
+    """
+    command = [sys.executable, "-m", _PROGRAM, CHECK]
+    try:
+        done = subprocess.run(
+            command, env=_environment(), stdin=subprocess.DEVNULL, capture_output=True, timeout=TRY_SECONDS
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise WorkerError(f"a worker does not start: {error}") from error
+    if done.returncode:
+        told = (done.stdout + done.stderr).decode("utf-8", "replace").strip()
+        raise WorkerError(f"a worker does not start: it ends with {done.returncode}: {told[-2000:]}")
 
 
 def worker_count(configuration: Configuration) -> int:

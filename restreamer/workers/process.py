@@ -149,9 +149,11 @@ class Worker:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Run a worker that speaks over the descriptor named by C{arguments}."""
+    """Run a worker that speaks over the descriptor named by C{arguments}; C{check}: only load it."""
     from twisted.internet import reactor
 
+    if arguments[0] == "check":
+        return
     loop: Any = reactor
     # Who stops or reloads the node tells the main process.
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR2):
