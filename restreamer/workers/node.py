@@ -242,6 +242,9 @@ class WorkerNode(MultiService):
             front = self.fronts.pop(key[1:], None)
             if front is not None:
                 _ = front.drain(DRAIN_SECONDS)
+        for key in [key for key in self._fresh if key not in wanted]:
+            # Removed before it was ever listened on: connections would wait there for ever.
+            self._fresh.pop(key).close()
         for key, (kind, listen) in wanted.items():
             held = self._fresh.pop(key, None)
             if held is not None and key not in self._sockets:
