@@ -67,8 +67,10 @@ _log = Logger()
 #: Seconds before a worker that died is started again: none, then more, until it lives for a while.
 PAUSES: Final = (0.0, 0.5, 1.0, 2.0, 5.0)
 STEADY_SECONDS: Final = 30.0
-#: A worker that says nothing for so long hangs and is killed, seconds.
+#: A worker that says nothing for so long hangs and is killed, seconds; in so many looks, for it may be this
+#: process that hung, which finds that its timers are due before it reads what it was told.
 SILENT_SECONDS: Final = 15.0
+SILENT_LOOKS: Final = 5
 #: Seconds a worker gets to end in order.
 END_SECONDS: Final = 5.5
 #: Seconds its program gets to show that it starts.
@@ -100,7 +102,7 @@ class Worker(ProcessProtocol):
         self.starts = 0
         self.ready = False
         self.since = 0.0
-        self.heard_at = 0.0
+        self._silent = 0
         self._fruitless = 0
         self._channel: Channel | None = None
         self._process: Any = None
@@ -123,27 +125,45 @@ class Worker(ProcessProtocol):
     # Its processes.
 
     def start(self) -> None:
-        """Start a process."""
+        """Start a process; one that cannot be started is tried again."""
         self._timer = None
-        ours, theirs = socket.socketpair()
-        ours.setblocking(False)
-        theirs.setblocking(False)
-        self._channel = Channel(self.heard)
-        adopt(self._clock, self._channel, ours.fileno())
-        ours.close()
+        self._silent = 0
+        self.since = self._clock.seconds()
+        try:
+            self._process = self._spawn()
+        except OSError as error:
+            self._channel = None
+            self._again(f"cannot be started: {error}")
+            return
         self.starts += 1
-        self.since = self.heard_at = self._clock.seconds()
-        self._process = self._clock.spawnProcess(
-            self,
-            sys.executable,
-            [sys.executable, "-m", _PROGRAM, str(_CHANNEL_FD)],
-            env=_environment(),
-            childFDs={0: "w", 1: "r", 2: "r", _CHANNEL_FD: theirs.fileno()},
-        )
-        theirs.close()
         self.pid = self._process.pid
         self.configure(self._crew.sockets_of(self.place))
-        self._watch = self._clock.callLater(SILENT_SECONDS, self._look)
+        self._watch = self._clock.callLater(SILENT_SECONDS / SILENT_LOOKS, self._look)
+
+    def _spawn(self) -> Any:
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            ours.setblocking(False)
+            theirs.setblocking(False)
+            self._channel = Channel(self.heard)
+            adopt(self._clock, self._channel, ours.fileno())
+            return self._clock.spawnProcess(
+                self,
+                sys.executable,
+                [sys.executable, "-m", _PROGRAM, str(_CHANNEL_FD)],
+                env=_environment(),
+                childFDs={0: "w", 1: "r", 2: "r", _CHANNEL_FD: theirs.fileno()},
+            )
+
+    def _again(self, why: str) -> None:
+        """Start another process in a while. @param why: it is needed."""
+        lived = self._clock.seconds() - self.since
+        self._fruitless = 0 if lived >= STEADY_SECONDS else self._fruitless + 1
+        pause = PAUSES[min(max(0, self._fruitless - 1), len(PAUSES) - 1)]
+        _log.error(
+            "worker {place} {why}; another begins in {pause:g} s", place=self.place, why=why, pause=pause
+        )
+        self._timer = self._clock.callLater(pause, self.start)
 
     def facts(self, figures: Figures | None) -> WorkerFacts:
         """How it is. @param figures: what it told last."""
@@ -197,10 +217,11 @@ class Worker(ProcessProtocol):
                 pass
 
     def _look(self) -> None:
-        self._watch = self._clock.callLater(SILENT_SECONDS / 5, self._look)
-        if self._clock.seconds() - self.heard_at > SILENT_SECONDS:
+        self._watch = self._clock.callLater(SILENT_SECONDS / SILENT_LOOKS, self._look)
+        self._silent += 1
+        if self._silent > SILENT_LOOKS:
             _log.error("worker {place} does not answer: it is killed", place=self.place)
-            self.heard_at = self._clock.seconds()
+            self._silent = 0
             self.kill()
 
     # What its process says.
@@ -238,21 +259,12 @@ class Worker(ProcessProtocol):
             return
         if self._crew.retired:
             return
-        lived = self._clock.seconds() - self.since
-        self._fruitless = 0 if lived >= STEADY_SECONDS else self._fruitless + 1
-        pause = PAUSES[min(max(0, self._fruitless - 1), len(PAUSES) - 1)]
-        _log.error(
-            "worker {place} died: {why}; another begins in {pause:g} s",
-            place=self.place,
-            why=reason.getErrorMessage(),
-            pause=pause,
-        )
         self._new()
-        self._timer = self._clock.callLater(pause, self.start)
+        self._again(f"died: {reason.getErrorMessage()}")
 
     def heard(self, message: Message, fds: Sequence[int]) -> None:
         """A message of its process."""
-        self.heard_at = self._clock.seconds()
+        self._silent = 0
         lessor, names = self.lessor, self.names
         if isinstance(message, Used):
             lessor.used(message)
@@ -276,7 +288,7 @@ class Worker(ProcessProtocol):
             self._crew.totals.told(self.place, message)
         elif isinstance(message, Ready):
             self.ready = True
-            took = self.heard_at - self.since
+            took = self._clock.seconds() - self.since
             told = "worker {place} is up, process {pid}, {took:.1f} s"
             _log.info(told, place=self.place, pid=message.pid, took=took)
             self._crew.came(self)
