@@ -314,7 +314,7 @@ class Crew:
         self.core = core
         self.reactor: Any = core.reactor
         self.key = os.urandom(32)
-        self.totals = Totals()
+        self.totals = Totals(lambda name: core.registry.find(name) is not None)
         self.adopting = Adopting(core.reactor, fronts)
         self._sockets = sockets
         self._folder = tempfile.mkdtemp(prefix="restreamer-")
