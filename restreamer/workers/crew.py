@@ -7,11 +7,9 @@ dies its connections are lost, and those that wait to be accepted wait for the w
 from __future__ import annotations
 
 import os
-import shutil
 import socket
 import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -35,6 +33,7 @@ from restreamer.facts import WorkerFacts
 from restreamer.listeners import BoundSocket
 from restreamer.logs import Logger
 from restreamer.m4f.link import Authorised
+from restreamer.own_folder import OwnFolder
 from restreamer.viewer_facts import SessionFacts
 from restreamer.web.service import FrontFactory
 from restreamer.workers.channel import Channel, adopt
@@ -317,8 +316,8 @@ class Crew:
         self.totals = Totals(lambda name: core.registry.find(name) is not None)
         self.adopting = Adopting(core.reactor, fronts)
         self._sockets = sockets
-        self._folder = tempfile.mkdtemp(prefix="restreamer-")
-        self.path = os.path.join(self._folder, "main")
+        self._folder = OwnFolder()
+        self.path = str(self._folder.path / "main")
         self._port: Any = None
         self._catalogue = Catalogue(core.registry, core.node_id, everything=True)
         self.workers = [Worker(self, place + 1) for place in range(count)]
@@ -348,7 +347,7 @@ class Crew:
         if self._port is not None:
             waits.append(self._port.stopListening())
         done = gatherResults(waits, consumeErrors=True).addErrback(lambda failure: None)
-        return done.addBoth(lambda _: shutil.rmtree(self._folder, ignore_errors=True))
+        return done.addBoth(lambda _: self._folder.close())
 
     def retire(self, handed: bool) -> None:
         """Have the workers listen no more; those that die are not replaced.
