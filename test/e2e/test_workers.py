@@ -253,5 +253,7 @@ class Absent(StageCase):
             for asked in (path, f"/lb{path}"):
                 answer = self.node.get(asked)
                 self.assertEqual(answer.status, 302)
+                # Nobody stays with the main process.
+                self.assertEqual(answer.headers["connection"], "close")
                 self.assertIn(f":{self.peer.http}{path}", answer.headers["location"])
             self.assertEqual(self.node.get("/here/nobody/index.m3u8").status, 404)
