@@ -291,10 +291,6 @@ class Absence:
         """
         raise Refused(Reason.NOT_FOUND, "no such stream")
 
-    def refusal(self, request: OpenRequest, refused: Refused) -> Refused:
-        """What a viewer is told whom the gate let in, and who cannot have the stream."""
-        return refused
-
 
 class Playing:
     """A L{restreamer.seams.PlayPoint}, and the way to a stream's window for HLS."""
@@ -309,7 +305,7 @@ class Playing:
         """@param crowded: whether the node is too short of memory for another viewer.
         @param elsewhere: where a viewer is to go instead, if the stream is not fed here and is there.
         """
-        #: What to do where the stream is not here, or not now.
+        #: What to do where nobody here knows the stream.
         self.absence = Absence()
         self._gate = gate
         self._waiting = waiting
@@ -338,11 +334,11 @@ class Playing:
         """The stream once it is C{ready}; who cannot have it leaves no session."""
         try:
             return await self._waiting.entry(request.name, ready, request.proto)
-        except Refused as refused:
+        except Refused:
             viewing = request.account.viewing if request.account is not None else None
             if viewing is not None and not request.part:
                 viewing.give_back()
-            raise self.absence.refusal(request, refused) from None
+            raise
 
     async def _pass(self, request: OpenRequest) -> None:
         """Pass the gate; who is wanted elsewhere goes no further.

@@ -51,6 +51,8 @@ from restreamer.workers.messages import (
     GivenBack,
     HoldName,
     Message,
+    NameAsked,
+    NameKnown,
     NameReleased,
     Passed,
     Ready,
@@ -113,7 +115,8 @@ class Worker(ProcessProtocol):
 
     def _new(self) -> None:
         core = self._crew.core
-        self.lessor = Lessor(self.send, NodeGatekeeper(core))
+        self._gatekeeper = NodeGatekeeper(core)
+        self.lessor = Lessor(self.send, self._gatekeeper)
         self.names = HeldNames(self._clock, self.send, core.publishing, core.registry)
 
     def send(self, message: Message, fds: Sequence[int] = ()) -> None:
@@ -281,6 +284,8 @@ class Worker(ProcessProtocol):
             names.hold(message)
         elif isinstance(message, NameReleased):
             names.released(message)
+        elif isinstance(message, NameAsked):
+            self.send(NameKnown(message.number, self._gatekeeper.knows(message.name)))
         elif isinstance(message, Passed):
             self._crew.adopting.take(message, fds[0], self.send)
         elif isinstance(message, Figures):

@@ -35,6 +35,11 @@ class NodeGatekeeper:
                 raise Refused(Reason.NOT_FOUND, "no such stream")
         return await core.gate.open(request)
 
+    def knows(self, name: str) -> bool:
+        """Whether a stream of that name is here, can be expected here, or is a peer's."""
+        core = self._core
+        return core.waiting.knows(name) or core.neighbours.peers.have(name)
+
     def goes_on(self, session: Session) -> bool:
         """See L{restreamer.workers.lessor.Gatekeeper}."""
         return self._core.gate.goes_on(session)

@@ -112,7 +112,7 @@ class WorkerNode(MultiService):
         self._remote = Remote(address=MAIN, endpoint=UNIXClientEndpoint(reactor, start.socket), key=start.key)
         self.pushes = Pushes(core.registry, self._pushes_of)
         core.registry.listen(_Published(self.pushes.renew))
-        core.playing.absence = AbsentStreams(reactor, core.registry, self.gate)
+        self.absent = core.playing.absence = AbsentStreams(reactor, core.registry, self.gate, send)
         playing = core.past_or_live()
         self.rtmp = RtmpFactory(core.publishing, playing, reactor)
         self.rtsp = RtspFactory(core.publishing, playing, reactor, core.publish_password)

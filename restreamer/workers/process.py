@@ -40,6 +40,7 @@ from restreamer.workers.messages import (
     KickPublisher,
     Message,
     NameHeld,
+    NameKnown,
     Ready,
     Retire,
     Revoked,
@@ -108,6 +109,8 @@ class Worker:
             node.names.held(message)
         elif isinstance(message, KickPublisher):
             node.kick_publisher(message.name, message.why)
+        elif isinstance(message, NameKnown):
+            node.absent.answered(message)
         elif isinstance(message, Taken):
             node.passing.taken(message)
 

@@ -14,7 +14,14 @@ from restreamer.http1.reply import FullReply, HttpRequest
 from restreamer.live.stream import Stream
 from restreamer.seams import Account, Gate, Grant, OpenRequest
 from restreamer.viewers.points import Playing
-from restreamer.workers.absent import WAIT_SECONDS, AbsentStreams, balancer_route
+from restreamer.workers.absent import (
+    ANSWER_SECONDS,
+    NOBODYS_SECONDS,
+    WAIT_SECONDS,
+    AbsentStreams,
+    balancer_route,
+)
+from restreamer.workers.messages import NameAsked, NameKnown
 from test.live.test_registry import Supplied
 from test.viewers.test_waiting import WaitingCase, request
 from test.viewers.viewing import FakeViewing
@@ -42,8 +49,11 @@ class Absent(WaitingCase):
     def setUp(self) -> None:
         super().setUp()
         self.main = Asked()
+        self.said: list[Any] = []
         self.playing = Playing(self.main, self.room)
-        self.playing.absence = AbsentStreams(self.clock, self.registry, self.main)
+        self.playing.absence = self.absent = AbsentStreams(
+            self.clock, self.registry, self.main, lambda message, fds=(): self.said.append(message)
+        )
 
     def ask(self, proto: str, viewing: FakeViewing | None = None) -> Deferred[Any]:
         wanted = evolve(request("a"), proto=proto, account=Account(viewing=viewing))
@@ -56,21 +66,47 @@ class Absent(WaitingCase):
         return refused
 
     def test_http_goes_on(self) -> None:
-        """A playlist of a stream whose publisher is away, a peer's stream: the other process answers."""
-        for proto in ("hls", "tshttp"):
-            refused = self.refusal(self.ask(proto))
+        """A playlist of a stream whose publisher is away, a peer's stream: the other process answers. It is
+        asked once for all who wait.
+        """
+        held = [self.ask("hls"), self.ask("tshttp")]
+        self.assertEqual(self.said, [NameAsked(1, "a")])
+        self.absent.answered(NameKnown(1, True))
+        for each in held:
+            refused = self.refusal(each)
             self.assertIsInstance(refused, NotHere)
             self.assertTrue(refusal_reply(refused).passed)
         self.assertEqual(self.main.asked, 0)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
 
-    def test_http_of_what_does_not_start(self) -> None:
-        """The main process may have its window."""
+    def test_http_of_nobody(self) -> None:
+        """A crowd asks for a stream that has ended: it is refused here, the question asked now and then."""
+        for number in (1, 2):
+            first, gone = self.ask("hls"), self.ask("hls")
+            gone.cancel()
+            self.absent.answered(NameKnown(number, False))
+            for each in (first, self.ask("hls"), self.ask("tshttp")):
+                refused = self.refusal(each)
+                self.assertNotIsInstance(refused, NotHere)
+                self.assertIs(refused.reason, Reason.NOT_FOUND)
+            self.failureResultOf(gone)
+            self.assertEqual(self.said, [NameAsked(each, "a") for each in range(1, number + 1)])
+            self.clock.advance(NOBODYS_SECONDS)
+        self.absent.answered(NameKnown(2, True))
+
+    def test_http_of_somebody_at_once(self) -> None:
+        """What came meanwhile is not refused any more."""
+        held = self.ask("hls")
+        self.absent.answered(NameKnown(1, False))
+        self.refusal(held)
         self.registry.offer("a", Supplied())
-        waiting = self.ask("hls")
-        self.registry.refuse("a", "its source is away")
-        refused = self.refusal(waiting)
-        self.assertIsInstance(refused, NotHere)
-        self.assertIs(refused.reason, Reason.NOT_READY)
+        self.assertNoResult(self.ask("hls"))
+
+    def test_http_without_an_answer(self) -> None:
+        """It is for the main process, whenever it comes to it."""
+        held = self.ask("hls")
+        self.clock.advance(ANSWER_SECONDS)
+        self.assertIsInstance(self.refusal(held), NotHere)
 
     def test_others_are_told(self) -> None:
         """RTMP and RTSP stay here: the main process says where to go, or that there is no such name."""
