@@ -8,8 +8,6 @@ one node to all others, and what came over such a link never goes back over it.
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -25,6 +23,7 @@ from restreamer.cluster.source_service import ClusterSource
 from restreamer.live.registry import StreamSettings
 from restreamer.logs import Logger
 from restreamer.m4f.link import Authorised
+from restreamer.own_folder import OwnFolder
 from restreamer.succession import Door
 from restreamer.web.service import FrontFactory
 
@@ -39,8 +38,8 @@ class Between:
 
     def __init__(self, core: Core) -> None:
         self._core = core
-        self._folder = tempfile.mkdtemp(prefix="restreamer-")
-        self.door = Door(os.path.join(self._folder, "node"), os.urandom(32))
+        self._folder = OwnFolder()
+        self.door = Door(str(self._folder.path / "node"), os.urandom(32))
         self._catalogue = Catalogue(core.registry, core.node_id, everything=True)
         for entry in core.registry:
             self._catalogue.stream_changed(entry.stream)
@@ -92,9 +91,7 @@ class Between:
         if self._source is not None:
             waits.append(self._source.stopService())
         done = gatherResults([each for each in waits if each is not None], consumeErrors=True)
-        return done.addErrback(lambda failure: None).addBoth(
-            lambda _: shutil.rmtree(self._folder, ignore_errors=True)
-        )
+        return done.addErrback(lambda failure: None).addBoth(lambda _: self._folder.close())
 
     def _handler(self, event: Authorised) -> LinkHandler:
         core = self._core

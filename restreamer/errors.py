@@ -82,6 +82,13 @@ class Redirected(Refused):
         self.url = url
 
 
+class NotHere(Refused):
+    """This process has not got what was asked for, or not now; another one of the same node may have it.
+
+    Over HTTP the request goes on to that one; other protocols take it for the refusal that it is.
+    """
+
+
 class ConfigError(RestreamerError):
     """A configuration file that cannot be used.
 

@@ -36,6 +36,7 @@ from restreamer.rtmp.service import RtmpFactory
 from restreamer.rtsp.service import RtspFactory
 from restreamer.succession import Door
 from restreamer.web.api import ServerFacts
+from restreamer.web.limits import FrontLimits
 from restreamer.web.service import FrontFactory
 from restreamer.workers.crew import Crew, worker_count
 
@@ -395,8 +396,10 @@ class Node(MultiService):
         reactor = self.core.reactor
         factory: Any
         if kind in _HTTP:
+            # Who was passed on for one answer of ours comes to a worker with the next request.
+            limits = FrontLimits(requests=1) if self.crew is not None else None
             factory = self.fronts[listen.key] = FrontFactory(
-                reactor, self._routes, self.api.site(listen), proxies=self.core.proxies
+                reactor, self._routes, self.api.site(listen), limits, proxies=self.core.proxies
             )
         else:
             factory = self.rtmp if kind in _RTMP else self.rtsp

@@ -6,6 +6,7 @@ import gc
 import os
 import resource
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -37,15 +38,20 @@ from restreamer.succession import (
     Predecessor,
     SuccessionError,
     Successor,
+    has_ended,
     start_successor,
 )
 from restreamer.supervisor import Supervisor
+from restreamer.workers.crew import WorkerError, try_worker, worker_count
 
 _log = Logger()
 
 #: A process that was replaced first looks after so many seconds whether all have left: the figures of workers
 #: are almost that old.
 DRAIN_LOOK_SECONDS = 5.0
+#: Seconds a process that is to replace this one gets until it takes over, and from then on until it serves.
+TAKE_SECONDS = 60.0
+SERVE_SECONDS = 60.0
 
 
 class Options(usage.Options):
@@ -73,7 +79,9 @@ class RunningNode(Service):
         self, reactor: Any, path: str, loaded: Loaded, node: Node, predecessor: Predecessor | None = None
     ) -> None:
         self._predecessor = predecessor
-        self._successor: Any = None
+        self._successor: subprocess.Popen[bytes] | None = None
+        self._behind = False
+        self._limit: Any = None
         self._draining = 0.0
         self._reactor = reactor
         self.path = path
@@ -114,8 +122,11 @@ class RunningNode(Service):
         self._supervisor.stop()
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         signal.signal(signal.SIGUSR2, signal.SIG_IGN)
-        if self._reloading is not None and self._reloading.active():
-            self._reloading.cancel()
+        for timer in (self._reloading, self._limit):
+            if timer is not None and timer.active():
+                timer.cancel()
+        if self._successor is not None and not self._behind:
+            self._successor.terminate()
         return self.node.stopService()
 
     # Replacing another process, and being replaced.
@@ -145,36 +156,82 @@ class RunningNode(Service):
             _log.error("no other process can be started, this one goes on: {error}", error=error)
             return
         _log.info("process {pid} is to serve in the place of this one", pid=self._successor.pid)
+        self._limit = self._reactor.callLater(TAKE_SECONDS, self._too_slow)
 
     def _let_go(self, reply: Callable[[Door], None]) -> None:
+        if self._limit.active():
+            self._limit.reset(SERVE_SECONDS)
         door = self.node.door()
         _ = self.node.retire().addCallback(lambda _: reply(door))
 
+    def _too_slow(self) -> None:
+        """What only hangs would be waited for for ever."""
+        assert self._successor is not None
+        _log.error("process {pid} takes too long to begin: it is killed", pid=self._successor.pid)
+        self._successor.kill()
+
     def _go_behind(self, door: Door, node_id: bytes) -> None:
+        assert self._successor is not None
+        if self._limit.active():
+            self._limit.cancel()
+        self._behind = True
         seconds = self.node.core.configuration.drain_time
         _log.info("another process serves; this one ends when all have left, in {n:g} s at last", n=seconds)
         self._supervisor.hand_over(self._successor.pid)
         self.node.stand_behind(door, node_id)
-        self._draining = self._reactor.seconds() + seconds
+        now = self._reactor.seconds()
+        self._draining = now + seconds
         first = DRAIN_LOOK_SECONDS if self.node.crew is not None else 1.0
-        self._reactor.callLater(min(first, seconds), self._drained)
+        self._reactor.callLater(min(1.0, seconds), self._drained, now + min(first, seconds))
+        if self._again:
+            self._again = False
+            self._soon()
 
-    def _drained(self) -> None:
+    def _drained(self, first: float) -> None:
+        """Look whether this process is of use still. @param first: when figures are to be trusted."""
         if not self.running:
             return
-        if self.node.connections and self._reactor.seconds() < self._draining:
-            self._reactor.callLater(1.0, self._drained)
+        assert self._successor is not None
+        if has_ended(self._successor.pid):
+            _log.error("the process that replaced this one is gone: this one ends, to be started again")
+            self._fail()
+            return
+        now = self._reactor.seconds()
+        if now < self._draining and (self.node.connections or now < first):
+            self._reactor.callLater(1.0, self._drained, first)
             return
         _log.info("this process ends: {left} connections are left", left=self.node.connections)
         self._reactor.stop()
 
     def _not_replaced(self, taken: bool) -> None:
-        self._successor = None
-        if not taken:
-            _log.error("the other process did not start, this one goes on")
+        process, self._successor = self._successor, None
+        if self._limit.active():
+            self._limit.cancel()
+        if not self.running:
             return
-        # What it took is gone with it: whoever watches over the service starts it anew.
-        _log.error("the other process died as it began to serve: this one ends, to be started again")
+        if taken:
+            # What it took is gone with it: whoever watches over the service starts it anew.
+            _log.error("the other process died as it began to serve: this one ends, to be started again")
+            if process is not None:
+                process.kill()
+            self._fail()
+            return
+        _log.error("the other process did not start, this one goes on")
+        if process is not None:
+            self._bury(process, 50)
+        if self._again:
+            self._again = False
+            self._soon()
+
+    def _bury(self, process: subprocess.Popen[bytes], looks: int) -> None:
+        """Wait until C{process} has ended."""
+        if process.poll() is None:
+            if not looks:
+                process.kill()
+            self._reactor.callLater(0.1, self._bury, process, looks - 1)
+
+    def _fail(self) -> None:
+        """End so that whoever watches over the service starts it anew, with both processes gone."""
         self._reactor.addSystemEventTrigger("after", "shutdown", os._exit, 1)
         self._reactor.stop()
 
@@ -188,11 +245,17 @@ class RunningNode(Service):
         The file is read in a thread: a very long one takes seconds.
         @return: whether the new configuration is in force.
         """
+        if self._successor is not None:
+            self._pass_on()
+            return False
         try:
             threads = self._reactor.getThreadPool()
             loaded = await deferToThreadPool(self._reactor, threads, load, self.path)
             await deferToThreadPool(self._reactor, threads, self.node.core.derive_keys, loaded.configuration)
             if not self.running:
+                return False
+            if self._successor is not None:
+                self._pass_on()
                 return False
             difference = self.node.apply(loaded.configuration)
         except (ConfigError, ListenError) as error:
@@ -212,10 +275,23 @@ class RunningNode(Service):
         """Several signals in a row are one reload; one that comes during a reload is another, after it."""
         if not self.running:
             return
-        if self._busy:
+        if self._successor is not None:
+            self._pass_on()
+        elif self._busy:
             self._again = True
         elif self._reloading is None or not self._reloading.active():
             self._reloading = self._reactor.callLater(0.1, self._reload_now)
+
+    def _pass_on(self) -> None:
+        """What replaces this process is to reload, once it hears signals: what it read may be older."""
+        if not self._behind or self._successor is None:
+            self._again = True
+            return
+        _log.info("process {pid} is told to reload", pid=self._successor.pid)
+        try:
+            os.kill(self._successor.pid, signal.SIGHUP)
+        except ProcessLookupError:
+            pass
 
     def _reload_now(self) -> None:
         self._busy = True
@@ -223,7 +299,7 @@ class RunningNode(Service):
 
     def _reloaded(self, _: object) -> None:
         self._busy = False
-        if self._again:
+        if self._again and (self._successor is None or self._behind):
             self._again = False
             self._soon()
 
@@ -250,8 +326,11 @@ def makeService(options: Options) -> Service:
         predecessor = Predecessor.of(os.environ)
         os.environ.pop(PREDECESSOR, None)
         held = predecessor.sockets if predecessor is not None else None
+        if predecessor is not None and worker_count(loaded.configuration):
+            # While the other process serves still.
+            try_worker()
         node = Node(reactor, loaded.configuration, held)
-    except (ListenError, SuccessionError) as error:
+    except (ListenError, SuccessionError, WorkerError) as error:
         sys.stderr.write(f"restreamer: {error}\n")
         raise SystemExit(1)
     return RunningNode(reactor, path, loaded, node, predecessor)

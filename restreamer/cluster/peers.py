@@ -214,6 +214,10 @@ class Peers:
                 return self._choose([peer for peer in able if peer.load.clients == least]).redirect()
         return None
 
+    def have(self, name: str) -> bool:
+        """Whether any peer has the stream."""
+        return any(peer.lists(name) is not None for peer in self._peers.values())
+
     def _fed(self, request: OpenRequest) -> bool:
         """Whether the stream can be had here. A name that waits for a publisher is not fed."""
         registry, name = self._registry, request.name

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 from urllib.parse import quote
 
-from restreamer.errors import REDIRECTED, Reason, Redirected, Refused
+from restreamer.errors import REDIRECTED, NotHere, Reason, Redirected, Refused
 from restreamer.http1.reply import FullReply, HttpRequest
 
 #: Status of each class of refusal (RFC 9110 section 15).
@@ -43,7 +43,7 @@ def refusal_reply(refused: Refused, request: HttpRequest | None = None) -> FullR
     The body is the refusal's one sentence. A stream that is not ready yet and a node without room also carry
     C{Retry-After} (RFC 9110 section 10.2.3), because asking again is right there and nowhere else.
     What another node has is redirected (section 15.4.3), if C{request} is given, and marked so that it is not
-    redirected again.
+    redirected again. What another process of this node may have goes on to it.
     """
     if isinstance(refused, Redirected) and refused.url.startswith(("http://", "https://")):
         return redirection(refused.url)
@@ -55,4 +55,5 @@ def refusal_reply(refused: Refused, request: HttpRequest | None = None) -> FullR
         status=STATUS_OF_REASON[refused.reason],
         headers=_HEADERS + b"Retry-After: %d\r\n" % seconds if seconds else _HEADERS,
         body=refused.text.encode("utf-8", "replace") + b"\n",
+        passed=isinstance(refused, NotHere),
     )

@@ -39,12 +39,14 @@ class FullReply:
     @ivar headers: prebuilt header lines, each ended by CRLF, without Content-Length.
     @ivar body: shared bytes, never copied per viewer. @ivar etag: quoted entity tag or empty: when given the
         front answers If-None-Match with 304 and a single Range with 206/416 (RFC 9110 sections 13, 14).
+    @ivar passed: what stands behind the front answers instead, if anything does.
     """
 
     status: int
     headers: bytes = b""
     body: bytes = b""
     etag: str = ""
+    passed: bool = False
 
 
 @frozen(eq=False)

@@ -281,6 +281,17 @@ def _has_segment(stream: Stream) -> bool:
     return bool(stream.window.entries) and not stream.catching_up
 
 
+class Absence:
+    """What becomes of requests for streams that are not here: they are refused."""
+
+    async def unknown(self, request: OpenRequest) -> None:
+        """Nobody here knows the name. Returns once it is known and the gate was passed.
+
+        @raise Refused: it cannot be had.
+        """
+        raise Refused(Reason.NOT_FOUND, "no such stream")
+
+
 class Playing:
     """A L{restreamer.seams.PlayPoint}, and the way to a stream's window for HLS."""
 
@@ -294,6 +305,8 @@ class Playing:
         """@param crowded: whether the node is too short of memory for another viewer.
         @param elsewhere: where a viewer is to go instead, if the stream is not fed here and is there.
         """
+        #: What to do where nobody here knows the stream.
+        self.absence = Absence()
         self._gate = gate
         self._waiting = waiting
         self._crowded = crowded
@@ -334,7 +347,8 @@ class Playing:
         """
         elsewhere = self._elsewhere(request)
         if elsewhere is None and not self._waiting.knows(request.name):
-            raise Refused(Reason.NOT_FOUND, "no such stream")
+            await self.absence.unknown(request)
+            return
         await self._gate.open(request)
         if elsewhere is not None:
             raise elsewhere

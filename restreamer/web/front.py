@@ -292,6 +292,9 @@ class FrontProtocol(FrontConnection):
     def _send_full(self, reply: FullReply) -> None:
         head = self._head
         assert head is not None
+        if reply.passed and self._front.site is not None:
+            self._hand_over(head)
+            return
         if self._close_after:
             connection = CLOSE
         elif head.request.version == (1, 1):

@@ -95,14 +95,15 @@ class SharedFiles:
         return made
 
     def _look(self) -> None:
-        self._timer = None
+        self._timer = self._clock.callLater(_LOOK, self._look)
         then = self._clock.seconds() - UNUSED
         for key, kept in list(self._files.items()):
             if kept.used <= then:
                 del self._files[key]
                 self._size -= len(kept.file.body)
-        if self._files:
-            self._timer = self._clock.callLater(_LOOK, self._look)
+        if not self._files:
+            self._timer.cancel()
+            self._timer = None
 
     def close(self) -> None:
         """Let go of all."""

@@ -7,10 +7,9 @@ dies its connections are lost, and those that wait to be accepted wait for the w
 from __future__ import annotations
 
 import os
-import shutil
 import socket
+import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -29,10 +28,12 @@ from restreamer.cluster.catalogue import Catalogue
 from restreamer.cluster.push import PushServer
 from restreamer.cluster.seams import LinkHandler
 from restreamer.config.model import Configuration
+from restreamer.errors import RestreamerError
 from restreamer.facts import WorkerFacts
 from restreamer.listeners import BoundSocket
 from restreamer.logs import Logger
 from restreamer.m4f.link import Authorised
+from restreamer.own_folder import OwnFolder
 from restreamer.viewer_facts import SessionFacts
 from restreamer.web.service import FrontFactory
 from restreamer.workers.channel import Channel, adopt
@@ -50,6 +51,8 @@ from restreamer.workers.messages import (
     GivenBack,
     HoldName,
     Message,
+    NameAsked,
+    NameKnown,
     NameReleased,
     Passed,
     Ready,
@@ -65,11 +68,22 @@ _log = Logger()
 #: Seconds before a worker that died is started again: none, then more, until it lives for a while.
 PAUSES: Final = (0.0, 0.5, 1.0, 2.0, 5.0)
 STEADY_SECONDS: Final = 30.0
-#: A worker that says nothing for so long hangs and is killed, seconds.
+#: A worker that says nothing for so long hangs and is killed, seconds; in so many looks, for it may be this
+#: process that hung, which finds that its timers are due before it reads what it was told.
 SILENT_SECONDS: Final = 15.0
+SILENT_LOOKS: Final = 5
 #: Seconds a worker gets to end in order.
 END_SECONDS: Final = 5.5
+#: Seconds its program gets to show that it starts.
+TRY_SECONDS: Final = 30.0
 _CHANNEL_FD: Final = 3
+_PROGRAM: Final = "restreamer.workers.process"
+#: The argument with which it ends once it is loaded.
+CHECK: Final = "check"
+
+
+class WorkerError(RestreamerError):
+    """No worker can be started; the text says why."""
 
 
 class Worker(ProcessProtocol):
@@ -89,7 +103,7 @@ class Worker(ProcessProtocol):
         self.starts = 0
         self.ready = False
         self.since = 0.0
-        self.heard_at = 0.0
+        self._silent = 0
         self._fruitless = 0
         self._channel: Channel | None = None
         self._process: Any = None
@@ -101,7 +115,8 @@ class Worker(ProcessProtocol):
 
     def _new(self) -> None:
         core = self._crew.core
-        self.lessor = Lessor(self.send, NodeGatekeeper(core))
+        self._gatekeeper = NodeGatekeeper(core)
+        self.lessor = Lessor(self.send, self._gatekeeper)
         self.names = HeldNames(self._clock, self.send, core.publishing, core.registry)
 
     def send(self, message: Message, fds: Sequence[int] = ()) -> None:
@@ -112,27 +127,45 @@ class Worker(ProcessProtocol):
     # Its processes.
 
     def start(self) -> None:
-        """Start a process."""
+        """Start a process; one that cannot be started is tried again."""
         self._timer = None
-        ours, theirs = socket.socketpair()
-        ours.setblocking(False)
-        theirs.setblocking(False)
-        self._channel = Channel(self.heard)
-        adopt(self._clock, self._channel, ours.fileno())
-        ours.close()
+        self._silent = 0
+        self.since = self._clock.seconds()
+        try:
+            self._process = self._spawn()
+        except OSError as error:
+            self._channel = None
+            self._again(f"cannot be started: {error}")
+            return
         self.starts += 1
-        self.since = self.heard_at = self._clock.seconds()
-        self._process = self._clock.spawnProcess(
-            self,
-            sys.executable,
-            [sys.executable, "-m", "restreamer.workers.process", str(_CHANNEL_FD)],
-            env=_environment(),
-            childFDs={0: "w", 1: "r", 2: "r", _CHANNEL_FD: theirs.fileno()},
-        )
-        theirs.close()
         self.pid = self._process.pid
         self.configure(self._crew.sockets_of(self.place))
-        self._watch = self._clock.callLater(SILENT_SECONDS, self._look)
+        self._watch = self._clock.callLater(SILENT_SECONDS / SILENT_LOOKS, self._look)
+
+    def _spawn(self) -> Any:
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            ours.setblocking(False)
+            theirs.setblocking(False)
+            self._channel = Channel(self.heard)
+            adopt(self._clock, self._channel, ours.fileno())
+            return self._clock.spawnProcess(
+                self,
+                sys.executable,
+                [sys.executable, "-m", _PROGRAM, str(_CHANNEL_FD)],
+                env=_environment(),
+                childFDs={0: "w", 1: "r", 2: "r", _CHANNEL_FD: theirs.fileno()},
+            )
+
+    def _again(self, why: str) -> None:
+        """Start another process in a while. @param why: it is needed."""
+        lived = self._clock.seconds() - self.since
+        self._fruitless = 0 if lived >= STEADY_SECONDS else self._fruitless + 1
+        pause = PAUSES[min(max(0, self._fruitless - 1), len(PAUSES) - 1)]
+        _log.error(
+            "worker {place} {why}; another begins in {pause:g} s", place=self.place, why=why, pause=pause
+        )
+        self._timer = self._clock.callLater(pause, self.start)
 
     def facts(self, figures: Figures | None) -> WorkerFacts:
         """How it is. @param figures: what it told last."""
@@ -186,10 +219,11 @@ class Worker(ProcessProtocol):
                 pass
 
     def _look(self) -> None:
-        self._watch = self._clock.callLater(SILENT_SECONDS / 5, self._look)
-        if self._clock.seconds() - self.heard_at > SILENT_SECONDS:
+        self._watch = self._clock.callLater(SILENT_SECONDS / SILENT_LOOKS, self._look)
+        self._silent += 1
+        if self._silent > SILENT_LOOKS:
             _log.error("worker {place} does not answer: it is killed", place=self.place)
-            self.heard_at = self._clock.seconds()
+            self._silent = 0
             self.kill()
 
     # What its process says.
@@ -227,21 +261,12 @@ class Worker(ProcessProtocol):
             return
         if self._crew.retired:
             return
-        lived = self._clock.seconds() - self.since
-        self._fruitless = 0 if lived >= STEADY_SECONDS else self._fruitless + 1
-        pause = PAUSES[min(max(0, self._fruitless - 1), len(PAUSES) - 1)]
-        _log.error(
-            "worker {place} died: {why}; another begins in {pause:g} s",
-            place=self.place,
-            why=reason.getErrorMessage(),
-            pause=pause,
-        )
         self._new()
-        self._timer = self._clock.callLater(pause, self.start)
+        self._again(f"died: {reason.getErrorMessage()}")
 
     def heard(self, message: Message, fds: Sequence[int]) -> None:
         """A message of its process."""
-        self.heard_at = self._clock.seconds()
+        self._silent = 0
         lessor, names = self.lessor, self.names
         if isinstance(message, Used):
             lessor.used(message)
@@ -259,13 +284,15 @@ class Worker(ProcessProtocol):
             names.hold(message)
         elif isinstance(message, NameReleased):
             names.released(message)
+        elif isinstance(message, NameAsked):
+            self.send(NameKnown(message.number, self._gatekeeper.knows(message.name)))
         elif isinstance(message, Passed):
             self._crew.adopting.take(message, fds[0], self.send)
         elif isinstance(message, Figures):
             self._crew.totals.told(self.place, message)
         elif isinstance(message, Ready):
             self.ready = True
-            took = self.heard_at - self.since
+            took = self._clock.seconds() - self.since
             told = "worker {place} is up, process {pid}, {took:.1f} s"
             _log.info(told, place=self.place, pid=message.pid, took=took)
             self._crew.came(self)
@@ -291,11 +318,11 @@ class Crew:
         self.core = core
         self.reactor: Any = core.reactor
         self.key = os.urandom(32)
-        self.totals = Totals()
+        self.totals = Totals(lambda name: core.registry.find(name) is not None)
         self.adopting = Adopting(core.reactor, fronts)
         self._sockets = sockets
-        self._folder = tempfile.mkdtemp(prefix="restreamer-")
-        self.path = os.path.join(self._folder, "main")
+        self._folder = OwnFolder()
+        self.path = str(self._folder.path / "main")
         self._port: Any = None
         self._catalogue = Catalogue(core.registry, core.node_id, everything=True)
         self.workers = [Worker(self, place + 1) for place in range(count)]
@@ -325,7 +352,7 @@ class Crew:
         if self._port is not None:
             waits.append(self._port.stopListening())
         done = gatherResults(waits, consumeErrors=True).addErrback(lambda failure: None)
-        return done.addBoth(lambda _: shutil.rmtree(self._folder, ignore_errors=True))
+        return done.addBoth(lambda _: self._folder.close())
 
     def retire(self, handed: bool) -> None:
         """Have the workers listen no more; those that die are not replaced.
@@ -421,6 +448,23 @@ def _environment() -> dict[str, str]:
     for name in ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"):
         found.pop(name, None)
     return found
+
+
+def try_worker() -> None:
+    """See whether the program of a worker starts at all. Blocks for a second.
+
+    @raise WorkerError: it does not.
+    """
+    command = [sys.executable, "-m", _PROGRAM, CHECK]
+    try:
+        done = subprocess.run(
+            command, env=_environment(), stdin=subprocess.DEVNULL, capture_output=True, timeout=TRY_SECONDS
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise WorkerError(f"a worker does not start: {error}") from error
+    if done.returncode:
+        told = (done.stdout + done.stderr).decode("utf-8", "replace").strip()
+        raise WorkerError(f"a worker does not start: it ends with {done.returncode}: {told[-2000:]}")
 
 
 def worker_count(configuration: Configuration) -> int:

@@ -68,22 +68,51 @@ def added(one: Row, other: Row) -> Row:
 class Totals:
     """The figures of all workers together, those of workers that are gone included.
 
-    Counters of a worker begin at 0 with its process; what it counted until it died is kept.
+    Counters of a worker begin at 0 with its process; what it counted until it died is kept, of a stream for
+    as long as there is the stream.
+
+    @param here: whether there is a stream of a name.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, here: Callable[[str], bool] = lambda name: True) -> None:
+        self._here = here
         self._now: dict[int, Figures] = {}
         self._before = 0
+        self._streams: dict[str, tuple[int, dict[str, Row]]] = {}
 
     def told(self, place: int, figures: Figures) -> None:
         """Worker C{place} is like that now."""
+        before = self._now.get(place)
         self._now[place] = figures
+        if before is not None:
+            now = figures.streams
+            # It lets go of streams that nobody watches there, and begins anew with them.
+            self._keep(
+                {
+                    name: row
+                    for name, row in before.streams.items()
+                    if name not in now or now[name][0] < row[0]
+                }
+            )
 
     def gone(self, place: int) -> None:
         """Its process is no more."""
         figures = self._now.pop(place, None)
         if figures is not None:
             self._before += figures.sent
+            self._keep(figures.streams)
+
+    def _keep(self, streams: Mapping[str, tuple[int, Mapping[str, Row]]]) -> None:
+        """These have ended on a worker."""
+        if not streams:
+            return
+        for name, (sent, rows) in streams.items():
+            before, kept = self._streams.get(name, (0, {}))
+            for container, row in rows.items():
+                kept[container] = added(kept.get(container, _NONE), (0, *row[1:5], 0.0))
+            self._streams[name] = before + sent, kept
+        for name in [name for name in self._streams if not self._here(name)]:
+            del self._streams[name]
 
     def of(self, place: int) -> Figures | None:
         """What worker C{place} told last."""
@@ -96,11 +125,12 @@ class Totals:
 
     def stream_sent(self, name: str) -> int:
         """Bytes that the feeds of a stream sent."""
-        return sum(each.streams[name][0] for each in self._now.values() if name in each.streams)
+        now = sum(each.streams[name][0] for each in self._now.values() if name in each.streams)
+        return now + self._streams.get(name, (0, {}))[0]
 
     def containers(self, name: str) -> Mapping[str, Row]:
         """The feeds of a stream by container."""
-        found: dict[str, Row] = {}
+        found: dict[str, Row] = dict(self._streams.get(name, (0, {}))[1])
         rows: Iterable[Mapping[str, Row]] = (
             each.streams[name][1] for each in self._now.values() if name in each.streams
         )

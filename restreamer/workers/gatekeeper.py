@@ -10,6 +10,7 @@ from restreamer.live.protocols import allowed
 from restreamer.live.registry import StreamSettings
 from restreamer.seams import OpenRequest
 from restreamer.sessions.session import Session
+from restreamer.workers.absent import STAYING
 
 
 class NodeGatekeeper:
@@ -30,7 +31,14 @@ class NodeGatekeeper:
             if elsewhere is not None:
                 await core.gate.open(request)
                 raise elsewhere
+            if request.proto in STAYING and request.span is None and not core.waiting.knows(request.name):
+                raise Refused(Reason.NOT_FOUND, "no such stream")
         return await core.gate.open(request)
+
+    def knows(self, name: str) -> bool:
+        """Whether a stream of that name is here, can be expected here, or is a peer's."""
+        core = self._core
+        return core.waiting.knows(name) or core.neighbours.peers.have(name)
 
     def goes_on(self, session: Session) -> bool:
         """See L{restreamer.workers.lessor.Gatekeeper}."""

@@ -217,6 +217,22 @@ class NameReleased:
     name: str
 
 
+@frozen
+class NameAsked:
+    """Question C{number}: is there anything by this name?"""
+
+    number: int
+    name: str
+
+
+@frozen
+class NameKnown:
+    """The answer to question C{number}."""
+
+    number: int
+    known: bool
+
+
 @frozen(kw_only=True)
 class Passed:
     """A connection that the main process is to serve; its descriptor comes along.
@@ -254,7 +270,7 @@ class Figures:
 Message = (
     Configure | Stop | Retire | Granted | Denied | Revoked | RevokedAll | NameHeld | KickPublisher | Taken
     | Ready | Failed | Asked | Forsaken | Used | Attached | Detached | GivenBack | HoldName | NameReleased
-    | Passed | Figures
+    | NameAsked | NameKnown | Passed | Figures
 )  # fmt: skip
 
 

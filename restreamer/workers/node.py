@@ -30,6 +30,7 @@ from restreamer.pressure import resident_bytes
 from restreamer.rtmp.service import RtmpFactory
 from restreamer.rtsp.service import RtspFactory
 from restreamer.web.service import FrontFactory
+from restreamer.workers.absent import AbsentStreams, balancer_route
 from restreamer.workers.channel import Send
 from restreamer.workers.derived import worker_configuration
 from restreamer.workers.figures import measure
@@ -111,10 +112,12 @@ class WorkerNode(MultiService):
         self._remote = Remote(address=MAIN, endpoint=UNIXClientEndpoint(reactor, start.socket), key=start.key)
         self.pushes = Pushes(core.registry, self._pushes_of)
         core.registry.listen(_Published(self.pushes.renew))
+        self.absent = core.playing.absence = AbsentStreams(reactor, core.registry, self.gate, send)
         playing = core.past_or_live()
         self.rtmp = RtmpFactory(core.publishing, playing, reactor)
         self.rtsp = RtspFactory(core.publishing, playing, reactor, core.publish_password)
-        self._routes = core.media_routes()
+        self._balancers = frozenset(start.configuration.balancers)
+        self._routes = [balancer_route(lambda: self._balancers), *core.media_routes()]
         self.fronts: dict[tuple[str, int], FrontFactory] = {}
         self._sockets: dict[_Key, BoundSocket] = {}
         self._fresh = dict(sockets)
@@ -189,6 +192,7 @@ class WorkerNode(MultiService):
         configuration = worker_configuration(message.configuration)
         tls = read_tls(configuration)
         core.configuration = configuration
+        self._balancers = frozenset(message.configuration.balancers)
         self.gate.token_field = configuration.auth_token
         core.proxies.use(configuration.forwarded_for)
         core.neighbours.use_tls(tls)
@@ -238,6 +242,9 @@ class WorkerNode(MultiService):
             front = self.fronts.pop(key[1:], None)
             if front is not None:
                 _ = front.drain(DRAIN_SECONDS)
+        for key in [key for key in self._fresh if key not in wanted]:
+            # Removed before it was ever listened on: connections would wait there for ever.
+            self._fresh.pop(key).close()
         for key, (kind, listen) in wanted.items():
             held = self._fresh.pop(key, None)
             if held is not None and key not in self._sockets:

@@ -41,6 +41,7 @@ from restreamer.workers.messages import (
     KickPublisher,
     Message,
     NameHeld,
+    NameKnown,
     Ready,
     Retire,
     Revoked,
@@ -79,7 +80,8 @@ class Worker:
         self._reactor = reactor
         self.channel = Channel(self.heard, self.lost)
         self.node: WorkerNode | None = None
-        self._ending = False
+        self._ended: Deferred[Any] | None = None
+        self._down = False
 
     def heard(self, message: Message, fds: Sequence[int]) -> None:
         """A message of the main process."""
@@ -88,7 +90,7 @@ class Worker:
             sockets = {key: socket.socket(fileno=fd) for key, fd in zip(message.sockets, fds, strict=True)}
             self._configure(message, sockets)
         elif isinstance(message, Stop):
-            self.end()
+            self.stop()
         elif node is None:
             return
         elif isinstance(message, Retire):
@@ -108,23 +110,37 @@ class Worker:
             node.names.held(message)
         elif isinstance(message, KickPublisher):
             node.kick_publisher(message.name, message.why)
+        elif isinstance(message, NameKnown):
+            node.absent.answered(message)
         elif isinstance(message, Taken):
             node.passing.taken(message)
 
     def lost(self) -> None:
         """The main process is gone."""
-        self.end()
+        self.stop()
 
-    def end(self) -> None:
-        """End in order, and at last in any case."""
-        if self._ending:
-            return
-        self._ending = True
-        self._reactor.callLater(END_SECONDS, os._exit, 1)
-        node = self.node
-        stopping: Deferred[Any] = node.stopService() if node is not None and node.running else succeed(None)
-        _ = stopping.addErrback(lambda failure: _log.failure("the worker did not end in order", failure))
-        _ = stopping.addBoth(lambda _: self._reactor.stop())
+    def stop(self) -> None:
+        """End in order, then the program."""
+        if self._ended is None:
+            _ = self.end().addBoth(lambda _: None if self._down else self._reactor.stop())
+
+    def going_down(self) -> Deferred[Any]:
+        """The program ends, by a signal perhaps, that all processes of a service get at once. @return: fires
+        when we are ready.
+        """
+        self._down = True
+        return self.end()
+
+    def end(self) -> Deferred[Any]:
+        """End in order, and at last in any case. @return: fires when that is done."""
+        if self._ended is None:
+            self._reactor.callLater(END_SECONDS, os._exit, 1)
+            node = self.node
+            stopping: Deferred[Any]
+            stopping = node.stopService() if node is not None and node.running else succeed(None)
+            self._ended = stopping
+            _ = stopping.addErrback(lambda failure: _log.failure("the worker did not end in order", failure))
+        return self._ended
 
     def _configure(self, message: Configure, sockets: dict[tuple[str, str, int], socket.socket]) -> None:
         try:
@@ -150,9 +166,11 @@ class Worker:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Run a worker that speaks over the descriptor named by C{arguments}."""
+    """Run a worker that speaks over the descriptor named by C{arguments}; C{check}: only load it."""
     from twisted.internet import reactor
 
+    if arguments[0] == "check":
+        return
     loop: Any = reactor
     # Who stops or reloads the node tells the main process.
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR2):
@@ -167,7 +185,7 @@ def main(arguments: Sequence[str]) -> None:
     worker = Worker(loop)
     adopt(loop, worker.channel, fd)
     os.close(fd)
-    loop.addSystemEventTrigger("before", "shutdown", worker.end)
+    loop.addSystemEventTrigger("before", "shutdown", worker.going_down)
     loop.run(installSignalHandlers=True)
 
 

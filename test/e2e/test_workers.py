@@ -217,3 +217,45 @@ class Ends(StageCase):
         wait_until(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in pids), 10.0, "the workers end")
         self.node.start()
         self.node.wait_ready()
+
+
+class Absent(StageCase):
+    """What a worker has not got, and the node has."""
+
+    node: ClassVar[Node]
+    peer: ClassVar[Node]
+
+    @override
+    @classmethod
+    def build(cls, stage: Stage) -> None:
+        template = "template %s { prefix %s; input publish://; segment_duration 1; source_timeout 30; }\n"
+        cls.peer = stage.node("peer", template % ("there", "there"))
+        here = f"127.0.0.1:{cls.peer.http}"
+        cls.node = stage.node(
+            "crew", f"workers 2; {template % ('here', 'here')} peer {here}; balancer lb {{ peer {here}; }}"
+        )
+
+    def test_away(self) -> None:
+        """A publisher is away for a moment: whichever worker is asked, the playlist is there. A stream of a
+        peer is redirected to, and so are requests of a balancer.
+        """
+        name = "here/one"
+        away, there = self.stage.publish(self.node, name), self.stage.publish(self.peer, "there/other")
+        self.addCleanup(there.stop)
+        # Asked for by nobody: one of the workers has it not.
+        made = re.compile(rf'segments_total{{name="{name}"}} [2-9]')
+        wait_until(lambda: made.search(self.node.get("/metrics").body.decode()), 20.0, "segments")
+        away.kill()
+        self.node.wait_log(f"stream {name} has lost its input", 10.0)
+        self.peer.wait_alive("there/other")
+        path = "/there/other/index.m3u8"
+        wait_until(lambda: self.node.get(path).status == 302, 10.0, "the peer is known")
+        for _ in range(6):
+            self.assertEqual(self.node.get(f"/{name}/index.m3u8").status, 200)
+            for asked in (path, f"/lb{path}"):
+                answer = self.node.get(asked)
+                self.assertEqual(answer.status, 302)
+                # Nobody stays with the main process.
+                self.assertEqual(answer.headers["connection"], "close")
+                self.assertIn(f":{self.peer.http}{path}", answer.headers["location"])
+            self.assertEqual(self.node.get("/here/nobody/index.m3u8").status, 404)

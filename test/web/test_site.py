@@ -275,6 +275,27 @@ class SiteCase(TestCase):
         self.assertEqual(answer.count(b"HTTP/1.1 200 OK\r\n"), 2)
         self.assertEqual(self.front.counters.handed_over, 1)
 
+    async def test_passed_on(self) -> None:
+        """A route that answers only after a while finds that the site is to answer: it does; without a site
+        the answer of the route stands.
+        """
+        late = Deferred[Reply]()
+
+        async def leave_it(request: HttpRequest) -> Reply:
+            return await late
+
+        self.front.routes = (media, leave_it)
+        fetched = self.fetch(
+            b"GET /big HTTP/1.1\r\nHost: h\r\n\r\nGET /monitoring/liveness HTTP/1.1\r\nHost: h\r\n\r\n"
+        )
+        reactor.callLater(0, late.callback, FullReply(status=404, passed=True))
+        answer = await fetched
+        self.assertEqual(answer.count(b"HTTP/1.1 200 OK\r\n"), 2)
+        self.assertIn(b'"server_version":"1.2"', answer)
+        self.front.site = None
+        answer = await self.fetch(b"GET /other HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
+        self.assertIn(b"HTTP/1.1 404 ", answer)
+
     async def test_tls(self) -> None:
         key, certificate = self_signed()
         context = CertificateOptions(privateKey=key, certificate=certificate)
