@@ -41,7 +41,8 @@ def viewers(bench: Bench) -> None:
             node(bench.core, _BODY) as ours,
             Fleet([ours.rtmp], ["live/cam"], MEGABIT, cores=bench.others[:1]),
         ):
-            time.sleep(3.0)
+            # Until the stream's window is full: it is no viewer's.
+            time.sleep(20.0)
             figures[proto] = per_viewer(bench, ours, target(ours, 0, proto))
     with nginx_rtmp(bench.core) as nginx, Fleet([nginx.rtmp], ["live/cam"], MEGABIT, cores=bench.others[:1]):
         theirs = per_viewer(

@@ -47,8 +47,7 @@ def attended(account: Account | None, begin: Begin) -> EndlessBody:
             return _nothing
         viewing = account.viewing if account is not None else None
         if viewing is not None and not body.done:
-            sending = body.sending
-            detach = viewing.attach(lambda: sending.bytes_sent, body.kick)
+            detach = viewing.attach(body.sent, body.kick)
             if body.done:
                 detach()
             else:
@@ -68,6 +67,10 @@ class _Attended:
         self.detach: Callable[[], None] = _nothing
         self.sending: Sending | None = None
         self.done = False
+
+    def sent(self) -> int:
+        """Bytes so far."""
+        return self.sending.bytes_sent if self.sending is not None else 0
 
     def over(self, reason: str) -> None:
         """There is no more."""

@@ -7,6 +7,7 @@ C{videoFourCcInfoMap}, C{audioFourCcInfoMap} with a mask per codec, C{capsEx}.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 from attrs import frozen
@@ -83,7 +84,13 @@ def read_capabilities(properties: Mapping[str, Any]) -> Capabilities:
                 found.update(every)
             else:
                 _listed(found, (fourcc for fourcc, mask in masks.items() if int_of(mask) & wanted))
-    return Capabilities(frozenset(found - {_ANY}), _ANY in found, int_of(properties.get("capsEx")))
+    return _one(frozenset(found - {_ANY}), _ANY in found, int_of(properties.get("capsEx")))
+
+
+@lru_cache(maxsize=64)
+def _one(codecs: frozenset[str], anything: bool, flags: int) -> Capabilities:
+    """One object for all who say the same: thousands of players are of few kinds."""
+    return Capabilities(codecs, anything, flags)
 
 
 def named_capabilities(text: str) -> Capabilities:

@@ -278,6 +278,9 @@ class ServerConnection:
 
     def _answer(self, request: int, step: str) -> int:
         stream_id = self._requested.pop(request, 0)
+        if not self._requested:
+            # An emptied dictionary keeps its room.
+            self._requested = {}
         if not stream_id:
             raise LocalProtocolError(f"request {request} does not wait for an answer")
         self._step(stream_id, step)
@@ -360,8 +363,9 @@ class ServerConnection:
     def _connect(self, command: Command, events: list[Event]) -> None:
         asked: Mapping[str, Any] = command.properties if isinstance(command.properties, Mapping) else {}
         app, tc_url = asked.get("app"), asked.get("tcUrl")
-        self._app = app if isinstance(app, str) else ""
-        self._tc_url = tc_url if isinstance(tc_url, str) else ""
+        # Thousands of players say the same.
+        self._app = sys.intern(app) if type(app) is str else ""
+        self._tc_url = sys.intern(tc_url) if type(tc_url) is str else ""
         encoding = 3 if asked.get("objectEncoding") == 3 else 0
         self.phase = Phase.READY
         self._send(WindowAckSize(WINDOW))
@@ -373,7 +377,7 @@ class ServerConnection:
         )
         self._send(Command("_result", command.transaction, _PROPERTIES, (answer,)))
         self._send(Command("onBWDone", 0))
-        client = _text(asked.get("flashVer"))
+        client = sys.intern(_text(asked.get("flashVer")))
         events.append(Connected(self._app.partition("?")[0][:_MAX_TEXT], client, read_capabilities(asked)))
 
     def _connect_again(self, command: Command, events: list[Event]) -> None:

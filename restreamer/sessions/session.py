@@ -58,8 +58,20 @@ class Place:
 class Link:
     """A connection that serves a session. @ivar sent: bytes so far. @ivar kick: ends it, with the reason."""
 
+    session: Session
     sent: Callable[[], int]
     kick: Callable[[str], None]
+
+    def detach(self) -> None:
+        """It serves it no more. Idempotent."""
+        session = self.session
+        links = session.links
+        if links is not None and self in links:
+            links.remove(self)
+            session.bytes += self.sent()
+            if not links:
+                session.links = None
+            session.keeper.detached(session)
 
 
 class Keeper(Protocol):
@@ -171,7 +183,7 @@ class Session(Decision):
 
     def attach(self, sent: Callable[[], int], kick: Callable[[str], None]) -> Callable[[], None]:
         """See L{restreamer.seams.Viewing}."""
-        link = Link(sent, kick)
+        link = Link(self, sent, kick)
         if self.closed_at is not None:
             kick(self.closed_why)
             return lambda: None
@@ -180,16 +192,7 @@ class Session(Decision):
         else:
             self.links.append(link)
         self.keeper.attached(self)
-
-        def detach() -> None:
-            if self.links is not None and link in self.links:
-                self.links.remove(link)
-                self.bytes += link.sent()
-                if not self.links:
-                    self.links = None
-                self.keeper.detached(self)
-
-        return detach
+        return link.detach
 
     # What its keeper asks.
 

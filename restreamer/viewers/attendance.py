@@ -29,12 +29,15 @@ class Attendance:
         viewer = self._viewer
         return self._before + (viewer.bytes_sent if viewer is not None else 0)
 
+    def _sent(self) -> int:
+        return self.bytes_sent
+
     def begin(self, viewer: FeedViewer) -> None:
         """C{viewer} sends from now on."""
         self._viewer = viewer
         viewing = self._account.viewing if self._account is not None else None
         if viewing is not None and self._detach is None and not self._over:
-            detach = viewing.attach(lambda: self.bytes_sent, self._kick)
+            detach = viewing.attach(self._sent, self._kick)
             if self._over:
                 detach()
             else:

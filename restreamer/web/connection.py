@@ -23,6 +23,7 @@ from zope.interface import implementer
 from restreamer.http1.head import CLOSE, plain_reply, status_line
 from restreamer.http1.parse import HeadError, HeadParser, RequestHead
 from restreamer.logs import Logger
+from restreamer.web.again import Again
 from restreamer.web.chunked import ChunkSending
 from restreamer.web.delivery import Delivery
 from restreamer.web.limits import Front
@@ -34,6 +35,9 @@ DISCARD_LIMIT: Final = 256 * 1024
 #: Seconds a closing connection may linger, so that a client still sending a body can read the answer.
 LINGER: Final = 2.0
 
+#: In the place of the parser of a connection that takes no more requests: a parser keeps what it read last.
+NO_MORE: Final = HeadParser()
+
 # States. Plain integers: they are compared several times per request.
 HANDSHAKE, READING, WAITING, SENDING, UPLOADING, ENDLESS, PASSED, CLOSING, LOST = range(9)
 
@@ -43,15 +47,46 @@ class FrontConnection(Protocol):
     """The connection of a L{restreamer.web.front.FrontProtocol}, which answers."""
 
     __slots__ = (
-        "_body_due", "_body_status", "_chunks", "_clock", "_close_after", "_delivery", "_discarded", "_due",
-        "_front", "_head", "_head_begun", "_leave", "_limits", "_linger_after", "_parser", "_read_paused",
-        "_seconds", "_serial", "_served", "_socket", "_state", "_stop_endless", "_successor", "_timer",
-        "_turn", "_upload", "_waiting", "_wire", "_working",
+        "_again",
+        "_body_due",
+        "_body_status",
+        "_chunks",
+        "_clock",
+        "_close_after",
+        "_delivery",
+        "_discarded",
+        "_due",
+        "_front",
+        "_head",
+        "_head_begun",
+        "_leave",
+        "_limits",
+        "_linger_after",
+        "_parser",
+        "_read_paused",
+        "_seconds",
+        "_serial",
+        "_served",
+        "_socket",
+        "_state",
+        "_stop_endless",
+        "_successor",
+        "_timer",
+        "_turn",
+        "_upload",
+        "_waiting",
+        "_wire",
+        "_working",
+        "connected",
+        "transport",
     )  # fmt: skip
 
     _log = Logger()
 
     def __init__(self, front: Front, peer: str) -> None:
+        self._again: Again | None = None
+        self.transport: Any = None
+        self.connected = 0
         self._front = front
         self._limits = front.limits
         self._clock = front.clock
@@ -157,7 +192,7 @@ class FrontConnection(Protocol):
         chunks, self._chunks = self._chunks, None
         upload, self._upload = self._upload, None
         successor, self._successor = self._successor, None
-        self._parser = HeadParser()
+        self._parser = NO_MORE
         if delivery is not None:
             delivery.forget()
         if chunks is not None:

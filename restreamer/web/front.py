@@ -48,6 +48,7 @@ from restreamer.web.chunked import ChunkSending
 from restreamer.web.connection import (
     CLOSING,
     ENDLESS,
+    NO_MORE,
     PASSED,
     READING,
     SENDING,
@@ -65,7 +66,7 @@ _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 class FrontProtocol(FrontConnection):
     """See the module. Made by L{restreamer.web.service.FrontFactory}."""
 
-    _again: Again | None = None
+    __slots__ = ()
 
     @override
     def dataReceived(self, data: bytes) -> None:
@@ -499,7 +500,7 @@ class FrontProtocol(FrontConnection):
         self._state = ENDLESS
         self._disarm()
         self._continue_reading()
-        self._parser.take_rest()
+        self._parser = NO_MORE
         bound_backlog(self._wire)
         self._wire.write(head)
         stop = reply.start(self._wire, self._endless_ended)
