@@ -105,6 +105,20 @@ def nginx_static(core: int, files: Mapping[str, bytes]) -> Iterator[Running]:
             process.wait(10)
 
 
+@contextlib.contextmanager
+def bare_sender(core: int, rate: float, flush: int) -> Iterator[Running]:
+    """A loop that only sends C{rate} bytes/s to everybody, every C{flush} ms (L{bench.bare_sender})."""
+    (port,) = free_ports(1)
+    command = [*pin(core), sys.executable, "-m", "bench.bare_sender", str(port), str(rate), str(flush)]
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
+    try:
+        wait_for_port(port, 10.0)
+        yield Running(name="a loop that only sends", pid=process.pid, rtmp=0, http=port)
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
 #: Where L{bench.peers} puts node-media-server.
 NMS_FOLDER = Path(os.environ.get("BENCH_PEERS", "build/bench-peers")).resolve()
 

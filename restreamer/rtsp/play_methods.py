@@ -260,4 +260,4 @@ class PlayMethods(SessionCore):
             if session.tcp:
                 self._link.write(framed(channel, packet))
             else:
-                session.send(channel, packet)
+                session.send([(channel, packet)])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from attrs import define, field
 
 from restreamer.errors import Reason, Refused
@@ -95,15 +97,23 @@ class PlaySession:
             told.append(url)
         return ",".join(told)
 
-    def send(self, channel: int, packet: bytes) -> None:
-        """Send a datagram of one channel of the feed."""
-        pair = self.tracks.get(channel // 2 + 1)
-        if pair is None:
-            return
-        if channel & 1:
-            pair.send_rtcp(packet)
-        else:
-            pair.send_rtp(packet)
+    def send(self, packets: Sequence[tuple[int, bytes]]) -> None:
+        """Send datagrams: channels of the feed, and what goes over them."""
+        at, count = 0, len(packets)
+        while at < count:
+            channel = packets[at][0]
+            end = at + 1
+            while end < count and packets[end][0] == channel:
+                end += 1
+            pair = self.tracks.get(channel // 2 + 1)
+            if pair is not None:
+                datagrams = [packet for _, packet in packets[at:end]]
+                if channel & 1:
+                    for report in datagrams:
+                        pair.send_rtcp(report)
+                else:
+                    pair.send_all_rtp(datagrams)
+            at = end
 
     def pause(self) -> None:
         """Send nothing more; what is set up stays."""

@@ -7,7 +7,7 @@ datagrams, a few in each turn, so that a keyframe does not overrun the player's 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from typing_extensions import override
@@ -47,7 +47,7 @@ class InterleavedPort:
 class DatagramPort(ViewerTransport):
     """A L{ViewerTransport} of datagrams.
 
-    @param send: sends one packet of a channel; raises nothing.
+    @param send: sends some packets with their channels, in order; raises nothing.
     @param answer: told the first media; sends the answer to PLAY.
     @param abort: closes the connection of the session at once.
     """
@@ -55,7 +55,7 @@ class DatagramPort(ViewerTransport):
     def __init__(
         self,
         clock: Clock,
-        send: Callable[[int, bytes], None],
+        send: Callable[[Sequence[tuple[int, bytes]]], None],
         answer: Callable[[bytes], None],
         abort: Callable[[], None],
     ) -> None:
@@ -104,8 +104,9 @@ class DatagramPort(ViewerTransport):
 
     def finish(self) -> None:
         """Send at once what waits: it is the last."""
-        while self._waiting:
-            self._send(*self._waiting.popleft())
+        if self._waiting:
+            self._send(list(self._waiting))
+            self._waiting.clear()
 
     def close(self) -> None:
         """Send nothing more."""
@@ -124,8 +125,9 @@ class DatagramPort(ViewerTransport):
         self._timer = None
         waiting = self._waiting
         try:
-            for _ in range(min(max(BURST, len(waiting) // PART), len(waiting))):
-                self._send(*waiting.popleft())
+            count = min(max(BURST, len(waiting) // PART), len(waiting))
+            if count:
+                self._send([waiting.popleft() for _ in range(count)])
         finally:
             if waiting:
                 self._run_later(PAUSE)

@@ -7,7 +7,7 @@ an address that has not asked for it over its own connection.
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from twisted.internet.error import CannotListenError, MessageLengthError
@@ -16,6 +16,7 @@ from twisted.internet.protocol import DatagramProtocol
 from typing_extensions import override
 
 from restreamer.quiet_port import QuietPort
+from restreamer.rtsp.datagram_burst import BurstSender
 
 #: Pairs that are tried before there is none.
 TRIES: Final = 16
@@ -25,10 +26,7 @@ _MAX_DATAGRAM: Final = 65_536
 
 
 class UdpPort(DatagramProtocol):
-    """One port.
-
-    @ivar failed: datagrams the system did not take.
-    """
+    """One port."""
 
     noisy = False
 
@@ -37,7 +35,13 @@ class UdpPort(DatagramProtocol):
         self._peer = peer
         self._received = received
         self._foreign = foreign
-        self.failed = 0
+        self._burst: BurstSender | None = None
+        self._failed = 0
+
+    @property
+    def failed(self) -> int:
+        """Datagrams the system did not take."""
+        return self._failed + (self._burst.failed if self._burst is not None else 0)
 
     @override
     def datagramReceived(self, datagram: bytes, addr: Any) -> None:
@@ -55,7 +59,28 @@ class UdpPort(DatagramProtocol):
         try:
             transport.write(datagram, address)
         except (OSError, MessageLengthError):
-            self.failed += 1
+            self._failed += 1
+
+    def send_all(self, datagrams: Sequence[bytes], address: tuple[str, int]) -> None:
+        """Send several, in order, with as few system calls as it takes."""
+        burst = self._burst
+        if burst is None:
+            get_handle = getattr(self.transport, "getHandle", None)
+            handle = get_handle() if get_handle is not None else None
+            if not isinstance(handle, socket.socket):
+                # In memory, or closed.
+                for datagram in datagrams:
+                    self.send(datagram, address)
+                return
+            burst = self._burst = BurstSender(handle)
+        burst.send(datagrams, address)
+
+    @override
+    def stopProtocol(self) -> None:
+        """The port is closed."""
+        if self._burst is not None:
+            self._failed += self._burst.failed
+            self._burst = None
 
 
 class UdpPair:
@@ -78,6 +103,11 @@ class UdpPair:
         """To the peer's port of RTP."""
         if self.remote[0]:
             self._rtp.send(packet, (self._peer, self.remote[0]))
+
+    def send_all_rtp(self, packets: Sequence[bytes]) -> None:
+        """Several, to the peer's port of RTP."""
+        if self.remote[0]:
+            self._rtp.send_all(packets, (self._peer, self.remote[0]))
 
     def send_rtcp(self, packet: bytes) -> None:
         """To the peer's port of RTCP."""
