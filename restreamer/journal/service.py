@@ -227,7 +227,11 @@ class Journal(Service):
         """One file from the spool into the database (in a thread)."""
         try:
             self._database.open()
-            rows = self._spool.load(number)
+            try:
+                rows = self._spool.load(number)
+            except OSError as error:
+                self._spool.set_aside(number, error)
+                return 0, []
             written = self._database.write(rows)
         except JournalError:
             self._database.close()

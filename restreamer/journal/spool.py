@@ -7,6 +7,7 @@ ones are loaded and then deleted. Everything here blocks: threads call it.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,13 +18,16 @@ from restreamer.logs import Logger
 _log = Logger()
 
 _SUFFIX = ".rows"
+#: What goes by: another try may read the file.
+_PASSES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR, errno.EAGAIN})
 
 
 class Spool:
     """Rows on disk.
 
     @param folder: is made, readable by nobody else. @param most: bytes; beyond that the oldest file goes.
-    @ivar lost: rows that were given up for want of room. @ivar broken: lines that were no rows.
+    @ivar lost: rows that were given up for want of room. @ivar broken: lines that were no rows, and
+        files that could not be read.
     """
 
     def __init__(self, folder: Path, most: int = 1 << 30) -> None:
@@ -83,6 +87,28 @@ class Spool:
             except ValueError:
                 self.broken += 1
         return rows
+
+    def set_aside(self, number: int, error: OSError) -> None:
+        """A file that cannot be read does not keep those behind it waiting: it is left under another name.
+
+        @raise OSError: C{error}: the process lacks something for the moment, or the name cannot be given.
+        """
+        if error.errno in _PASSES:
+            raise error
+        path = self._path(number)
+        aside = path.with_suffix(".unreadable")
+        try:
+            path.rename(aside)
+        except FileNotFoundError:
+            # Somebody took it away.
+            pass
+        self._sizes.pop(number, None)
+        self.broken += 1
+        _log.error(
+            "a file of the journal's spool cannot be read ({why}): it is left as {path}",
+            why=error.strerror or error,
+            path=aside,
+        )
 
     def drop(self, number: int) -> None:
         """The rows of a file are in the database."""

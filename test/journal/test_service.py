@@ -147,6 +147,30 @@ class JournalTests(SynchronousTestCase):
         self.assertEqual(self.numbers(), [1])
         self.assertEqual(next_one.facts().written, 1)
 
+    def test_a_file_that_cannot_be_read(self) -> None:
+        """It is left under another name, once, and those behind it are written."""
+        self.database.away = True
+        self.database.close()
+        self.made.session_event("play_closed", facts(1))
+        self.clock.advance(1)
+        self.made.session_event("play_closed", facts(2))
+        self.clock.advance(1)
+        first, second = sorted(self.folder.glob("*.rows"))
+        first.unlink()
+        first.mkdir()
+        self.database.away = False
+        self.clock.pump([10.0] * 6)
+        self.assertEqual(self.numbers(), [2])
+        self.assertEqual([each.name for each in self.folder.iterdir()], [f"{first.stem}.unreadable"])
+        self.assertEqual((self.made.facts().rejected, second.exists()), (1, False))
+
+    def test_a_file_that_cannot_be_read_now(self) -> None:
+        """The process has too many files open: it is tried again."""
+        spool = Spool(self.folder)
+        number = spool.append([row(1)])
+        error = self.assertRaises(OSError, spool.set_aside, number, OSError(24, "Too many open files"))
+        self.assertEqual((error.errno, spool.files), (24, (number,)))
+
     def test_stopped(self) -> None:
         """Everything is written, without waiting for the next second."""
         for number in range(3):
