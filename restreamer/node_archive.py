@@ -14,6 +14,7 @@ from restreamer.cluster.remote_files import RemoteFiles
 from restreamer.cluster.selection import Choice, choose
 from restreamer.config.model import CacheConfig, Configuration, DvrConfig, SourceConfig
 from restreamer.config.resolve import resolve_stream
+from restreamer.config.resolve_auth import own_auth
 from restreamer.dash.archive_routes import archive_dash_routes
 from restreamer.dvr.allowed_archive import AllowedArchive
 from restreamer.dvr.archive import Archive, SegmentCache
@@ -185,7 +186,19 @@ class NodeArchive:
         status = recording_status_route(
             self.archive.holdings, self.locks, self.archive.takes, self._gate, self._utc
         )
-        return [auth_route(self._gate, hls.span), status, *self._body_routes(), dash.route, hls.route]
+        return [
+            auth_route(self._gate, hls.span, self._knows),
+            status,
+            *self._body_routes(),
+            dash.route,
+            hls.route,
+        ]
+
+    def _knows(self, name: str) -> bool:
+        """Whether a stream, film or archive has that name, here or behind a source."""
+        if self._registry.find(name) is not None or self.archive.takes(name):
+            return True
+        return own_auth(self._configuration(), name) is not None
 
     def _body_routes(self) -> list[Route]:
         """What answers with one long body: MPEG-TS and MP4."""

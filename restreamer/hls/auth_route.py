@@ -11,7 +11,7 @@ from typing import Final
 
 from attrs import evolve
 
-from restreamer.errors import Reason, Redirected, Refused, RemoteProtocolError
+from restreamer.errors import Redirected, Refused, RemoteProtocolError
 from restreamer.hls.file_cmaf import parse_file_cmaf_path
 from restreamer.hls.file_routes import SEGMENT_PATH
 from restreamer.hls.paths import HlsPath, parse_path
@@ -33,10 +33,11 @@ _WRONG_METHOD: Final = FullReply(status=405, headers=_HEADERS + b"Allow: GET, HE
 SpanOf = Callable[[HlsPath], Awaitable[tuple[int, int] | None]]
 
 
-def auth_route(gate: Gate, span_of: SpanOf) -> Route:
+def auth_route(gate: Gate, span_of: SpanOf, known: Callable[[str], bool]) -> Route:
     """The route. It answers 200 or 403, about segments alone: a playlist is never to be cached for others.
 
-    @param gate: the one that segments pass.
+    @param gate: the one that segments pass. @param known: whether somebody has a name. Who may is said by its
+        rules; one that is gone has none, and a cache still has its segments.
     """
 
     async def decide(request: HttpRequest) -> Reply:
@@ -64,6 +65,8 @@ def auth_route(gate: Gate, span_of: SpanOf) -> Route:
             name, proto = named.name, "hls" if named.file.endswith(".ts") else "cmaf"
         else:
             return _NO
+        if not known(name):
+            return _NO
         wanted = play_request(name, proto, asked, part=True)
         try:
             await gate.open(wanted)
@@ -71,11 +74,7 @@ def auth_route(gate: Gate, span_of: SpanOf) -> Route:
                 span = await span_of(named)
             if span is not None:
                 await gate.open(evolve(wanted, span=span))
-        except Redirected:
-            return _NO
-        except Refused as refused:
-            if refused.reason is Reason.NOT_FOUND:
-                return _YES  # the node behind says so itself
+        except (Redirected, Refused):
             return _NO
         return _YES
 

@@ -39,7 +39,7 @@ class AuthRouteTests(SynchronousTestCase):
         asked = HttpRequest(
             method="GET", path=AUTH_PATH, query="", headers={ORIGINAL: original}, peer="192.0.2.1"
         )
-        told = auth_route(self.gate, live)(asked)
+        told = auth_route(self.gate, live, lambda name: name != "gone")(asked)
         reply = self.successResultOf(Deferred.fromCoroutine(told)) if told is not None else None  # type: ignore[arg-type]
         return int(getattr(reply, "status", 0))
 
@@ -52,6 +52,11 @@ class AuthRouteTests(SynchronousTestCase):
         ):
             with self.subTest(path):
                 self.assertEqual((self.status(path), set(self.gate.asked)), (200, {name}))
+
+    def test_who_is_gone(self) -> None:
+        """A stream that was taken out has no rules any more, and nobody asks: its segments are nobody's."""
+        for name in ("gone", "g%6fne"):
+            self.assertEqual((self.status(f"/{name}/{SEGMENT}"), self.gate.asked), (403, []))
 
     def test_what_a_cache_reads_otherwise(self) -> None:
         """nginx takes many slashes for one and drops what is behind #: it has the segment of another name."""

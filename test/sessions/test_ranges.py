@@ -41,7 +41,7 @@ class RangesCase(GateTestCase):
             hours, self.gate, mux_segment, *more, live=lambda request: None, window=lambda name: None
         )
         dash = archive_dash_routes(hours, self.gate, *more)
-        self.routes = [auth_route(self.gate, hls.span), dash.route, hls.route]
+        self.routes = [auth_route(self.gate, hls.span, lambda name: True), dash.route, hls.route]
         self.allow(((BASE + 5.0, BASE + 22.5),))
 
     def allow(self, ranges: tuple[tuple[float, float], ...] | None) -> None:
