@@ -48,6 +48,11 @@ class Viewing(Protocol):
         """What playlists append to their URIs as C{?token=}; empty: nothing."""
         ...
 
+    @property
+    def ranges(self) -> tuple[tuple[float, float], ...] | None:
+        """UTC seconds (from, to) of the archive that it may play; None: all."""
+        return None
+
     def count(self, size: int) -> None:
         """C{size} bytes of an answer were sent to it."""
         ...

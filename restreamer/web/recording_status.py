@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Awaitable, Callable
+from math import ceil, floor
 from typing import Any, Final
 
 from attrs import evolve
@@ -64,18 +65,23 @@ def recording_status_route(
         # Who asks what there is does not watch yet.
         account = Account()
         await gate.open(evolve(play_request(name, "hls", request), account=account))
+        allowed = None
         if account.viewing is not None:
+            allowed = account.viewing.ranges
             account.viewing.give_back()
         held = await holdings(name)
         told: dict[str, Any] = {"stream": name}
         if "ranges" in asked:
             told["ranges"] = _ranges(
-                [(s.start // TICKS_PER_SECOND, -(-s.end // TICKS_PER_SECOND)) for s in held.spans], begin, end
+                [(s.start // TICKS_PER_SECOND, -(-s.end // TICKS_PER_SECOND)) for s in held.spans],
+                begin,
+                end,
+                allowed,
             )
             told["complete"] = held.complete
         if "locks" in asked:
             told["locks"] = _ranges(
-                [(start // 1000, -(-stop // 1000)) for start, stop in await locks(name)], begin, end
+                [(start // 1000, -(-stop // 1000)) for start, stop in await locks(name)], begin, end, allowed
             )
         body = json.dumps([told], separators=(",", ":")).encode()
         return FullReply(status=200, headers=_HEADERS, body=body)
@@ -83,9 +89,15 @@ def recording_status_route(
     return route
 
 
-def _ranges(found: list[tuple[int, int]], begin: int, end: int) -> list[dict[str, int]]:
-    """What lies between C{begin} and C{end}, seconds."""
+def _ranges(
+    found: list[tuple[int, int]], begin: int, end: int, allowed: tuple[tuple[float, float], ...] | None
+) -> list[dict[str, int]]:
+    """What lies between C{begin} and C{end}, seconds, and may be played. @param allowed: None: all of it."""
     cut = [(max(first, begin), min(last, end)) for first, last in found]
+    if allowed is not None:
+        # Whole seconds, within: what is told of can be asked for.
+        within = [(ceil(opened), floor(closed)) for opened, closed in sorted(allowed)]
+        cut = [(max(first, opened), min(last, closed)) for first, last in cut for opened, closed in within]
     return [{"from": first, "duration": last - first} for first, last in cut if last > first]
 
 

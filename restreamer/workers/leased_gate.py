@@ -103,6 +103,11 @@ class Lease:
         self.sent += size
         self._gate.used(self)
 
+    @property
+    def ranges(self) -> tuple[tuple[float, float], ...] | None:
+        """See L{restreamer.seams.Viewing}: archives are the main process's, which knows."""
+        return None
+
     def goes_on(self, now: float) -> bool:
         """See L{restreamer.seams.Viewing}."""
         return self._over is None and self._gate.knows(self, now)

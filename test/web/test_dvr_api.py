@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from attrs import define, field
 from twisted.internet.defer import Deferred
@@ -16,7 +16,7 @@ from restreamer.dvr.seams import Holdings, Span
 from restreamer.errors import Reason, Refused
 from restreamer.http1.reply import FullReply, HttpRequest
 from restreamer.media.timebase import TICKS_PER_SECOND
-from restreamer.seams import Grant, OpenRequest
+from restreamer.seams import Grant, OpenRequest, Viewing
 from restreamer.web.dvr_api import DvrApi
 from restreamer.web.dvr_info import CacheInfo, CopyInfo, ReadInfo, VolumeInfo, dvr_stats, read_info
 from restreamer.web.recording_status import recording_status_route
@@ -24,6 +24,17 @@ from restreamer.web.v3.reading import archive_endpoints
 from test.web.v3.calls import EDITOR, VIEWER, Asker
 
 _NOW = 5000
+
+
+class Some:
+    """Who may play some of an archive."""
+
+    @property
+    def ranges(self) -> tuple[tuple[float, float], ...]:
+        return ((1000.0, 1100.5), (1550.2, 1700.0), (2900.0, 3001.0), (9000.0, 9100.0))
+
+    def give_back(self) -> None:
+        pass
 
 
 @define(eq=False)
@@ -77,6 +88,8 @@ class FakeDirectory:
     async def open(self, request: OpenRequest) -> Grant:
         if request.token == "bad":
             raise Refused(Reason.DENIED, "no")
+        if request.token == "some" and request.account is not None:
+            request.account.viewing = cast(Viewing, Some())
         return Grant(request=request)
 
 
@@ -194,6 +207,19 @@ class Status(SynchronousTestCase):
         self.assertNotIn("locks", cut)
         self.assertNotIn("ranges", self.told("request=locks,brief_thumbnails"))
         self.assertEqual(self.told("from=4500")["ranges"], [])
+
+    def test_who_may_play_some(self) -> None:
+        """It is told what may be played: whole seconds within."""
+        told = self.told("request=ranges,locks&token=some")
+        self.assertEqual(
+            told["ranges"],
+            [
+                {"from": 1000, "duration": 100},
+                {"from": 1551, "duration": 149},
+                {"from": 3000, "duration": 1},
+            ],
+        )
+        self.assertEqual(told["locks"], [{"from": 1551, "duration": 49}])
 
     def test_not_ours(self) -> None:
         """Other paths and names nobody records are handed on."""
