@@ -96,6 +96,11 @@ class RequestHead:
         return self.chunked or self.content_length > 0
 
 
+#: Where names stand as clients of the API write them.
+_API: Final = "/streamer/api/"
+_SLASH: Final = re.compile("%2f", re.IGNORECASE)
+
+
 def decode_path(path: str) -> str:
     """Percent-decode C{path} exactly once and make sure that it names one thing only.
 
@@ -132,6 +137,9 @@ def _split_target(method: str, target: str) -> tuple[str, str]:
         if absolute is None or not absolute[1] or _HOST.fullmatch(absolute[1]) is None:
             raise HeadError(400, "target is neither a path nor an http URL")
         path = path[absolute.end() :] or "/"
+    if path.startswith(_API):
+        # Clients of an API encode a name as one part of the path; nothing there is a file or a segment.
+        path = _SLASH.sub("/", path)
     return decode_path(path), query
 
 

@@ -208,6 +208,23 @@ class Refused(SynchronousTestCase):
             self.refused(b"GET " + target + b" HTTP/1.1\r\nHost: h\r\n\r\n")
         self.refused(b"CONNECT h:80 HTTP/1.1\r\nHost: h\r\n\r\n")
 
+    def test_names_in_the_api(self) -> None:
+        """A slash in a name may be encoded there, as clients do; dots may not lead out."""
+        for target, path in (
+            (b"/streamer/api/v3/streams/live%2Fa", "/streamer/api/v3/streams/live/a"),
+            (b"/streamer/api/v3/streams/live%2fa/stop", "/streamer/api/v3/streams/live/a/stop"),
+            (b"http://h/streamer/api/v3/streams/a%2fb", "/streamer/api/v3/streams/a/b"),
+        ):
+            (head,) = read(b"GET " + target + b" HTTP/1.1\r\nHost: h\r\n\r\n")
+            self.assertEqual(head[:2], ("GET", path))
+        for target in (
+            b"/streamer/api/%2e%2e%2fa",
+            b"/streamer/api/..%2fa",
+            b"/streamer/api/a%5cb",
+            b"/streamer%2fapi/a",
+        ):
+            self.refused(b"GET " + target + b" HTTP/1.1\r\nHost: h\r\n\r\n")
+
     def test_long_target(self) -> None:
         self.refused(b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\nHost: h\r\n\r\n", 414)
         self.assertEqual(read(b"GET /" + b"a" * MAX_HEAD), [("error", 414)])
