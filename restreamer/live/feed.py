@@ -37,6 +37,8 @@ from restreamer.seams import Clock, FeedMuxer, Timer, ViewerTransport
 
 #: Viewers served in one reactor turn.
 SLICE = 150
+#: By this part of all viewers the next walk begins further on: the beginnings are never near each other.
+_GOLDEN = 0.6180339887498949
 #: Flush interval in seconds by number of viewers: (up to viewers, interval).
 CADENCES = ((100, 0.0), (1_000, 0.04), (4_000, 0.1), (1 << 62, 0.35))
 #: Frames that come faster than their times say are flushed no more often than after so many intervals.
@@ -137,6 +139,7 @@ class Feed(IdleTap):
         self._walk_end = 0
         self._walking = False
         self._slice_timer: Timer | None = None
+        self._turned = 0.0
         self._flush_timer: Timer | None = None
         self._flushed_at = -1e9
         self._flushed_end = 0
@@ -411,11 +414,20 @@ class Feed(IdleTap):
         self._close_entry()
         self._flushed_end = self.log.end
         if not self._walking and self._live:
-            self._walk = list(self._live)
-            self._walk_at = 0
-            self._walk_end = self.log.end
+            self._begin_walk()
             self._walking = True
             self._slice()
+
+    def _begin_walk(self) -> None:
+        """To all live viewers. Each walk begins with others, so that nobody is always served last."""
+        walk = list(self._live)
+        if len(walk) > SLICE:
+            self._turned = (self._turned + _GOLDEN) % 1.0
+            first = int(self._turned * len(walk))
+            walk = walk[first:] + walk[:first]
+        self._walk = walk
+        self._walk_at = 0
+        self._walk_end = self.log.end
 
     def _slice(self) -> None:
         """The next viewers of the walk. It goes on, or is over and the next one can begin, whatever fails."""
@@ -434,9 +446,7 @@ class Feed(IdleTap):
             self._walk = []
             return
         # Entries came while the walk ran: the viewers of its first slices lack them.
-        self._walk = list(self._live)
-        self._walk_at = 0
-        self._walk_end = self.log.end
+        self._begin_walk()
         self._slice_timer = self._clock.callLater(0, self._slice)
 
     def _serve(self) -> None:

@@ -463,6 +463,22 @@ class WalkTests(FeedCase):
         self.clock.pump([1, 1])
         self.assertEqual(self.timers(), [])
 
+    def test_nobody_is_always_last(self) -> None:
+        """Who is served in the first slice of a walk is not who was in the one before."""
+        crowd = self.crowd(4 * SLICE)
+        often = [0] * len(crowd)
+        walks = 40
+        for _ in range(walks):
+            before = [transport.sends for transport, _ in crowd]
+            self.push()
+            for index, (transport, _) in enumerate(crowd):
+                often[index] += transport.sends - before[index]
+            self.clock.pump([0] * 10)
+            self.clock.advance(1)
+        self.check(crowd)
+        # A quarter of the walks, each.
+        self.assertTrue(all(walks // 8 <= times <= walks // 2 for times in often), (min(often), max(often)))
+
     def test_an_entry_before_the_last_slice(self) -> None:
         """Those served first must not wait for the flush after."""
         crowd = self.crowd(SLICE + 1)
