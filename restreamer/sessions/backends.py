@@ -2,24 +2,55 @@
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Callable, Collection, Mapping
-from typing import Any
+from typing import Any, Final
 from urllib.parse import parse_qs
 
 from attrs import frozen
 from twisted.internet.defer import Deferred
+from twisted.web._newclient import HTTP11ClientProtocol
 from twisted.web.client import Agent, HTTPConnectionPool, _HTTP11ClientFactory
+from typing_extensions import override
 
 from restreamer.sessions.answers import Backend
 from restreamer.sessions.http_backend import DEADLINE, MAX_UNDER_WAY, HttpBackend
+from restreamer.sessions.reading import MAX_BODY
 from restreamer.sessions.rules import RuleBackend, Rules
 from restreamer.sessions.securetoken import SecureToken
+
+#: Bytes of the head of an answer.
+MAX_HEAD: Final = 64 * 1024
+
+
+class _BoundedClient(HTTP11ClientProtocol):
+    """Cuts a backend off whose answer is longer than any that is read: the head alone may have no end."""
+
+    _received = 0
+
+    @override
+    def request(self, request: Any) -> Any:
+        self._received = 0
+        return super().request(request)
+
+    @override
+    def dataReceived(self, bytes: builtins.bytes) -> None:
+        self._received += len(bytes)
+        if self._received > MAX_HEAD + MAX_BODY:
+            assert self.transport is not None
+            self.transport.abortConnection()  # type: ignore[attr-defined]
+        else:
+            super().dataReceived(bytes)
 
 
 class _QuietFactory(_HTTP11ClientFactory):
     """Says nothing of each connection."""
 
     noisy = False
+
+    @override
+    def buildProtocol(self, addr: object) -> HTTP11ClientProtocol:
+        return _BoundedClient(self._quiescentCallback)
 
 
 @frozen(kw_only=True)
