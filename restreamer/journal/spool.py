@@ -36,6 +36,7 @@ class Spool:
         self._most = most
         self.lost = 0
         self.broken = 0
+        self._damaged: set[int] = set()
         self._sizes = {number: path.stat().st_size for number, path in self._found()}
         self._next = max(self._sizes, default=0) + 1
 
@@ -84,34 +85,41 @@ class Spool:
         for line in self._path(number).read_bytes().splitlines():
             try:
                 rows.append(from_line(line))
-            except ValueError:
+            except (ValueError, RecursionError):
                 self.broken += 1
+                self._damaged.add(number)
         return rows
 
     def set_aside(self, number: int, error: OSError) -> None:
         """A file that cannot be read does not keep those behind it waiting: it is left under another name.
 
-        @raise OSError: C{error}: the process lacks something for the moment, or the name cannot be given.
+        @raise OSError: C{error}: the process lacks something for the moment.
         """
         if error.errno in _PASSES:
             raise error
+        self._leave(number, error.strerror or str(error))
+        self.broken += 1
+
+    def _leave(self, number: int, why: str) -> None:
+        """Give a file another name, by which it is not loaded again."""
         path = self._path(number)
         aside = path.with_suffix(".unreadable")
         try:
             path.rename(aside)
-        except FileNotFoundError:
-            # Somebody took it away.
-            pass
+        except OSError:
+            # Somebody took it away, or it stays as it is until the next start.
+            aside = path
         self._sizes.pop(number, None)
-        self.broken += 1
         _log.error(
-            "a file of the journal's spool cannot be read ({why}): it is left as {path}",
-            why=error.strerror or error,
-            path=aside,
+            "a file of the journal's spool cannot be read ({why}): it is left as {path}", why=why, path=aside
         )
 
     def drop(self, number: int) -> None:
-        """The rows of a file are in the database."""
+        """The rows of a file are in the database; one with lines that were none is left aside."""
+        if number in self._damaged:
+            self._damaged.discard(number)
+            self._leave(number, "lines that are no rows")
+            return
         self._path(number).unlink(missing_ok=True)
         self._sizes.pop(number, None)
 
@@ -129,6 +137,7 @@ class Spool:
                 most=self._most,
                 rows=rows,
             )
+            self._damaged.discard(number)
             self.drop(number)
 
     def _found(self) -> list[tuple[int, Path]]:

@@ -244,12 +244,26 @@ class SpoolTests(SynchronousTestCase):
         (folder / "00000002.new").write_bytes(b"half")
         (folder / "notes.txt").write_bytes(b"mine")
         path = folder / "00000001.rows"
-        path.write_bytes(path.read_bytes()[:-10] + b"\n\xff{}\n[]\n{}\n")
+        path.write_bytes(path.read_bytes()[:-10] + b"\n\xff{}\n[]\n{}\n" + b"[" * 100_000 + b"\n")
         again = Spool(folder)
         self.assertEqual(again.files, (1,))
         self.assertEqual(again.load(1), [row(1)])
-        self.assertEqual(again.broken, 4)
+        self.assertEqual(again.broken, 5)
         self.assertEqual(sorted(path.name for path in folder.iterdir()), ["00000001.rows", "notes.txt"])
+        # What it held besides is left for whoever wants to know.
+        again.drop(1)
+        self.assertEqual(again.files, ())
+        self.assertEqual(sorted(path.name for path in folder.iterdir()), ["00000001.unreadable", "notes.txt"])
+        self.assertEqual(Spool(folder).files, ())
+
+    def test_damaged_ones_go_when_there_is_no_room(self) -> None:
+        folder = Path(self.mktemp())
+        spool = Spool(folder, most=2000)
+        number = spool.append([row(1)])
+        spool._path(number).write_bytes(b"x" * 2000)
+        again = Spool(folder, most=2000)
+        again.append([row(2)])
+        self.assertEqual([path.name for path in folder.iterdir()], ["00000002.rows"])
 
     def test_nobody_else_reads_it(self) -> None:
         folder = Path(self.mktemp())
