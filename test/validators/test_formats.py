@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import re
 import subprocess
 from importlib import import_module
@@ -13,15 +14,16 @@ from unittest import SkipTest
 
 from typing_extensions import override
 
+from bench.servers import TUNING
 from restreamer.testing.ts_reader import read_ts
 from test.dash.schema import checked
 from test.e2e.codec_samples import CodecSample, make
 from test.e2e.matrix import media_playlists
-from test.e2e.nodes import Node, free_ports, wait_until
+from test.e2e.nodes import ROOT, Node, free_ports, wait_until
 from test.e2e.players import decode, record_ts
 from test.e2e.playlists import resolve
 from test.e2e.samples import FFMPEG, FFPROBE
-from test.e2e.shared import Stage, StageCase
+from test.e2e.shared import Stage, StageCase, source_of
 from test.validators.tools import Capture, node_says
 
 PLAIN = ("-use_editlist", "0", "-movflags", "+faststart")
@@ -55,7 +57,11 @@ class Formats(StageCase):
         )
         cls.origin = stage.node("origin", f"vod films {{ storage {folder}; }}\n{streams}")
         (cls.rtsp,) = free_ports(1)
-        cls.edge = stage.edge("edge", cls.origin, body=f"rtsp 127.0.0.1:{cls.rtsp};")
+        cls.edge = stage.node(
+            "edge",
+            f"{source_of(cls.origin)}\nrtsp 127.0.0.1:{cls.rtsp};",
+            environment={"PYTHONPATH": f"{TUNING}{os.pathsep}{ROOT}", "BENCH_DATAGRAMS": "1"},
+        )
         for name in FILMS:
             wait_until(
                 lambda name=name: cls.listed(name, "index.mpd").count("<S ") >= 4,  # type: ignore[misc]
