@@ -52,6 +52,19 @@ for (const detail of details) told('error', { fatal: true, type: 'media', detail
 return said;
 """
 
+#: The page's video leaps on and on with nothing to show, while the stream goes on by 20 s each second.
+LEAPING = """
+self.told = [];
+Object.defineProperty(video, 'currentTime', { get: () => performance.now() });
+Object.defineProperty(video, 'paused', { get: () => false });
+Object.defineProperty(video, 'readyState', { get: () => video.HAVE_METADATA });
+document.body.dataset.proto = 'll-hls';
+current = {
+  stand: null, moment: () => NaN, edge: () => performance.now() / 50,
+  nudge: () => self.told.push('nudged'), ended: ({ why }) => self.told.push(why),
+};
+"""
+
 
 def wait_note(browser: Browser, words: str, seconds: float) -> str:
     """Wait until the page says C{words}: all that it says.
@@ -221,6 +234,19 @@ class Refusals(StageCase):
                     (["bufferAddCodecError"], ["codecs"]),
                 ):
                     self.assertEqual(browser.run(f"const details = {details!r}; {FAKE_HLS}"), said)
+        finally:
+            server.shutdown()
+            server.server_close()
+
+    def test_leaps_are_no_playing(self) -> None:
+        """A player that leaps after the stream with no picture is nudged, once, then given up as stuck."""
+        server = self.serve(0)
+        try:
+            with Browser.open_or_skip() as browser:
+                browser.go(f"http://127.0.0.1:{server.server_address[1]}/live/x/embed.html")
+                browser.run(LEAPING)
+                wait_until(lambda: "stuck" in browser.run("return self.told"), 15.0, "the player is given up")
+                self.assertEqual(browser.run("return self.told")[:2], ["nudged", "stuck"])
         finally:
             server.shutdown()
             server.server_close()

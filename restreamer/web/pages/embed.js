@@ -6,9 +6,10 @@ const PAUSES = [1, 2, 3, 5, 8, 10];
 // A way that has shown nothing for so long gives way to the next one.
 const PATIENCE_MS = 12000;
 const ASK_MS = 15000;
-// Seconds: a picture that stands for so long is said to wait; and one that stands while the stream went on by
-// so much is stuck.
+// Seconds: a picture that stands for so long is said to wait; one that stands while the stream went on by so
+// much has its player nudged, and is stuck when it went on by so much more.
 const STANDING = 3;
+const NUDGE = 4;
 const STUCK = 12;
 const CLOCK = "/-/time";
 const WAYS = [
@@ -240,7 +241,8 @@ async function setClock() {
   }
 }
 
-// Say so when the picture stands; begin anew when it stands and the stream does not.
+// Say so when the picture stands; begin anew when it stands and the stream does not. A player that has nothing
+// to show still leaps after the stream: that is no going on.
 function watch() {
   if (!current || document.body.dataset.proto === undefined) return;
   if (video.paused) {
@@ -249,13 +251,17 @@ function watch() {
   }
   const now = performance.now() / 1000;
   const stand = current.stand;
-  if (!stand || stand.at !== video.currentTime) {
+  const shows = video.readyState >= video.HAVE_CURRENT_DATA;
+  if (!stand || (shows && stand.at !== video.currentTime)) {
     if (stand && document.body.dataset.state === "standing") say(partly, "playing");
-    current.stand = { at: video.currentTime, since: now, edge: current.edge() };
+    current.stand = { at: video.currentTime, since: now, edge: current.edge(), nudged: false };
   } else if (now - stand.since > STANDING && document.body.dataset.state === "playing") {
     say(WAITING, "standing");
   } else if (current.edge() - stand.edge > STUCK) {
     current.ended({ why: "stuck" });
+  } else if (current.nudge && !stand.nudged && current.edge() - stand.edge > NUDGE) {
+    stand.nudged = true;
+    current.nudge();
   }
 }
 
