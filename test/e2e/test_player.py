@@ -65,6 +65,21 @@ current = {
 };
 """
 
+#: The page's video stands at the end of the first of two parts that are held.
+AT_A_HOLE = """
+self.leaps = [];
+let at = 9.6;
+Object.defineProperty(video, 'currentTime', { get: () => at, set: (to) => { self.leaps.push(to); at = to; } });
+Object.defineProperty(video, 'paused', { get: () => false });
+Object.defineProperty(video, 'readyState', { get: () => video.HAVE_CURRENT_DATA });
+const parts = [[5, 9.7], [11.2, 12.2]];
+Object.defineProperty(video, 'buffered', { get: () => ({
+  length: parts.length, start: (index) => parts[index][0], end: (index) => parts[index][1],
+}) });
+document.body.dataset.proto = 'll-hls';
+current = { stand: null, moment: () => NaN, edge: () => 12, ended: () => {} };
+"""
+
 
 def wait_note(browser: Browser, words: str, seconds: float) -> str:
     """Wait until the page says C{words}: all that it says.
@@ -247,6 +262,19 @@ class Refusals(StageCase):
                 browser.run(LEAPING)
                 wait_until(lambda: "stuck" in browser.run("return self.told"), 15.0, "the player is given up")
                 self.assertEqual(browser.run("return self.told")[:2], ["nudged", "stuck"])
+        finally:
+            server.shutdown()
+            server.server_close()
+
+    def test_holes(self) -> None:
+        """A picture that stands at a hole is brought to what is held behind it, once."""
+        server = self.serve(0)
+        try:
+            with Browser.open_or_skip() as browser:
+                browser.go(f"http://127.0.0.1:{server.server_address[1]}/live/x/embed.html")
+                browser.run(AT_A_HOLE)
+                wait_until(lambda: browser.run("return self.leaps.length"), 10.0, "it leaps")
+                self.assertEqual(browser.run("return self.leaps"), [11.25])
         finally:
             server.shutdown()
             server.server_close()

@@ -6,8 +6,9 @@ const PAUSES = [1, 2, 3, 5, 8, 10];
 // A way that has shown nothing for so long gives way to the next one.
 const PATIENCE_MS = 12000;
 const ASK_MS = 15000;
-// Seconds: a picture that stands for so long is said to wait; one that stands while the stream went on by so
-// much has its player nudged, and is stuck when it went on by so much more.
+// Seconds: a picture that stands for so long at a hole is brought over it, or is said to wait; one that stands
+// while the stream went on by so much has its player nudged, and is stuck when it went on by so much more.
+const HOLE = 1.5;
 const STANDING = 3;
 const NUDGE = 4;
 const STUCK = 12;
@@ -241,6 +242,17 @@ async function setClock() {
   }
 }
 
+// Where what is held goes on when the picture stands at the end of a part of it: NaN when there is no more.
+// hls.js 1.7.4 stays before holes of which it held a piece that is gone from the list now.
+function beyondHole() {
+  const held = video.buffered;
+  for (let index = 0; index + 1 < held.length; index += 1) {
+    const left = held.end(index) - video.currentTime;
+    if (held.start(index) <= video.currentTime && left > -0.1 && left < 0.5) return held.start(index + 1);
+  }
+  return NaN;
+}
+
 // Say so when the picture stands; begin anew when it stands and the stream does not. A player that has nothing
 // to show still leaps after the stream: that is no going on.
 function watch() {
@@ -255,6 +267,9 @@ function watch() {
   if (!stand || (shows && stand.at !== video.currentTime)) {
     if (stand && document.body.dataset.state === "standing") say(partly, "playing");
     current.stand = { at: video.currentTime, since: now, edge: current.edge(), nudged: false };
+  } else if (now - stand.since > HOLE && beyondHole() > video.currentTime) {
+    // A little more: what begins is not always shown from its first moment on.
+    video.currentTime = beyondHole() + 0.05;
   } else if (now - stand.since > STANDING && document.body.dataset.state === "playing") {
     say(WAITING, "standing");
   } else if (current.edge() - stand.edge > STUCK) {
