@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 from collections.abc import Callable
 
 from restreamer.logs import Logger
@@ -32,6 +33,21 @@ def resident_bytes() -> int:
             return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except (OSError, ValueError, IndexError):
         return 0
+
+
+def address_space() -> tuple[int, int]:
+    """Addresses this process uses and may use (C{ulimit -v}), bytes; the second is 0 where there is no limit.
+
+    Python raises MemoryError at that limit, whatever is resident.
+    """
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit == resource.RLIM_INFINITY:
+        return 0, 0
+    try:
+        with open("/proc/self/statm", "rb") as file:
+            return int(file.read().split()[0]) * os.sysconf("SC_PAGE_SIZE"), limit
+    except (OSError, ValueError, IndexError):
+        return 0, 0
 
 
 def machine_bytes() -> int:
@@ -78,8 +94,11 @@ class Pressure:
         resident: Callable[[], int] = resident_bytes,
         limit: int | None = None,
         shed: Callable[[], int] = lambda: 0,
+        space: Callable[[], tuple[int, int]] = address_space,
     ) -> None:
         """@param limit: bytes this process may grow to; what L{allowed_bytes} says when None.
+
+        @param space: addresses it uses and may use, see L{address_space}.
 
         @param shed: drops viewers that are behind, tells how many; asked while memory is full.
         """
@@ -89,6 +108,7 @@ class Pressure:
         self.crowded = False
         self._clock = clock
         self._resident = resident
+        self._space = space
         self._limit = allowed_bytes() if limit is None else limit
         self._overloaded = False
         self._looks = 0
@@ -118,21 +138,31 @@ class Pressure:
         if self.late > LATE_SECONDS and now - self._said > QUIET_SECONDS:
             self._said = now
             _log.warn("held up: a timer came {late:.0f} ms late", late=self.late * 1000)
-        resident = self._resident()
-        if self._limit > 0 and resident > FULL_SHARE * self._limit:
+        used, share = self._memory()
+        if share > FULL_SHARE:
             dropped = self._shed()
             if dropped:
                 _log.error("memory is full: {dropped} viewers that were behind are dropped", dropped=dropped)
-        full = self._limit > 0 and resident > CROWDED_SHARE * self._limit
+        full = share > CROWDED_SHARE
         crowded = self._overload() or full
         if crowded != self.crowded:
             self.crowded = crowded
             if full:
-                _log.error("{mib} MiB of memory in use: no new viewers are taken", mib=resident >> 20)
+                _log.error("{used}: no new viewers are taken", used=used)
             elif crowded:
                 _log.error("more to do than can be done in time: no new viewers are taken")
             else:
                 _log.warn("there is room again: viewers are taken")
+
+    def _memory(self) -> tuple[str, float]:
+        """What is nearest to its limit, in words, and its share of that: 0 where there is none."""
+        resident = self._resident()
+        share = resident / self._limit if self._limit > 0 else 0.0
+        addresses, may = self._space()
+        if may and addresses / may > share:
+            words = f"{addresses >> 20} of {may >> 20} MiB of addresses (ulimit -v) in use"
+            return words, addresses / may
+        return f"{resident >> 20} MiB of memory in use", share
 
     def _overload(self) -> bool:
         """Whether the reactor runs late for good."""

@@ -8,7 +8,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
 
-from restreamer.pressure import Pressure, allowed_bytes, machine_bytes, resident_bytes
+from restreamer.pressure import Pressure, address_space, allowed_bytes, machine_bytes, resident_bytes
 
 
 class PressureTests(SynchronousTestCase):
@@ -47,6 +47,25 @@ class PressureTests(SynchronousTestCase):
         self.resident = 60
         self.clock.advance(1.0)
         self.assertFalse(self.pressure.crowded)
+
+    def test_addresses(self) -> None:
+        """A limit of addresses counts as one of memory does, and may change while it runs (F17)."""
+        space = (71, 0)
+        pressure = Pressure(self.clock, lambda: 10, 100, self._drop, lambda: space)
+        pressure.start()
+        self.addCleanup(pressure.stop)
+        self.clock.advance(1.0)
+        self.assertFalse(pressure.crowded, "there is no limit")
+        space = (71, 100)
+        self.clock.advance(1.0)
+        self.assertTrue(pressure.crowded)
+        self.assertEqual(self.shed, 0)
+        space = (86, 100)
+        self.clock.advance(1.0)
+        self.assertEqual(self.shed, 1)
+        space = (86, 200)
+        self.clock.advance(1.0)
+        self.assertFalse(pressure.crowded)
 
     def test_overload(self) -> None:
         """Late three looks in a row: no new viewers, until it was in time as often (F19)."""
@@ -92,3 +111,5 @@ class PressureTests(SynchronousTestCase):
     def test_this_process(self) -> None:
         self.assertGreater(machine_bytes(), resident_bytes())
         self.assertGreater(resident_bytes(), 1 << 20)
+        used, limit = address_space()
+        self.assertTrue(limit == 0 or used > resident_bytes())

@@ -23,10 +23,11 @@ from zope.interface import implementer
 from restreamer.http1.head import CLOSE, plain_reply, status_line
 from restreamer.http1.parse import HeadError, HeadParser, RequestHead
 from restreamer.logs import Logger
+from restreamer.m4f.upgrade import UPGRADE_PATH, is_upgrade
 from restreamer.web.again import Again
 from restreamer.web.chunked import ChunkSending
 from restreamer.web.delivery import Delivery
-from restreamer.web.limits import Front
+from restreamer.web.limits import Front, Room
 from restreamer.web.upload import Upload
 from restreamer.web.wire import plain_socket
 
@@ -42,9 +43,16 @@ NO_MORE: Final = HeadParser()
 HANDSHAKE, READING, WAITING, SENDING, UPLOADING, ENDLESS, PASSED, CLOSING, LOST = range(9)
 
 
+def _asks_for_link(head: RequestHead) -> bool:
+    return head.request.path == UPGRADE_PATH and is_upgrade(head.request.headers)
+
+
 @implementer(IHandshakeListener)
 class FrontConnection(Protocol):
-    """The connection of a L{restreamer.web.front.FrontProtocol}, which answers."""
+    """The connection of a L{restreamer.web.front.FrontProtocol}, which answers.
+
+    @ivar for_link: there is no room for it unless its request asks for a link of another node.
+    """
 
     __slots__ = (
         "_again",
@@ -78,6 +86,7 @@ class FrontConnection(Protocol):
         "_wire",
         "_working",
         "connected",
+        "for_link",
         "transport",
     )  # fmt: skip
 
@@ -87,6 +96,7 @@ class FrontConnection(Protocol):
         self._again: Again | None = None
         self.transport: Any = None
         self.connected = 0
+        self.for_link = False
         self._front = front
         self._limits = front.limits
         self._clock = front.clock
@@ -126,10 +136,13 @@ class FrontConnection(Protocol):
         self._socket = plain_socket(transport)
         self._delivery = Delivery(transport, self._socket, self._seconds, self._sent)
         below = self._socket or plain_socket(getattr(transport, "transport", None))
-        if below is not None and not self._front.has_room(below.fileno()):
-            self._wire.write(self._front.busy_answer)
-            self._close()
-            return
+        if below is not None:
+            room = self._front.has_room(below.fileno())
+            if room is Room.NONE:
+                self._wire.write(self._front.busy_answer)
+                self._close()
+                return
+            self.for_link = self.for_link or room is Room.FOR_LINKS
         no_delay = getattr(transport, "setTcpNoDelay", None)
         if no_delay is not None:
             try:
@@ -141,7 +154,10 @@ class FrontConnection(Protocol):
             self._state = HANDSHAKE
             self._arm(self._limits.handshake_timeout)
         else:
-            self._arm(self._limits.idle_timeout)
+            self._arm(self._first_timeout())
+
+    def _first_timeout(self) -> float:
+        return self._limits.link_timeout if self.for_link else self._limits.idle_timeout
 
     def came_over_tls(self) -> None:
         """Another process takes TLS off: requests are as those over it."""
@@ -151,7 +167,7 @@ class FrontConnection(Protocol):
         """IHandshakeListener: the TLS handshake is done, requests may come."""
         if self._state == HANDSHAKE:
             self._state = READING
-            self._arm(self._limits.idle_timeout)
+            self._arm(self._first_timeout())
 
     @override
     def dataReceived(self, data: bytes) -> None:
@@ -266,6 +282,11 @@ class FrontConnection(Protocol):
                     self._await_more()
                     return
                 self._head_begun = False
+                if self.for_link and not _asks_for_link(head):
+                    self._front.counters.refused += 1
+                    self._wire.write(self._front.busy_answer)
+                    self._close(True)
+                    return
                 self._serve(head)
         finally:
             self._working = False
@@ -282,7 +303,8 @@ class FrontConnection(Protocol):
             self._due = self._seconds() + self._limits.idle_timeout
         elif not self._head_begun:
             self._head_begun = True
-            self._arm(self._limits.head_timeout)
+            if not self.for_link:
+                self._arm(self._limits.head_timeout)
 
     def _pause_reading(self) -> None:
         if not self._read_paused:

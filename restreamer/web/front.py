@@ -158,7 +158,9 @@ class FrontProtocol(FrontConnection):
             self._wait_for(outcome)
 
     def _may_persist(self, head: RequestHead) -> bool:
-        return head.persistent and self._served < self._limits.requests and not self._front.draining
+        if self.for_link or self._front.draining:
+            return False
+        return head.persistent and self._served < self._limits.requests
 
     def _refusal(self, refused: Refused) -> FullReply:
         return refusal_reply(refused, self._head.request if self._head is not None else None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -32,7 +33,9 @@ class FrontLimits:
     @ivar requests: answers per connection; @ivar requests_per_turn: pipelined requests in one turn.
     @ivar buffered: bytes of later requests read while one is in work.
     @ivar body: bytes of a request body that may go to the site; a longer one only if the site says so.
-    @ivar reserve: file descriptors of the process kept from viewers, for publishers, links and files.
+    @ivar link_timeout: for the request, where there is room for links of other nodes only.
+    @ivar reserve: file descriptors of the process kept from viewers, for publishers, links and files; half
+        of it is room for links of nodes that come here, also above C{connections}.
     """
 
     connections: int = 20_000
@@ -50,7 +53,16 @@ class FrontLimits:
     requests_per_turn: int = 16
     buffered: int = 32 * 1024
     body: int = 64 * 1024
+    link_timeout: float = 2.0
     reserve: int = 64
+
+
+class Room(enum.Enum):
+    """Whether there is room for a new connection: for any, for the link of another node, for none."""
+
+    YES = enum.auto()
+    FOR_LINKS = enum.auto()
+    NONE = enum.auto()
 
 
 @define(eq=False)
@@ -108,7 +120,7 @@ class Front(Protocol):
     draining: bool
     busy_answer: bytes
 
-    def has_room(self, descriptor: int) -> bool:
+    def has_room(self, descriptor: int) -> Room:
         """Whether a new connection with that file descriptor may stay."""
         ...
 

@@ -21,7 +21,7 @@ from restreamer.http1.head import CLOSE, render_full
 from restreamer.http1.reply import FullReply, HttpRequest, Route
 from restreamer.web.connection import FrontConnection
 from restreamer.web.front import FrontProtocol
-from restreamer.web.limits import AccessLog, FrontCounters, FrontLimits
+from restreamer.web.limits import AccessLog, FrontCounters, FrontLimits, Room
 from restreamer.web.shared_files import SharedFiles
 from restreamer.web.wire import peer_host
 
@@ -104,6 +104,8 @@ class FrontFactory(ServerFactory):
         self.draining = False
         most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         self._descriptors = most - self.limits.reserve if most != resource.RLIM_INFINITY else None
+        # Half of what is kept from viewers is for nodes that come here.
+        self._for_links = self.limits.reserve // 2
         self._open: dict[FrontConnection, str] = {}
         self._per_address: dict[str, int] = {}
         self._drained: Deferred[None] | None = None
@@ -126,36 +128,43 @@ class FrontFactory(ServerFactory):
         limits = self.limits
         mine = self._per_address.get(host, 0)
         crowded = limits.per_address and mine >= limits.per_address and not self._speaks_for_many(host)
-        if len(self._open) >= limits.connections or crowded:
+        over = len(self._open) - limits.connections
+        if over >= self._for_links or crowded:
             self.counters.refused += 1
             return RefusingProtocol(self.clock)
         self.counters.accepted += 1
         self._per_address[host] = mine + 1
         protocol = FrontProtocol(self, host)
+        protocol.for_link = over >= 0
         self._open[protocol] = host
         return protocol
 
     def _speaks_for_many(self, host: str) -> bool:
         return is_loopback(host) or self.proxies.trusts(host)
 
-    def has_room(self, descriptor: int) -> bool:
+    def has_room(self, descriptor: int) -> Room:
         """Whether a new connection with that file descriptor may stay.
 
         It is the lowest free number, so it tells of everything that is open; but behind a bunch that came and
         went low numbers are free while high ones are taken, so connections are counted too. When the process
         has few left, the oldest idle connections make room: two for one, because connections come in bunches
-        and are closed only after the bunch. Without an idle one: no.
+        and are closed only after the bunch. Without an idle one there is some room for links of other nodes.
         """
         most = self._descriptors
         if most is None or (descriptor < most and len(self._open) <= most):
-            return True
+            return Room.YES
         oldest = islice(self._open, _EVICTION_SEARCH)
         idle = list(islice((protocol for protocol in oldest if protocol.idle), _EVICTIONS))
         for protocol in idle:
             protocol.drain()
         self.counters.evicted += len(idle)
-        self.counters.refused += not idle
-        return bool(idle)
+        if idle:
+            return Room.YES
+        most += self._for_links
+        if descriptor < most and len(self._open) <= most:
+            return Room.FOR_LINKS
+        self.counters.refused += 1
+        return Room.NONE
 
     def forget(self, protocol: FrontConnection) -> None:
         """Called by a connection when it is lost."""

@@ -69,7 +69,8 @@ current = {
 AT_A_HOLE = """
 self.leaps = [];
 let at = 9.6;
-Object.defineProperty(video, 'currentTime', { get: () => at, set: (to) => { self.leaps.push(to); at = to; } });
+const leap = (to) => { self.leaps.push(to); at = to; };
+Object.defineProperty(video, 'currentTime', { get: () => at, set: leap });
 Object.defineProperty(video, 'paused', { get: () => false });
 Object.defineProperty(video, 'readyState', { get: () => video.HAVE_CURRENT_DATA });
 const parts = [[5, 9.7], [11.2, 12.2]];

@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import itertools
 import time
+from pathlib import Path
 from typing import ClassVar
 
 from typing_extensions import override
 
 from bench.viewers import Audience, Target
 from test.e2e.browser import Browser
+from test.e2e.machine import stretch
 from test.e2e.nodes import Node, wait_until
 from test.e2e.players import HttpStream, decode
 from test.e2e.playlists import Playlist, check_reload, fetch, parse, wait_segments
@@ -29,6 +31,12 @@ PLAYERS = 25
 DEAD = 1.0
 #: Viewers of the origin itself.
 ORIGIN_VIEWERS = 50
+
+
+def connections_to(port: int) -> int:
+    """Connections of this machine to C{port} on it, as their clients have them."""
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return sum(row[2].endswith(f":{port:04X}") and row[3] == "01" for row in rows)
 
 
 class Restart(StageCase):
@@ -170,6 +178,39 @@ class Restart(StageCase):
         ]
         self.assertGreater(len(media), 4 * PLAYERS)
         self.assertGreater(min(media), 10_000, "whole segments")
+
+    def test_crowd_comes_back(self) -> None:
+        """The edge is killed and starts again, and all who watched come back in one moment (F11): they are
+        served as soon as it is up, at the full rate, and the stream is pulled once for all of them."""
+        self.edge.wait_alive(STREAM)
+        self.edge.kill()
+        began = time.monotonic()
+        self.edge.start()
+        self.edge.wait_ready()
+        self.assertLess(time.monotonic() - began, 5.0 * stretch(), "it is up")
+        http = Target(proto="tshttp", host="127.0.0.1", port=self.edge.http, path=f"/{STREAM}/mpegts")
+        rtmp = Target(proto="rtmp", host="127.0.0.1", port=self.edge.rtmp, path=STREAM)
+        polls = [player(f"/{STREAM}/index.m3u8") for _ in range(5 * PLAYERS)]
+        with contextlib.ExitStack() as stack:
+            pollers = stack.enter_context(Pollers(self.edge.http, polls, 0.5))
+            crowds = [
+                stack.enter_context(Audience(target, count, processes=1, per_second=10_000.0))
+                for target, count in ((http, 2 * HTTP_VIEWERS), (rtmp, 2 * RTMP_VIEWERS))
+            ]
+            for crowd in crowds:
+                wait_until(crowd.filled, 10.0, "everybody has media")
+            wait_until(lambda: all(client.answers for client in pollers.clients), 10.0, "all have a list")
+            self.assertEqual(connections_to(self.origin.http), 2, "one for control, one for the media")
+            for crowd in crowds:
+                crowd.mark()
+            # The time that is judged: as much media as the encoder sends in it.
+            time.sleep(3.0)
+            for crowd in crowds:
+                window = crowd.report()
+                self.assertEqual(window.closed, 0, window.describe())
+                self.assertEqual(window.ok(0.85 * byte_rate(BFRAMES)), crowd.count, window.describe())
+        self.assertEqual([client.closed for client in pollers.clients if client.closed], [])
+        self.assertEqual(set(pollers.statuses()), {200})
 
     def test_browser_plays_over_it(self) -> None:
         """hls.js in Chromium on the edge's own page: it plays before, and afterwards past all that it held

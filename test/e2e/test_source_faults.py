@@ -4,8 +4,10 @@ names that cannot be looked up, thousands of connections that come to nothing.""
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import re
+import resource
 import signal
 import socket
 import ssl
@@ -16,12 +18,15 @@ from typing import ClassVar
 
 from typing_extensions import override
 
+from restreamer.cli import main
+from restreamer.dvr.store import Store
 from test.certificates import Authority
 from test.e2e import rtmp_wire
 from test.e2e.canary import Canary
 from test.e2e.nodes import KEY, Node, free_ports, wait_until
 from test.e2e.players import HttpStream
 from test.e2e.playlists import check_reload, fetch, wait_segments
+from test.e2e.rtmp_wire import WireClient
 from test.e2e.samples import Sample
 from test.e2e.shared import LIVE, Stage, StageCase
 from test.e2e.test_vod import remux
@@ -52,12 +57,15 @@ class Ends(StageCase):
     @override
     @classmethod
     def build(cls, stage: Stage) -> None:
-        cls.origin = stage.node("origin")
+        cls.archive = stage.folder / "archive"
+        cls.origin = stage.node("origin", LIVE.replace("}", f" dvr {cls.archive} 1d; }}"))
         cls.edge = stage.edge("edge", cls.origin)
 
+    archive: ClassVar[Path]
+
     def test_sigterm_with_everybody_there(self) -> None:
-        """The origin is asked to end while viewers and a pull are there: it is gone in 5 s, and what it has
-        sent of the open segment is a whole segment at the edge (F12)."""
+        """The origin is asked to end while it records, and viewers and a pull are there: it is gone in 5 s,
+        what it has sent of the open segment is a whole segment at the edge and in the archive (F12)."""
         publisher = self.stage.publish(self.origin, STREAM)
         self.edge.wait_alive(STREAM)
         before = wait_segments(self.edge, STREAM, 2)
@@ -88,6 +96,7 @@ class Ends(StageCase):
                 5.0,
                 "the segment that was open is closed",
             )
+            self.check_archive(fetch(self.edge, STREAM).numbers[-1])
             publisher.stop()
             self.origin.up()
             self.stage.publish(self.origin, STREAM)
@@ -95,6 +104,17 @@ class Ends(StageCase):
             stayed.sock.settimeout(5)
             self.assertTrue(stayed.read(), "the edge's viewer stayed")
         check_reload(before, fetch(self.edge, STREAM))
+
+    def check_archive(self, newest: int) -> None:
+        """What the origin left behind is whole, indexed, and goes up to segment C{newest}."""
+        out, err = io.StringIO(), io.StringIO()
+        self.assertEqual(main(["dvr", "check", str(self.archive)], out, err), 0, out.getvalue())
+        self.assertIn("right, 1 stream", out.getvalue())
+        store = Store(str(self.archive))
+        store.open()
+        self.addCleanup(store.close)
+        self.assertEqual(store.stream(STREAM).last_number, newest)
+        store.close()
 
     def test_sigterm_while_starting(self) -> None:
         """Asked to end before it is up: it ends."""
@@ -111,13 +131,18 @@ class Signals(StageCase):
     """Signals in numbers and at the wrong moment (F14), a loop that hangs (F15) or has too much to do (F19),
     a name that nobody knows (F20)."""
 
-    expected_alarms = (r"\.conf:\d+:\d+", "reload failed", "more to do than can be done")
+    expected_alarms = (
+        *(r"\.conf:\d+:\d+", "reload failed", "more to do than can be done"),
+        "of addresses .* in use: no new viewers",
+    )
     node: ClassVar[Node]
+    edge: ClassVar[Node]
 
     @override
     @classmethod
     def build(cls, stage: Stage) -> None:
         cls.node = stage.node("node", f"{LIVE}\nsource no-such-host.invalid:8080 {{ cluster_key {KEY}; }}")
+        cls.edge = stage.edge("edge", cls.node)
         stage.publish(cls.node, STREAM)
         cls.node.wait_alive(STREAM)
 
@@ -169,7 +194,7 @@ class Signals(StageCase):
 
     def test_more_than_can_be_done(self) -> None:
         """The process hardly gets to run: who watches goes on, new viewers are told to come later, until it
-        is over."""
+        is over; publishers and other nodes are served meanwhile."""
         request = f"/{STREAM}/mpegts"
         since = len(self.node.log_text())
         with HttpStream(self.node.http, request) as viewer:
@@ -183,6 +208,9 @@ class Signals(StageCase):
                 os.kill(self.node.pid, signal.SIGCONT)
             with HttpStream(self.node.http, request) as other:
                 self.assertEqual(other.status, 503)
+            self.others_are_served("live/late")
+            with HttpStream(self.node.http, request) as other:
+                self.assertEqual(other.status, 503, "it was over before the others had come")
             self.node.wait_log("more to do than can be done in time", 1.0, since)
             self.node.wait_log("there is room again", 10.0, since)
             with HttpStream(self.node.http, request) as other:
@@ -190,6 +218,36 @@ class Signals(StageCase):
             viewer.sock.settimeout(5)
             self.assertTrue(viewer.read())
         self.assertTrue(self.node.alive(STREAM))
+
+    def others_are_served(self, name: str) -> None:
+        """A new publisher may publish C{name}, and a viewer of the edge gets what it pulls for it now."""
+        publisher = WireClient.connect(self.node.rtmp, "live")
+        self.addCleanup(publisher.close)
+        publisher.publish(name.rpartition("/")[2])
+        with HttpStream(self.edge.http, f"/{STREAM}/mpegts") as viewer:
+            self.assertEqual(viewer.status, 200)
+            self.assertTrue(viewer.read())
+
+    def test_addresses_run_out(self) -> None:
+        """Near a limit of addresses new viewers are told to come later; who watches, publishers and other
+        nodes go on; it is over when the limit is gone (F17)."""
+        request = f"/{STREAM}/mpegts"
+        since = len(self.node.log_text())
+        found = re.search(r"^VmSize:\s+(\d+) kB", Path(f"/proc/{self.node.pid}/status").read_text(), re.M)
+        assert found is not None
+        before = resource.prlimit(self.node.pid, resource.RLIMIT_AS)
+        with Canary(self.node, STREAM, self.stage.folder):
+            resource.prlimit(self.node.pid, resource.RLIMIT_AS, (int(found[1]) * 1024 * 4 // 3, before[1]))
+            try:
+                self.node.wait_log("of addresses .* in use: no new viewers are taken", 5.0, since)
+                with HttpStream(self.node.http, request) as other:
+                    self.assertEqual(other.status, 503)
+                self.others_are_served("live/narrow")
+            finally:
+                resource.prlimit(self.node.pid, resource.RLIMIT_AS, before)
+            self.node.wait_log("there is room again", 5.0, since)
+            with HttpStream(self.node.http, request) as other:
+                self.assertEqual(other.status, 200)
 
     def test_service_manager(self) -> None:
         """It is told when connections are taken, that the loop lives, and nothing while that stands still."""

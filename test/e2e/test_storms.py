@@ -18,6 +18,7 @@ from typing_extensions import override
 from bench.viewers import server_cpu
 from test.e2e.canary import Canary
 from test.e2e.nodes import Answer, Node, wait_until
+from test.e2e.players import HttpStream
 from test.e2e.playlists import check_reload, parse
 from test.e2e.pollers import Poller, Pollers, conditional, fixed
 from test.e2e.rtmp_wire import WireClient
@@ -72,18 +73,40 @@ class Storms(StageCase):
         self.assertLess(self.node.rss() - before, GROWTH)
 
     def test_viewers_that_leave_midway(self) -> None:
-        """Two thousand viewers that ask and go before the answer is whole (H17)."""
+        """Thousands of viewers that ask for streams and segments and go, some with a reset, before the answer
+        is whole (H17)."""
         before = self.node.rss()
         descriptors = self.node.descriptors()
-        request = f"GET /{STREAM}/mpegts HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+        paths = [f"/{STREAM}/mpegts", *(f"/{STREAM}/{uri}" for uri in self.newest_segments())]
+        requests = [f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode() for path in paths]
         with Canary(self.node, STREAM, self.stage.folder):
-            for _ in range(2000):
-                with socket.create_connection(("127.0.0.1", self.node.http), 10) as client:
-                    client.sendall(request)
-                    client.recv(100)
+            for turn in range(4000):
+                with socket.socket() as client:
+                    # Less than a segment fits into what the systems on both sides keep.
+                    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+                    client.settimeout(10)
+                    client.connect(("127.0.0.1", self.node.http))
+                    client.sendall(requests[turn % len(requests)])
+                    self.assertIn(b" 200 ", client.recv(100))
+                    if turn % 3:
+                        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             wait_until(lambda: self.node.descriptors() < descriptors + 20, 30, "their connections are gone")
         self.assertLess(self.node.rss() - before, GROWTH)
         wait_until(lambda: self.node.connected(STREAM) == 0, 10, "nobody is counted")
+
+    def newest_segments(self) -> list[str]:
+        """The newest segment of both kinds of lists: they stay while the test runs."""
+        found = []
+        for path in ("index.m3u8", "tracks-v1/mono.ll.m3u8"):
+
+            def lines(path: str = path) -> list[str]:
+                answer = self.node.get(f"/{STREAM}/{path}")
+                each = answer.body.decode().splitlines() if answer.status == 200 else []
+                return [line for line in each if line and not line.startswith("#")]
+
+            uri = wait_until(lines, 15.0, f"{path} has a segment")[-1]
+            found.append(f"{path.rpartition('/')[0]}/{uri}".lstrip("/"))
+        return found
 
     def test_pipelined_requests(self) -> None:
         """Clients that send thousands of requests without reading an answer (H05)."""
@@ -160,8 +183,9 @@ class Storms(StageCase):
 
     def test_more_connections_than_files(self) -> None:
         """Twice as many connections as the process may have files: idle ones make room for viewers, viewers
-        never take what publishers need, nobody who watches notices (H20)."""
-        node = self.stage.prepare("narrow", prefix=("sh", "-c", 'ulimit -n 256 && exec "$@"', "sh"))
+        never take what publishers, other nodes and an archive need, nobody who watches notices (H20)."""
+        body = LIVE.replace("}", f" dvr {self.stage.folder / 'archive'} 1d; }}")
+        node = self.stage.prepare("narrow", body, prefix=("sh", "-c", 'ulimit -n 256 && exec "$@"', "sh"))
         node.up()
         self.addCleanup(node.stop)
         self.stage.publish(node, STREAM)
@@ -184,6 +208,15 @@ class Storms(StageCase):
             publisher = WireClient.connect(node.rtmp, "live")
             stack.callback(publisher.close)
             publisher.publish("another")
+            edge = self.stage.edge("beside", node)
+            edge.wait_alive(STREAM)
+            with HttpStream(edge.http, f"/{STREAM}/mpegts") as beside:
+                self.assertEqual(beside.status, 200)
+                self.assertTrue(beside.read())
+            self.stage.publish(node, "live/recorded")
+            archive = self.stage.folder / "archive" / "live" / "recorded"
+            wait_until(lambda: [*archive.rglob("*.m4f")], 15.0, "a new stream is recorded")
+            edge.stop()
         wait_until(lambda: node.descriptors() < 60, 10, "their files are free again")
         node.assert_quiet()
 

@@ -21,7 +21,7 @@ from restreamer.http1.reply import EndlessReply, FullReply, HttpRequest, Reply, 
 from restreamer.seams import ViewerTransport
 from restreamer.web.delivery import SLICE
 from restreamer.web.front import FrontProtocol
-from restreamer.web.limits import FrontLimits
+from restreamer.web.limits import FrontLimits, Room
 from restreamer.web.service import FrontFactory, RefusingProtocol
 from test.web.wires import Visit, Wire
 
@@ -416,16 +416,43 @@ class Hostile(FrontCase):
             visit.close()
         self.assertEqual(clock.getDelayedCalls(), [])
 
+    def test_room_for_links_alone(self) -> None:
+        """When viewers have all that is theirs, other nodes still come in, to a number of their own (H20)."""
+        for limits in (FrontLimits(reserve=6), FrontLimits(connections=2, reserve=6)):
+            clock = Clock()
+            factory = FrontFactory(clock, [media], limits=limits)
+            full = [Visit(factory=factory, clock=clock) for _ in range(2)]
+            for visit in full:
+                visit.send(b"GET /sm")
+            if limits.connections > 2:
+                # Above all that there are: the numbers of these sockets are another matter.
+                factory._descriptors = max(visit.wire.socket.fileno() for visit in full) - 2
+                factory._for_links = 1000
+            viewer = Visit(factory=factory, clock=clock)
+            viewer.send(get())
+            self.assertEqual(viewer.statuses(), [503])
+            link = Visit(factory=factory, clock=clock)
+            link.send(get("/m4f", "Connection: Upgrade", "Upgrade: m4f"))
+            self.assertEqual(link.statuses(), [404], "no route of this test, but it was asked")
+            self.assertIn(b"Connection: close", link.got)
+            silent = Visit(factory=factory, clock=clock)
+            silent.pass_time(limits.link_timeout + 0.1, 0.1)
+            self.assertTrue(silent.wire.lost)
+            self.assertEqual(factory.counters.refused, 1)
+            for visit in (*full, viewer):
+                visit.close()
+            self.assertEqual(clock.getDelayedCalls(), [])
+
     def test_low_descriptors_are_free_but_too_many_connections_open(self) -> None:
         """A free number below the bound does not mean that there is room (H20)."""
         clock = Clock()
         factory = FrontFactory(clock, [media])
         visits = [Visit(factory=factory, clock=clock) for _ in range(4)]
         factory._descriptors = 4
-        self.assertTrue(factory.has_room(3))
+        self.assertIs(factory.has_room(3), Room.YES)
         self.assertEqual(factory.counters.evicted, 0)
         factory._descriptors = 3
-        self.assertTrue(factory.has_room(0))
+        self.assertIs(factory.has_room(0), Room.YES)
         for visit in visits:
             visit.settle()
         self.assertEqual([visit.wire.lost for visit in visits], [True, True, False, False])

@@ -10,7 +10,7 @@ const ASK_MS = 15000;
 // while the stream went on by so much has its player nudged, and is stuck when it went on by so much more.
 const HOLE = 1.5;
 const STANDING = 3;
-const NUDGE = 4;
+const NUDGE = 3;
 const STUCK = 12;
 const CLOCK = "/-/time";
 const WAYS = [

@@ -2,7 +2,7 @@
 // The ways to play. Each is a function (video, url, ended) that gives null where the browser cannot do it, else
 // { stop(), moment(), edge() }: the UTC time of what is seen, in seconds, or NaN while it is not known; and how
 // far the stream is known to go, in seconds from anywhere, so that one sees whether it goes on. Some also have
-// nudge(): begin loading anew, with all that is held. It calls
+// nudge(): begin anew at the live edge, with the same player. It calls
 // ended({ why, status }) when it cannot go on: "media", "codecs" or "network", and the HTTP status there was.
 const RECOVER_AGAIN_MS = 60000;
 
@@ -42,8 +42,9 @@ function playWithHls(video, url, ended) {
     moment: () => (hls.playingDate ? hls.playingDate.getTime() / 1000 : NaN),
     edge: () => (hls.latestLevelDetails ? hls.latestLevelDetails.edge : NaN),
     // Behind a break it may wait for ever for the sound, when several parts of it came before the first of the
-    // picture was read (hls.js 1.7.4). Whole segments may take long to come: those are not begun again.
-    nudge: lowLatency ? () => { hls.stopLoad(); hls.startLoad(); } : null,
+    // picture was read (hls.js 1.7.4); stopLoad() and startLoad() do not end that. Whole segments may take long to
+    // come: those are not begun again.
+    nudge: lowLatency ? () => hls.loadSource(url) : null,
   };
 }
 
