@@ -116,8 +116,10 @@ class RunningNode(Service):
 
     @override
     def stopService(self) -> Deferred[Any]:
-        """Stop the node."""
+        """Stop the node; who asks for it again does not want to wait for what is going on."""
         super().stopService()
+        signal.signal(signal.SIGTERM, self._told_again)
+        signal.signal(signal.SIGINT, self._told_again)
         FAULTS.rest()
         self._supervisor.stop()
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
@@ -128,6 +130,13 @@ class RunningNode(Service):
         if self._successor is not None and not self._behind:
             self._successor.terminate()
         return self.node.stopService()
+
+    def _told_again(self, number: int, frame: object) -> None:
+        self._reactor.callFromThread(self._end_now)
+
+    def _end_now(self) -> None:
+        _log.warn("asked to end again: nothing is waited for any more")
+        self._reactor.crash()
 
     # Replacing another process, and being replaced.
 

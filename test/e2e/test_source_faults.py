@@ -23,6 +23,7 @@ from restreamer.dvr.store import Store
 from test.certificates import Authority
 from test.e2e import rtmp_wire
 from test.e2e.canary import Canary
+from test.e2e.machine import stretch
 from test.e2e.nodes import KEY, Node, free_ports, wait_until
 from test.e2e.players import HttpStream
 from test.e2e.playlists import check_reload, fetch, wait_segments
@@ -125,6 +126,25 @@ class Ends(StageCase):
             began = time.monotonic()
             node.stop(6.0)
             self.assertLess(time.monotonic() - began, 5.5)
+
+
+    def test_asked_twice(self) -> None:
+        """Who asks a node that is ending to end, ends it now, whatever goes on; nothing is said of faults."""
+        node = self.stage.node("hurried", f"{LIVE}")
+        self.stage.publish(node, STREAM)
+        node.wait_alive(STREAM)
+        stuck = socket.create_connection(("127.0.0.1", node.http), 5)
+        self.addCleanup(stuck.close)
+        stuck.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        stuck.sendall(f"GET /{STREAM}/mpegts HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        self.assertTrue(stuck.recv(100))
+        os.kill(node.pid, signal.SIGTERM)
+        node.wait_log("stopping|shut", 3.0)
+        os.kill(node.pid, signal.SIGINT)
+        began = time.monotonic()
+        node.wait_log("asked to end again", 3.0)
+        node.stop(3.0)
+        self.assertLess(time.monotonic() - began, 1.0 * stretch())
 
 
 class Signals(StageCase):
