@@ -405,9 +405,9 @@ class LimitTests(SynchronousTestCase):
                 f"{MAX_STREAMS:,}; {MAX_PUBLISHED:,}; {MAX_STARTING}"
             ),
             "memory of the process": (
-                f"above {pressure.CROWDED_SHARE:.0%} of the machine's, or of its control group's, "
-                f"no new RTMP and MPEG-TS viewers are taken, above {pressure.FULL_SHARE:.0%} "
-                "those behind are dropped, and the log says so"
+                f"above {pressure.CROWDED_SHARE:.0%} of the machine's, of its control group's, "
+                f"or of `ulimit -v`, no new RTMP and MPEG-TS viewers are taken, "
+                f"above {pressure.FULL_SHARE:.0%} those behind are dropped, and the log says so"
             ).replace("%", " %"),
             "a timer that comes late": (
                 f"above {pressure.LATE_SECONDS * 1000:.0f} ms a line in the log, "

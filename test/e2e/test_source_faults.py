@@ -127,7 +127,6 @@ class Ends(StageCase):
             node.stop(6.0)
             self.assertLess(time.monotonic() - began, 5.5)
 
-
     def test_asked_twice(self) -> None:
         """Who asks a node that is ending to end, ends it now, whatever goes on; nothing is said of faults."""
         node = self.stage.node("hurried", f"{LIVE}")
