@@ -196,6 +196,8 @@ class ExportBuilder:
             self._tables.add(start, start + header.duration, samples)
 
     def _finish(self) -> Export:
+        if not self._count:
+            raise Refused(Reason.NOT_FOUND, "nothing of it can be read")
         head: IO[bytes] = tempfile.TemporaryFile(dir=self.folder)  # noqa: SIM115 - the export closes it
         try:
             size = self._tables.write_head(head)

@@ -27,7 +27,7 @@ from restreamer.http1.reply import EndlessBody, EndlessReply, FullReply, HttpReq
 from restreamer.media.timebase import TICKS_PER_SECOND, utc_datetime
 from restreamer.mpegts.http_play import NOT_ALLOWED
 from restreamer.seams import Clock, Gate, OpenRequest, ViewerTransport
-from restreamer.vod.paced import PacedBody, Pieces
+from restreamer.vod.paced import PacedBody, Pieces, begun
 from restreamer.vod.seams import InThread
 
 #: Exports that are sent or waited for at once: of this node, and of one address.
@@ -114,7 +114,8 @@ def archive_mp4_route(
             chosen = ask.selection.of(chosen)
         if not any(map(carried, chosen)):
             raise Refused(Reason.UNSUPPORTED, "MP4 carries nothing of this")
-        pieces = FragmentPieces(playback, in_thread, ask.selection)
+        # All of it may be damaged.
+        pieces = await begun(FragmentPieces(playback, in_thread, ask.selection))
         return EndlessReply(headers=_headers(ask), start=sender(request, lambda: pieces))
 
     def reply(ask: ArchiveAsk, request: HttpRequest, export: Export) -> Reply:

@@ -24,7 +24,7 @@ from restreamer.http1.reply import EndlessReply, HttpRequest, Reply, Route
 from restreamer.mpegts.http_play import HEADERS, NOT_ALLOWED
 from restreamer.seams import Clock, Gate, OpenRequest, ViewerTransport
 from restreamer.tsio.archive_pieces import TsPacker, TsPieces, check_carried
-from restreamer.vod.paced import AHEAD_SECONDS, PacedBody
+from restreamer.vod.paced import AHEAD_SECONDS, PacedBody, Pieces, begun
 from restreamer.vod.seams import InThread, PackTs
 
 #: Downloads that are sent or waited for at once: of this node, and of one address. What plays in real time is
@@ -106,6 +106,10 @@ def archive_ts_route(
             await gate.open(wanted)
             playback = Playback.of(ask, hours, clock, utc, counted)
             check_carried((await playback.begin()).tracks, ask.selection)
+            pieces: Pieces = TsPieces(packer, playback, ask.selection)
+            if ask.kind is Kind.FIXED:
+                # All of it may be damaged.
+                pieces = await begun(pieces)
         except Refused as refused:
             return refusal_reply(refused)
         finally:
@@ -119,7 +123,6 @@ def archive_ts_route(
                 over()
                 ended(reason)
 
-            pieces = TsPieces(packer, playback, ask.selection)
             playing = PacedBody(pieces, clock, transport, has_ended, math.inf if download else AHEAD_SECONDS)
             playing.start()
             return _Counted(playing, over)

@@ -13,7 +13,7 @@ from attrs import field, frozen
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from restreamer.errors import RestreamerError
+from restreamer.errors import Reason, Refused, RestreamerError
 from restreamer.live.viewer import is_buffered
 from restreamer.logs import Logger
 from restreamer.m4f.file_index import FileIndex
@@ -52,6 +52,33 @@ class Pieces(Protocol):
         @raise restreamer.errors.RestreamerError: it cannot go on.
         """
         ...
+
+
+class Begun:
+    """Pieces whose first one is there: who asks can still be told that there is none.
+
+    Made with L{begun}.
+    """
+
+    def __init__(self, first: Piece, rest: Pieces) -> None:
+        self._first: Piece | None = first
+        self._rest = rest
+
+    async def next(self) -> Piece | None:
+        """See L{Pieces.next}."""
+        first, self._first = self._first, None
+        return first if first is not None else await self._rest.next()
+
+
+async def begun(pieces: Pieces) -> Begun:
+    """C{pieces}, as soon as the first one is there.
+
+    @raise Refused: NOT_FOUND: there is none; what else keeps it from coming.
+    """
+    first = await pieces.next()
+    if first is None:
+        raise Refused(Reason.NOT_FOUND, "nothing of it can be read")
+    return Begun(first, pieces)
 
 
 class PacedBody:

@@ -140,7 +140,7 @@ class ExportTests(SynchronousTestCase):
         """It begins at once, has no length, and holds every frame."""
         reply = self.ask(query="fragmented=true")
         self.assertNotIn(b"Content-Length", reply.headers)
-        self.assertEqual(self.threads.calls, [])
+        self.assertEqual(self.threads.calls, ["_pack"])
         wire = Wire()
         ends: list[str] = []
         reply.start(wire, ends.append)
@@ -160,6 +160,13 @@ class ExportTests(SynchronousTestCase):
             int.from_bytes(data[at.end() + 4 : at.end() + 8], "big") for at in re.finditer(b"mfhd", data)
         ]
         self.assertEqual(numbers, list(range(1, 11)))
+
+    def test_nothing_can_be_read(self) -> None:
+        """A range of which all is damaged is not there, in either form."""
+        seconds = (0, 5, 10, 30, 35)
+        self.archive.damaged.update(made((T + second) * TICKS_PER_SECOND).number for second in seconds)
+        for query in ("", "fragmented=true"):
+            self.assertEqual(self.ask(query=query).status, 404, query)
 
     def test_headers_alone(self) -> None:
         """The tables are made of headers; segments are read when their frames are sent."""

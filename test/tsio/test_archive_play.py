@@ -135,6 +135,14 @@ class ArchiveTsTests(SynchronousTestCase):
         self.assertEqual(bytes(self.wire.data), self.expected((0, False), (10, True)))
         self.assertEqual(self.counters.damaged, 1)
 
+    def test_nothing_can_be_read(self) -> None:
+        """A range of which all is damaged is not there: no empty answer says that it was."""
+        self.keep(0, 5, 10)
+        self.archive.damaged.update((T + second) // 5 for second in (0, 5, 10))
+        for path in (f"/x/archive-{T}-15.ts", f"/x/archive/{T}/15/mpegts"):
+            self.assertEqual(self.ask(path).status, 404)
+        self.assertEqual(self.counters.damaged, 6)
+
     def test_away(self) -> None:
         """A source that is away in the middle is waited for, then the body is cut, not ended."""
         self.keep(0, 5, 10)
