@@ -203,7 +203,7 @@ class LinkTests(TestCase):
 
         async def run() -> None:
             self.show(self.authority.issue("node", "localhost"))
-            self.front.limits = FrontLimits(connections=0)
+            self.front.limits = FrontLimits(connections=0, reserve=0)
             port = self.listen()
             self.assertIn("status 503", await self.attempt(port, "127.0.0.1", "localhost"))
             self.front.draining = True

@@ -104,8 +104,6 @@ class FrontFactory(ServerFactory):
         self.draining = False
         most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         self._descriptors = most - self.limits.reserve if most != resource.RLIM_INFINITY else None
-        # Half of what is kept from viewers is for nodes that come here.
-        self._for_links = self.limits.reserve // 2
         self._open: dict[FrontConnection, str] = {}
         self._per_address: dict[str, int] = {}
         self._drained: Deferred[None] | None = None
@@ -114,6 +112,11 @@ class FrontFactory(ServerFactory):
     @override
     def stopFactory(self) -> None:
         self.files.close()
+
+    @property
+    def _for_links(self) -> int:
+        """Half of what is kept from viewers is for nodes that come here."""
+        return self.limits.reserve // 2
 
     @property
     def connections(self) -> int:

@@ -418,7 +418,7 @@ class Hostile(FrontCase):
 
     def test_room_for_links_alone(self) -> None:
         """When viewers have all that is theirs, other nodes still come in, to a number of their own (H20)."""
-        for limits in (FrontLimits(reserve=6), FrontLimits(connections=2, reserve=6)):
+        for limits in (FrontLimits(reserve=2000), FrontLimits(connections=2, reserve=6)):
             clock = Clock()
             factory = FrontFactory(clock, [media], limits=limits)
             full = [Visit(factory=factory, clock=clock) for _ in range(2)]
@@ -427,7 +427,6 @@ class Hostile(FrontCase):
             if limits.connections > 2:
                 # Above all that there are: the numbers of these sockets are another matter.
                 factory._descriptors = max(visit.wire.socket.fileno() for visit in full) - 2
-                factory._for_links = 1000
             viewer = Visit(factory=factory, clock=clock)
             viewer.send(get())
             self.assertEqual(viewer.statuses(), [503])
