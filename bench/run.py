@@ -29,6 +29,7 @@ from bench.scenario import Bench, OutOfTimeError, Scenario, SkipError
 #: In the order in which they run.
 SCENARIOS = (
     "fanout",
+    "matrix",
     "segments",
     "ll_hls",
     "delay",
@@ -150,9 +151,10 @@ def chapter(name: str, options: argparse.Namespace) -> Part:
     print(f"{machine.describe()}; noise of core {options.core}: {before * 100:.0f} %")
     measure(each, bench, options.repeats, options.budget or each.BUDGET)
     after, load_after = noise(options.core), os.getloadavg()[0]
+    repeats = max((len(row.ours) for row in bench.rows.values()), default=0)
     told = (
-        f"{time.strftime('%Y-%m-%d %H:%M', time.gmtime(began))} UTC, {machine.describe()}; {options.repeats} "
-        f"repeats, windows of {options.seconds:g} s; noise of the server's core "
+        f"{time.strftime('%Y-%m-%d %H:%M', time.gmtime(began))} UTC, {machine.describe()}; {repeats} "
+        f"repeat{'s' * (repeats != 1)}, windows of {options.seconds:g} s; noise of the server's core "
         f"{max(before, after) * 100:.0f} %, load average {load_before:.1f} before and {load_after:.1f} after."
     )
     return Part(each.TITLE, told, list(bench.rows.values()))

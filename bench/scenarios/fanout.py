@@ -223,22 +223,14 @@ def core_rows(bench: Bench, proto: str, flush: int, cell: Cell, viewers: int) ->
     ).add(cell.late)
 
 
-def plan(bench: Bench) -> list[tuple[int, int, list[tuple[str, int]]]]:
-    """(Mbit/s, flush, [(protocol, viewers)]): those with an aim first."""
-    first: list[tuple[int, int, list[tuple[str, int]]]] = [
-        (1, 40, [*((proto, 1000) for proto in PROTOS), ("rtmp", 4000)]),
-        (1, 100, [("rtmp", 1000), ("rtmp", 4000)]),
-        (1, 350, [("rtmp", 4000)]),
-    ]
-    more = [
-        (1, 40, [("tshttp", 4000), ("flv", 4000), ("rtsp", 4000), *((proto, 100) for proto in PROTOS)]),
-        (4, 40, [(proto, 1000) for proto in PROTOS]),
-        (4, 100, [(proto, viewers) for proto in PROTOS for viewers in (1000, 4000)]),
-        (1, 100, [(proto, viewers) for proto in PROTOS[1:] for viewers in (100, 1000, 4000)]),
-        (1, 350, [(proto, viewers) for proto in PROTOS for viewers in (100, 1000)]),
-        (4, 350, [(proto, viewers) for proto in PROTOS for viewers in (100, 1000, 4000)]),
-    ]
-    return first + more if bench.full else first
+#: (Mbit/s, flush, [(protocol, viewers)]).
+Plan = Sequence[tuple[int, int, Sequence[tuple[str, int]]]]
+#: What there is an aim for; the rest is L{bench.scenarios.matrix}.
+AIMS: Plan = [
+    (1, 40, [*((proto, 1000) for proto in PROTOS), ("rtmp", 4000)]),
+    (1, 100, [("rtmp", 1000), ("rtmp", 4000)]),
+    (1, 350, [("rtmp", 4000)]),
+]
 
 
 def bare(bench: Bench, rate: int, flush: int, viewers: int) -> float:
@@ -258,9 +250,14 @@ def bare(bench: Bench, rate: int, flush: int, viewers: int) -> float:
 
 def run(bench: Bench) -> None:
     """One repeat."""
-    rates = sorted({rate for rate, _, _ in plan(bench)})
-    theirs = {rate: peer(bench, rate, (1000, 100) if bench.full else (1000,)) for rate in rates}
-    for rate, flush, wanted in plan(bench):
+    go_through(bench, AIMS, (1000,))
+    node_peer(bench)
+
+
+def go_through(bench: Bench, plan: Plan, counts: Sequence[int]) -> None:
+    """One repeat of C{plan}, beside nginx-rtmp with C{counts} viewers."""
+    theirs = {rate: peer(bench, rate, counts) for rate in sorted({rate for rate, _, _ in plan})}
+    for rate, flush, wanted in plan:
         sample = _SAMPLES[rate]
         floors = {viewers: bare(bench, rate, flush, viewers) for viewers in sorted({n for _, n in wanted})}
         with ours(bench, flush, sample) as (server, rtsp, late):
@@ -298,4 +295,3 @@ def run(bench: Bench) -> None:
                     )
                     bench.row(f"polled-{proto}-{flush}", what, "%").add(polled.cost * 100, load=polled.load)
                     bench.say(f"polled: {polled.cost * 100:.1f} %")
-    node_peer(bench)
