@@ -38,6 +38,8 @@ _APART = 0.1
 #: The size of a keyframe, seconds of the stream's rate.
 _KEYFRAME = 0.15
 _PEER = "nginx-rtmp"
+#: Viewers whose memory can be told from what a process takes and gives back anyway.
+_ENOUGH = 1000
 _LOSSES = re.compile(r"^restreamer_feed_(?:jumps|drops)_total\{.*\} (\S+)$", re.MULTILINE)
 
 
@@ -189,7 +191,8 @@ def of_peer(bench: Bench, server: Running, where: Target, rate: int, viewers: in
     row.add(cell.cost * 1000 / viewers, load=cell.load)
     row.note(f"supplied: {cell.ok * 100:.1f} %")
     row.note(f"woken: {cell.arrivals:.0f} times/s")
-    row.note(f"memory: {cell.memory / 1000:.1f} KB per viewer")
+    if viewers >= _ENOUGH:
+        row.note(f"memory: {cell.memory / 1000:.1f} KB per viewer")
     return cell
 
 

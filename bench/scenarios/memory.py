@@ -22,7 +22,7 @@ from test.e2e.samples import MEGABIT, Sample, byte_rate
 
 NAME: Final = "memory"
 TITLE: Final = "Memory, and many streams"
-BUDGET: Final = 300.0
+BUDGET: Final = 900.0
 
 #: A segment of two seconds, four listed; as many more are kept for those who still fetch them.
 _BODY: Final = "template live { prefix live; input publish://; segment_duration 2; segment_count 4; }"
