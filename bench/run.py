@@ -29,6 +29,7 @@ from bench.scenario import Bench, OutOfTimeError, Scenario, SkipError
 #: In the order in which they run.
 SCENARIOS = (
     "fanout",
+    "neighbours",
     "matrix",
     "segments",
     "ll_hls",

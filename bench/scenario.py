@@ -97,6 +97,7 @@ class Bench:
     @ivar core: the server's core. @ivar others: cores of publishers and load generators.
     @ivar seconds: length of one window. @ivar full: measure the whole matrix, not the rows with an aim alone.
     @ivar deadline: C{time.monotonic()} at which the scenario should be over.
+    @ivar crowds: processes that viewers are in; 0: one for each core of C{others}.
     """
 
     core: int
@@ -105,6 +106,7 @@ class Bench:
     full: bool = False
     deadline: float = float("inf")
     rows: dict[str, Row] = field(factory=dict)
+    crowds: int = 0
 
     def row(self, key: str, what: str, unit: str, aim: Aim | None = None, peer: str = "") -> Row:
         """The row C{key}, made when it is new."""

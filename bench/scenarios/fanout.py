@@ -86,8 +86,9 @@ def watch(
 ) -> Cell:
     """Measure C{viewers} of C{target}, woken up by each arrival or reading every 20 ms."""
     before, lost = rss_bytes(server.pid), jumps(server)
+    processes = bench.crowds or len(bench.others)
     with Audience(
-        target, viewers, processes=len(bench.others), woken=woken, cores=bench.others, per_second=1500
+        target, viewers, processes=processes, woken=woken, cores=bench.others, per_second=1500
     ) as audience:
         until = time.monotonic() + 30
         time.sleep(audience.fill_seconds)
