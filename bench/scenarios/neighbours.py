@@ -1,7 +1,8 @@
 """The same as L{bench.scenarios.fanout}, but all viewers are in one process of the load generator.
 
-Viewers that are served one after the other are then of one process: the first of them wakes it, and it is awake for
-the others. With a process on each core they take turns, and each wakes another one that has gone to sleep.
+Viewers that are served one after the other are then of one process: the first of them wakes it, and it is
+awake for the others. With a process on each core they take turns, and each wakes another one that has gone to
+sleep.
 """
 
 from __future__ import annotations
