@@ -101,7 +101,7 @@ def options_of() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=4.0, help="length of one window")
     parser.add_argument("--budget", type=float, default=0.0, help="seconds per scenario, for all repeats")
     parser.add_argument(
-        "--full", action="store_true", help="the whole matrix, not the rows with an aim alone"
+        "--full", action="store_true", help="more connections and streams, not the rows with an aim alone"
     )
     parser.add_argument("--core", type=int, default=min(os.sched_getaffinity(0)), help="the server's core")
     parser.add_argument("--nice", type=int, default=0, help="of the servers under measurement (root: -10)")

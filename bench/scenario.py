@@ -95,7 +95,7 @@ class Bench:
     """What a scenario may use, and where its rows go.
 
     @ivar core: the server's core. @ivar others: cores of publishers and load generators.
-    @ivar seconds: length of one window. @ivar full: measure the whole matrix, not the rows with an aim alone.
+    @ivar seconds: length of one window. @ivar full: measure more than the rows with an aim.
     @ivar deadline: C{time.monotonic()} at which the scenario should be over.
     @ivar crowds: processes that viewers are in; 0: one for each core of C{others}.
     """

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.server
 import re
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
 from unittest import SkipTest
@@ -216,6 +218,18 @@ class Refusals(StageCase):
         thread.start()
         return server
 
+    @contextlib.contextmanager
+    def page(self) -> Iterator[Browser]:
+        """A browser on the page of a stream that is not there."""
+        server = self.serve(0)
+        try:
+            with Browser.open_or_skip() as browser:
+                browser.go(f"http://127.0.0.1:{server.server_address[1]}/live/x/embed.html")
+                yield browser
+        finally:
+            server.shutdown()
+            server.server_close()
+
     def test_each_is_told_apart(self) -> None:
         """Refused, broken, away, and back without the stream: each is said, without a reload."""
         (port,) = free_ports(1)
@@ -239,69 +253,43 @@ class Refusals(StageCase):
 
     def test_media_errors(self) -> None:
         """hls.js may mend one, then another player has its turn; codecs that are lacking are never mended."""
-        server = self.serve(0)
-        try:
-            with Browser.open_or_skip() as browser:
-                browser.go(f"http://127.0.0.1:{server.server_address[1]}/live/x/embed.html")
-                for details, said in (
-                    (["bufferAppendError"], ["mended"]),
-                    (["bufferAppendError", "bufferAppendError"], ["mended", "media"]),
-                    (["manifestIncompatibleCodecsError"], ["codecs"]),
-                    (["bufferAddCodecError"], ["codecs"]),
-                ):
-                    self.assertEqual(browser.run(f"const details = {details!r}; {FAKE_HLS}"), said)
-        finally:
-            server.shutdown()
-            server.server_close()
+        with self.page() as browser:
+            for details, said in (
+                (["bufferAppendError"], ["mended"]),
+                (["bufferAppendError", "bufferAppendError"], ["mended", "media"]),
+                (["manifestIncompatibleCodecsError"], ["codecs"]),
+                (["bufferAddCodecError"], ["codecs"]),
+            ):
+                self.assertEqual(browser.run(f"const details = {details!r}; {FAKE_HLS}"), said)
 
     def test_leaps_are_no_playing(self) -> None:
         """A player that leaps after the stream with no picture is nudged, once, then given up as stuck."""
-        server = self.serve(0)
-        try:
-            with Browser.open_or_skip() as browser:
-                browser.go(f"http://127.0.0.1:{server.server_address[1]}/live/x/embed.html")
-                browser.run(LEAPING)
-                wait_until(lambda: "stuck" in browser.run("return self.told"), 15.0, "the player is given up")
-                self.assertEqual(browser.run("return self.told")[:2], ["nudged", "stuck"])
-        finally:
-            server.shutdown()
-            server.server_close()
+        with self.page() as browser:
+            browser.run(LEAPING)
+            wait_until(lambda: "stuck" in browser.run("return self.told"), 15.0, "the player is given up")
+            self.assertEqual(browser.run("return self.told")[:2], ["nudged", "stuck"])
 
     def test_holes(self) -> None:
         """A picture that stands at a hole is brought to what is held behind it, once."""
-        server = self.serve(0)
-        try:
-            with Browser.open_or_skip() as browser:
-                browser.go(f"http://127.0.0.1:{server.server_address[1]}/live/x/embed.html")
-                browser.run(AT_A_HOLE)
-                wait_until(lambda: browser.run("return self.leaps.length"), 10.0, "it leaps")
-                self.assertEqual(browser.run("return self.leaps"), [11.25])
-        finally:
-            server.shutdown()
-            server.server_close()
+        with self.page() as browser:
+            browser.run(AT_A_HOLE)
+            wait_until(lambda: browser.run("return self.leaps.length"), 10.0, "it leaps")
+            self.assertEqual(browser.run("return self.leaps"), [11.25])
 
     def test_names(self) -> None:
         """What the page makes of lists of codecs."""
-        server = self.serve(0)
-        try:
-            with Browser.open_or_skip() as browser:
-                browser.go(f"http://127.0.0.1:{server.server_address[1]}/live/x/embed.html")
-                playlist = '#EXT-X-STREAM-INF:BANDWIDTH=1,CODECS="hvc1.1.6.L60.90,ac-3"'
-                others = '<Representation codecs="opus"> {"codec":"mp4v.61"} {"codec": "ac-3"}'
-                said = browser.run(f"return codecs.said({playlist + others!r})")
-                self.assertEqual(said, ["hvc1.1.6.L60.90", "ac-3", "opus", "mp4v.61"])
-                for found, has, lack in (
-                    ([], [], ([], [], False)),
-                    (["avc1.64001E", "mp4a.40.2"], ["avc1.64001E", "mp4a.40.2"], ([], [], False)),
-                    (["hvc1.1", "hev1.1", "ac-3"], [], (["HEVC (H.265) video"], ["AC-3 audio"], True)),
-                    (["hvc1.1", "mp4a.40.2"], ["mp4a.40.2"], (["HEVC (H.265) video"], [], False)),
-                    (["avc1.4D", "mp4a.40.33", "opus"], ["avc1.4D", "opus"], ([], [], False)),
-                    (["strange"], ["strange"], ([], [], False)),
-                ):
-                    lacking = browser.run(
-                        f"return codecs.lacking({found!r}, (codec) => {has!r}.includes(codec))"
-                    )
-                    self.assertEqual([lacking[key] for key in ("video", "audio", "nothing")], [*lack], found)
-        finally:
-            server.shutdown()
-            server.server_close()
+        with self.page() as browser:
+            playlist = '#EXT-X-STREAM-INF:BANDWIDTH=1,CODECS="hvc1.1.6.L60.90,ac-3"'
+            others = '<Representation codecs="opus"> {"codec":"mp4v.61"} {"codec": "ac-3"}'
+            said = browser.run(f"return codecs.said({playlist + others!r})")
+            self.assertEqual(said, ["hvc1.1.6.L60.90", "ac-3", "opus", "mp4v.61"])
+            for found, has, lack in (
+                ([], [], ([], [], False)),
+                (["avc1.64001E", "mp4a.40.2"], ["avc1.64001E", "mp4a.40.2"], ([], [], False)),
+                (["hvc1.1", "hev1.1", "ac-3"], [], (["HEVC (H.265) video"], ["AC-3 audio"], True)),
+                (["hvc1.1", "mp4a.40.2"], ["mp4a.40.2"], (["HEVC (H.265) video"], [], False)),
+                (["avc1.4D", "mp4a.40.33", "opus"], ["avc1.4D", "opus"], ([], [], False)),
+                (["strange"], ["strange"], ([], [], False)),
+            ):
+                lacking = browser.run(f"return codecs.lacking({found!r}, (codec) => {has!r}.includes(codec))")
+                self.assertEqual([lacking[key] for key in ("video", "audio", "nothing")], [*lack], found)
