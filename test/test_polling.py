@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 from functools import partial
 
 from twisted.internet.epollreactor import EPollReactor
@@ -12,7 +13,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from typing_extensions import override
 
-from restreamer.polling import MOST_EVENTS, TURN_SECONDS, quicken
+from restreamer.polling import MOST_EVENTS, SWITCH_SECONDS, TURN_SECONDS, quicken
 
 
 class Reader:
@@ -171,6 +172,14 @@ class TurnTests(SynchronousTestCase):
         self.assertEqual(len(order), 39)
         self.reactor.doIteration(60)
         self.assertEqual(len(order), 47)
+
+    def test_threads_do_not_hold_it_up(self) -> None:
+        """One that computes lets the reactor in after each of its system calls, and soon."""
+        self.addCleanup(sys.setswitchinterval, sys.getswitchinterval())
+        sys.setswitchinterval(0.005)
+        quicken(self.reactor)
+        self.assertAlmostEqual(sys.getswitchinterval(), SWITCH_SECONDS)
+        self.assertLess(SWITCH_SECONDS, TURN_SECONDS)
 
     def test_another_reactor(self) -> None:
         self.assertFalse(quicken(Clock()))

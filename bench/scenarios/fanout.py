@@ -33,6 +33,8 @@ _SAMPLES = {1: MEGABIT, 4: FOUR}
 PROTOS = ("rtmp", "flv", "tshttp", "rtsp")
 _NAMES = {"rtmp": "RTMP", "flv": "HTTP-FLV", "tshttp": "HTTP-TS", "rtsp": "RTSP (TCP)"}
 _SETTLE = 2.5
+#: Until a node has done with viewers that left; the journal writes them down once a second.
+_GONE = 1.6
 #: Seconds that two processes of the load generator look apart, at most.
 _APART = 0.1
 #: The size of a keyframe, seconds of the stream's rate.
@@ -52,7 +54,8 @@ class Cell:
         sample's rate. @ivar load: the busiest process of the load generator. @ivar late: p99 of the probe,
         ms. @ivar memory: bytes per viewer. @ivar waited: share of the time in which others had the server's
         core although it had something to do. @ivar lost: viewers that were moved to a keyframe, or dropped.
-    @ivar arrivals: how often a second a viewer was woken up.
+    @ivar arrivals: how often a second a viewer was woken up. @ivar leaving: the worst of the probe while all
+        of them left at once, ms.
     """
 
     cost: float
@@ -64,6 +67,7 @@ class Cell:
     waited: float
     lost: int
     arrivals: float
+    leaving: float
 
 
 def jumps(server: Running) -> int:
@@ -103,7 +107,12 @@ def watch(
         used, took = server_cpu(server.pid) - used, time.monotonic() - began
         waited = (server_wait(server.pid) - waited) / took
         window = audience.report()
+        lateness = late.since() if late is not None else []
         memory = (rss_bytes(server.pid) - before) / viewers
+        if late is not None:
+            late.mark()
+    time.sleep(_GONE)
+    leaving = max(late.since(), default=0.0) if late is not None else 0.0
     got = median(window.bytes)
     # One flush, the moments at which the processes looked, and a keyframe that came before or after them.
     lost = jumps(server) - lost
@@ -113,11 +122,12 @@ def watch(
         ok=sum(1 for count in window.bytes if count >= least) / viewers,
         supply=got / window.seconds / rate,
         load=window.busiest,
-        late=quantile(late.since(), 0.99) if late is not None else 0.0,
+        late=quantile(lateness, 0.99),
         memory=memory,
         waited=waited,
         lost=lost,
         arrivals=window.reads / window.seconds / viewers,
+        leaving=leaving,
     )
 
 
@@ -275,8 +285,8 @@ def go_through(bench: Bench, plan: Plan, counts: Sequence[int]) -> None:
                 bench.say(
                     f"{proto} {rate} Mbit/s x {viewers} flush {flush}: {cost:.4f} cpu-ms "
                     f"({cell.cost * 100:.1f} %), ok {cell.ok:.3f}, supply {cell.supply:.3f}, "
-                    f"late {cell.late:.1f} ms, load {cell.load:.2f}, disturbed {cell.waited:.3f}, "
-                    f"woken {cell.arrivals:.1f}/s"
+                    f"late {cell.late:.1f} ms (leaving {cell.leaving:.0f}), load {cell.load:.2f}, "
+                    f"disturbed {cell.waited:.3f}, woken {cell.arrivals:.1f}/s"
                     + (f", ratio {cell.cost / other.cost:.3f}" if other else "")
                 )
                 row = cost_row(bench, proto, rate, flush, viewers)
@@ -285,6 +295,7 @@ def go_through(bench: Bench, plan: Plan, counts: Sequence[int]) -> None:
                 row.note(f"supplied: {cell.ok * 100:.1f} %")
                 row.note(f"woken: {cell.arrivals:.0f} times/s")
                 row.note(f"probe: p99 {cell.late:.1f} ms late")
+                row.note(f"all leave at once: {cell.leaving:.0f} ms late at most")
                 if cell.waited > 0.02:
                     row.note(f"disturbed: others had its core for {cell.waited * 100:.0f} % of the time")
                 if viewers == 4000 and rate == 1:

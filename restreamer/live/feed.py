@@ -1,12 +1,12 @@
 """A feed: one container and one choice of tracks of one stream, muxed once and sent to many viewers.
 
 Exists while it has viewers. Frames are muxed as they come and become log entries at each flush and before
-each keyframe. A flush walks the live viewers in slices of L{SLICE} per reactor turn, so that thousands
-of viewers do not hold up timers, ingest or links to other nodes. While one walk is short, every batch
-of frames is flushed at once; with more viewers flushes are spaced out (L{CADENCES}): the cost is per send.
-They come with the first frame behind each border of a grid of decoding times of that width, so that all
-nodes flush at the same frames and nodes in a row do not add up their waits; when no frame comes a timer
-flushes what there is.
+each keyframe. A flush walks the live viewers in slices of L{SLICE} per reactor turn, and of no more than
+L{SLICE_SECONDS}, so that thousands of viewers do not hold up timers, ingest or links to other nodes, not even
+when all of them have just gone. While one walk is short, every batch of frames is flushed at once; with more
+viewers flushes are spaced out (L{CADENCES}): the cost is per send. They come with the first frame behind each
+border of a grid of decoding times of that width, so that all nodes flush at the same frames and nodes in a
+row do not add up their waits; when no frame comes a timer flushes what there is.
 
 A viewer that falls behind the log's bounds jumps to the newest keyframe; one that does so too often, or
 has not taken the one entry it was given within L{STALL_SECONDS}, is aborted.
@@ -37,6 +37,9 @@ from restreamer.seams import Clock, FeedMuxer, Timer, ViewerTransport
 
 #: Viewers served in one reactor turn.
 SLICE = 150
+#: Seconds of a slice, and after how many viewers the clock is looked at.
+SLICE_SECONDS = 0.003
+_LOOK = 15
 #: By this part of all viewers the next walk begins further on: the beginnings are never near each other.
 _GOLDEN = 0.6180339887498949
 #: Flush interval in seconds by number of viewers: (up to viewers, interval).
@@ -198,7 +201,7 @@ class Feed(IdleTap):
 
     def is_live(self, viewer: Viewer) -> bool:
         """Whether C{viewer}'s transport holds nothing, so that its socket may be written directly."""
-        return viewer in self._live
+        return viewer.live
 
     def left(self, viewer: Viewer) -> None:
         """A viewer is gone."""
@@ -293,7 +296,8 @@ class Feed(IdleTap):
             return
         self._close_entry()
         for viewer in list(self._live):
-            if viewer.position < self.log.end and self._live.pop(viewer, True) is None:
+            if viewer.live and viewer.position < self.log.end:
+                self._unlist(viewer)
                 self._pump(viewer)
         viewers = [*self._live, *self._parked, *self._waiting]
         self.close()
@@ -318,6 +322,8 @@ class Feed(IdleTap):
         self._flush_timer = self._stall_timer = self._slice_timer = None
         self._walking = False
         self._pending.clear()
+        for viewer in self._live:
+            viewer.live = False
         self._live.clear()
         self._parked.clear()
         self._waiting.clear()
@@ -451,32 +457,35 @@ class Feed(IdleTap):
 
     def _serve(self) -> None:
         """Send the newest entry to the next viewers of the walk; this loop is the hot path."""
-        log = self.log
-        end = log.end
-        newest = end - 1
-        entry = log.entries[-1]
+        end, entry = self.log.end, self.log.entries[-1]
         size = len(entry)
-        begin = self._walk_at
-        self._walk_at = stop = begin + SLICE
-        live = self._live
-        for viewer in self._walk[begin:stop]:
-            if viewer not in live:
-                continue
-            if viewer.position == newest:
-                try:
-                    sent = viewer.send(entry)
-                except BlockingIOError:
-                    sent = 0
-                except Exception as error:
-                    self._broken(viewer, error)
+        newest = end - size
+        seconds = self._clock.seconds
+        at = self._walk_at
+        last = min(at + SLICE, len(self._walk))
+        until = seconds() + SLICE_SECONDS
+        for begin in range(at, last, _LOOK):
+            self._walk_at = stop = min(begin + _LOOK, last)
+            for viewer in self._walk[begin:stop]:
+                # Its own memory alone is looked at: what is not in the cache costs more than the steps.
+                if not viewer.live:
                     continue
-                viewer.bytes_sent += size
-                viewer.position = end
-                if sent != size:
-                    self._park(viewer, entry[sent:])
-            elif viewer.position < newest:
-                del live[viewer]
-                self._pump(viewer)
+                if viewer.position == newest:
+                    try:
+                        sent = viewer.send(entry)
+                    except BlockingIOError:
+                        sent = 0
+                    except Exception as error:
+                        self._broken(viewer, error)
+                        continue
+                    viewer.position = end
+                    if sent != size:
+                        self._park(viewer, entry[sent:])
+                elif viewer.position < newest:
+                    self._unlist(viewer)
+                    self._pump(viewer)
+            if seconds() >= until:
+                return
 
     def _start(self, viewer: Viewer) -> None:
         """Place C{viewer} at the newest key point and give it that entry through its transport.
@@ -492,8 +501,7 @@ class Feed(IdleTap):
             return
         prefix = key.skip if viewer.bytes_sent else key.join
         entry = self.log.entry(key.entry)
-        viewer.position = key.entry + 1
-        viewer.bytes_sent += len(prefix) + len(entry)
+        viewer.place(key.entry + len(entry), len(prefix) + len(entry))
         self._park(viewer, prefix + entry if prefix else entry)
 
     def _pump(self, viewer: Viewer) -> None:
@@ -509,8 +517,7 @@ class Feed(IdleTap):
         send = viewer.send
         while viewer.position < log.end:
             entry = log.entry(viewer.position)
-            viewer.position += 1
-            viewer.bytes_sent += len(entry)
+            viewer.position += len(entry)
             try:
                 sent = send(entry)
             except BlockingIOError:
@@ -524,10 +531,16 @@ class Feed(IdleTap):
             if viewer.parked or viewer.gone:
                 return
         self._live[viewer] = None
+        viewer.live = True
+
+    def _unlist(self, viewer: Viewer) -> None:
+        """It is not live any more, if it was."""
+        viewer.live = False
+        self._live.pop(viewer, None)
 
     def _park(self, viewer: Viewer, rest: bytes) -> None:
         """Leave C{rest} to the viewer's transport."""
-        self._live.pop(viewer, None)
+        self._unlist(viewer)
         self._parked[viewer] = None
         self._watch_stalls()
         try:
@@ -563,7 +576,7 @@ class Feed(IdleTap):
 
     def _forget(self, viewer: Viewer) -> None:
         self.counters.bytes_out += viewer.bytes_sent
-        self._live.pop(viewer, None)
+        self._unlist(viewer)
         self._parked.pop(viewer, None)
         self._waiting.pop(viewer, None)
 

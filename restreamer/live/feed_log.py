@@ -2,11 +2,13 @@
 
 Every entry boundary is a legal place to stop; joins and skips happen only at key points, which stand
 at the beginning of an entry. Entries are plain C{bytes}: one that was trimmed lives until the last
-viewer that still sends it lets go.
+viewer that still sends it lets go. Places are told in bytes since the feed began, so that where a viewer is
+says what it has been sent, too.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import deque
 
 from attrs import define, field, frozen
@@ -16,7 +18,7 @@ from attrs import define, field, frozen
 class KeyPoint:
     """An entry that begins with a random access point.
 
-    @ivar entry: its number; @ivar join: private bytes for a viewer that starts here.
+    @ivar entry: where it begins; @ivar join: private bytes for a viewer that starts here.
     @ivar skip: private bytes for a viewer that jumps here from an older place.
     @ivar at: its decoding time in ticks.
     """
@@ -29,20 +31,24 @@ class KeyPoint:
 
 @define(eq=False)
 class FeedLog:
-    """Entries number C{base} to C{end} - 1.
+    """The bytes from C{base} to C{end}, in entries.
 
     @ivar max_bytes, @ivar max_seconds: what is kept beyond the newest key point.
-    @ivar size: bytes held.
     """
 
     max_bytes: int
     max_seconds: float
     base: int = 0
     end: int = 0
-    size: int = 0
     entries: deque[bytes] = field(factory=deque)
     keys: deque[KeyPoint] = field(factory=deque)
+    _begins: deque[int] = field(factory=deque)
     _times: deque[float] = field(factory=deque)
+
+    @property
+    def size(self) -> int:
+        """Bytes held."""
+        return self.end - self.base
 
     def mark(self, join: bytes, skip: bytes, at: int = 0) -> None:
         """The next entry begins with a random access point (with this one, if several come before it)."""
@@ -51,23 +57,23 @@ class FeedLog:
         self.keys.append(KeyPoint(self.end, join, skip, at))
 
     def append(self, entry: bytes, now: float) -> None:
-        """Add an entry made at C{now} seconds, and drop what is older than the bounds allow."""
+        """Add an entry (not an empty one) made at C{now} seconds; drop what is too old by the bounds."""
         self.entries.append(entry)
+        self._begins.append(self.end)
         self._times.append(now)
-        self.end += 1
-        self.size += len(entry)
+        self.end += len(entry)
         newest_key = self.keys[-1].entry if self.keys else self.end
         while self.base < newest_key and (
             self.size > self.max_bytes or now - self._times[0] > self.max_seconds
         ):
             self._drop()
         # A keyframe that never comes must not keep everything: twice the bound is the end of it.
-        while self.size > 2 * self.max_bytes and self.base < self.end - 1:
+        while self.size > 2 * self.max_bytes and len(self.entries) > 1:
             self._drop()
 
-    def entry(self, number: int) -> bytes:
-        """Entry C{number}; it must be held."""
-        return self.entries[number - self.base]
+    def entry(self, begin: int) -> bytes:
+        """The entry that begins at C{begin}; it must be held."""
+        return self.entries[bisect_left(self._begins, begin)]
 
     def newest_key(self) -> KeyPoint | None:
         """The newest key point whose entry is held already."""
@@ -86,14 +92,15 @@ class FeedLog:
                     break
         return found
 
-    def age(self, number: int, now: float) -> float:
-        """Seconds since entry C{number} was made; 0.0 for one not made yet."""
-        index = number - self.base
-        return now - self._times[index] if index < len(self._times) else 0.0
+    def age(self, begin: int, now: float) -> float:
+        """Seconds since the entry that begins at C{begin} was made; 0.0 for one not made yet."""
+        if begin >= self.end:
+            return 0.0
+        return now - self._times[bisect_left(self._begins, begin)]
 
     def _drop(self) -> None:
-        self.size -= len(self.entries.popleft())
+        self.base += len(self.entries.popleft())
+        self._begins.popleft()
         self._times.popleft()
-        self.base += 1
         while self.keys and self.keys[0].entry < self.base:
             self.keys.popleft()

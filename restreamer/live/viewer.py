@@ -64,8 +64,9 @@ class ViewerHost(Protocol):
 class Viewer:
     """A viewer of a L{Feed}.
 
-    @ivar position: number of the next entry to send. @ivar bytes_sent: bytes handed over so far.
-    @ivar parked_at: when it was parked, seconds. @ivar skips: times of its jumps to a newer keyframe.
+    @ivar position: where in the log the next entry to send begins. @ivar live: all that it was given is in
+        the kernel; the feed says so. @ivar parked_at: when it was parked, seconds. @ivar skips: times of its
+        jumps to a newer keyframe.
     """
 
     __slots__ = (
@@ -73,8 +74,9 @@ class Viewer:
         "_feed",
         "_first_call",
         "_line",
-        "bytes_sent",
+        "_origin",
         "gone",
+        "live",
         "parked",
         "parked_at",
         "position",
@@ -91,12 +93,24 @@ class Viewer:
         self._line = transport
         self.send = direct_send(transport)
         self.position = 0
-        self.bytes_sent = 0
+        self._origin = 0
+        self.live = False
         self.parked = False
         self.parked_at = 0.0
         self.gone = False
         self.skips: list[float] = []
         self._first_call = False
+
+    @property
+    def bytes_sent(self) -> int:
+        """Bytes handed over so far."""
+        # Not counted: that would be done for everybody at each flush.
+        return self.position - self._origin
+
+    def place(self, position: int, size: int) -> None:
+        """Go on at C{position}, after being handed C{size} bytes more."""
+        self._origin = position - self.bytes_sent - size
+        self.position = position
 
     def park(self, rest: bytes, now: float) -> None:
         """Leave C{rest} to the transport and wait until it is gone."""

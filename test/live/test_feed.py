@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from typing import Any
 from unittest import mock
 
@@ -453,6 +454,33 @@ class WalkTests(FeedCase):
         self.clock.pump([1, 1])
         self.assertEqual(self.timers(), [])
 
+    def test_slices_are_short(self) -> None:
+        """Viewers that cost much more than usual (all of them have just gone) make a slice no longer."""
+        crowd = self.crowd()
+        took: list[float] = []
+        serve = Feed._serve
+
+        def timed(feed: Feed) -> None:
+            before = self.clock.seconds()
+            serve(feed)
+            took.append(self.clock.seconds() - before)
+
+        for _, viewer in crowd:
+            viewer.send = self.costly(viewer.send, 0.0002)
+        with mock.patch.object(Feed, "_serve", timed):
+            self.push()
+            self.clock.pump([0] * 10)
+        self.check(crowd)
+        # Of 15 viewers the last one may have been too many.
+        self.assertTrue(0.001 < max(took) <= module.SLICE_SECONDS + 15 * 0.0002, took)
+
+    def costly(self, send: Callable[[bytes], int], seconds: float) -> Callable[[bytes], int]:
+        def cost(data: bytes) -> int:
+            self.clock.rightNow += seconds
+            return send(data)
+
+        return cost
+
     def test_entries_that_come_while_a_walk_runs(self) -> None:
         crowd = self.crowd()
         for _ in range(5):
@@ -771,11 +799,25 @@ class LogTests(SynchronousTestCase):
             log.append(b"x" * 100, index * 0.1)
             self.assertLessEqual(log.size, 2000)
             self.assertEqual(log.size, sum(map(len, log.entries)))
-            self.assertEqual(log.end - log.base, len(log.entries))
+            self.assertEqual(log.end, 100 * (index + 1))
         newest = log.newest_key()
         assert newest is not None
-        self.assertEqual(newest.entry, 40)
-        self.assertEqual(log.base, 40)
+        self.assertEqual(newest.entry, 4000)
+        self.assertEqual(log.base, 4000)
+
+    def test_entries_of_all_lengths(self) -> None:
+        log = FeedLog(60, 100.0)
+        begins = []
+        for length in range(1, 20):
+            begins.append(log.end)
+            log.mark(b"", b"", length)
+            log.append(bytes((length,)) * length, float(length))
+        held = [(begin, number) for number, begin in enumerate(begins, 1) if begin >= log.base]
+        self.assertEqual([number for _, number in held], [17, 18, 19])
+        for begin, number in held:
+            self.assertEqual(log.entry(begin), bytes((number,)) * number)
+            self.assertEqual(log.age(begin, 20.0), 20.0 - number)
+        self.assertEqual(log.age(log.end, 20.0), 0.0)
 
     def test_age(self) -> None:
         log = FeedLog(1 << 20, 10.0)
