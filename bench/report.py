@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from bench.scenario import Aim, Row
 
 #: Between these lines of a document stands what a run made.
 BEGIN, END = "<!-- begin of the figures -->", "<!-- end of the figures -->"
+_CHAPTER = re.compile(r"^(?=### )", re.MULTILINE)
+_PICTURE = re.compile(r"^!\[[^]]*\]\(images/([^)]+)\)$", re.MULTILINE)
 _HEAD = "| row | ours | peer | ratio | aim | met | load | notes |\n" + "| --- " * 8 + "|\n"
 
 
@@ -86,21 +89,31 @@ def save(path: Path, parts: Mapping[str, Part]) -> None:
 
 
 def document(path: Path, parts: Mapping[str, Part], pictures: Sequence[Path]) -> None:
-    """Put the table and the pictures into a document, between its two marks; pictures go into C{images}
-    beside it.
+    """Put tables and pictures into a document, between its two marks; pictures go into C{images} beside it.
+
+    Chapters and pictures that C{parts} has nothing newer for stay as they are: each says when it was made.
 
     @raise ValueError: it has no such marks.
     """
     before, begin, rest = path.read_text().partition(BEGIN)
-    _, end, after = rest.partition(END)
+    kept, end, after = rest.partition(END)
     if not (begin and end):
         raise ValueError(f"{path} has no {BEGIN} … {END}")
+    text, *_ = kept.partition("\n![")
+    chapters = {_title(each): each.strip() for each in _CHAPTER.split(text) if each.strip()}
+    chapters |= {_title(each): each.strip() for each in _CHAPTER.split(table(parts)) if each.strip()}
     folder = path.parent / "images"
     folder.mkdir(exist_ok=True)
     for picture in pictures:
         (folder / picture.name).write_bytes(picture.read_bytes())
-    shown = "".join(f"\n![{each.stem}](images/{each.name})\n" for each in pictures)
-    path.write_text(f"{before}{begin}\n\n{table(parts)}{shown}\n{end}{after}")
+    names = dict.fromkeys([*_PICTURE.findall(kept), *(each.name for each in pictures)])
+    shown = "".join(f"\n![{Path(name).stem}](images/{name})\n" for name in names)
+    tables = "\n\n".join(chapters.values())
+    path.write_text(f"{before}{begin}\n\n{tables}\n{shown}\n{end}{after}")
+
+
+def _title(chapter: str) -> str:
+    return chapter.strip().partition("\n")[0]
 
 
 def draw(parts: Mapping[str, Part], folder: Path) -> list[Path]:
