@@ -550,8 +550,7 @@ class Feed(IdleTap):
 
     def _skip(self, viewer: Viewer, now: float) -> None:
         self.counters.skips += 1
-        viewer.skips = [at for at in viewer.skips if now - at < SKIP_WINDOW]
-        viewer.skips.append(now)
+        viewer.skips = (*(at for at in viewer.skips if now - at < SKIP_WINDOW), now)
         if len(viewer.skips) >= MAX_SKIPS:
             self._drop(viewer, "too slow: fell behind again and again")
         else:

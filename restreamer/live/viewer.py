@@ -98,7 +98,7 @@ class Viewer:
         self.parked = False
         self.parked_at = 0.0
         self.gone = False
-        self.skips: list[float] = []
+        self.skips: tuple[float, ...] = ()
         self._first_call = False
 
     @property
